@@ -1,0 +1,154 @@
+"""The nouns that travel between rooms. All frozen; text is normalised once and every span points into it.
+
+Offsets are counted in Unicode code points of `Document.text`, so that `text[start:end]` is the quotation itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source text after normalisation.
+
+    id        first 16 hex digits of sha256(source, text): another text or another place is another document.
+    sha256    of `text` in UTF-8; what citations and lineage refer to.
+    acl       names of users or groups who may see it; empty means everyone.
+    """
+
+    id: str
+    source: str
+    text: str
+    sha256: str
+    acl: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def create(
+        cls, source: str, text: str, *, acl: tuple[str, ...] = (), metadata: Mapping[str, str] | None = None
+    ) -> Document:
+        data = text.encode("utf-8", "surrogatepass")
+        identity = hashlib.sha256(source.encode() + b"\0" + data).hexdigest()[:16]
+        return cls(identity, source, text, hashlib.sha256(data).hexdigest(), acl, dict(metadata or {}))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Chunk:
+    """A span of a document, never a copy that can drift: text[start:end], 0 <= start < end."""
+
+    document_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """A chunk found for a query. `source` names the arm that found it: bm25, dense or hybrid."""
+
+    chunk: Chunk
+    score: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A quotation that can be checked: `text[start:end] == quote` in the document whose text has this sha256."""
+
+    document_id: str
+    sha256: str
+    start: int
+    end: int
+    quote: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a guard decided. `text` is what may pass on (redacted where the rule redacts)."""
+
+    allowed: bool
+    text: str
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat. `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw tokens. Defaults are greedy; `inference.sampler.check_sampling` refuses values out of range."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller asks of an engine: a chat, how to sample, which adapter, for whom."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    adapter: str | None = None
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one reply."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """All that is needed to get the same tokens again."""
+
+    model: str
+    adapter: str | None
+    template_sha256: str
+    sampling: Sampling
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What leaves the building: text that passed the guards, its citations, verdicts and receipt."""
+
+    id: str
+    text: str
+    tokens: tuple[int, ...]
+    citations: tuple[Citation, ...]
+    verdicts: tuple[Verdict, ...]
+    usage: Usage
+    receipt: Receipt
+    finish_reason: str
+    abstained: bool = False
+
+
+def new_answer_id() -> str:
+    """A fresh answer identifier, `ans-` and 16 hex digits."""
+    return f"ans-{uuid.uuid4().hex[:16]}"
