@@ -1,0 +1,1 @@
+"""Retrieval: chunks, embeddings, one SQLite index, hybrid search, citations that can be checked, grounded answers."""

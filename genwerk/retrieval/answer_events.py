@@ -1,0 +1,72 @@
+"""What happens while a question is answered, in the order in which it happens.
+
+    Passages, then Sentence once per checked sentence, then Done exactly once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from genwerk.core.types import Citation, Retrieved, Usage, Verdict
+
+__all__ = ["AnswerEvent", "Done", "Passages", "Sentence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """What was found for the question, best first. `query` is what was searched, `score` what abstention looks at."""
+
+    results: tuple[Retrieved, ...]
+    query: str
+    score: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence that may be shown: verified, and checked by the guards.
+
+    text      without markers.
+    citation  None only for the sentence that says why there is no answer.
+    number    of the citation in this answer, from 1; 0 without one. The same span has the same number.
+    quoted    True where the words are the document's own because the model wrote nothing that could be supported.
+    """
+
+    text: str
+    citation: Citation | None
+    number: int = 0
+    quoted: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The text with its marker, `… [1]`."""
+        return f"{self.text} [{self.number}]" if self.number else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The whole answer.
+
+    text       all shown sentences with their markers [n]; n is the place in `citations`, from 1.
+    citations  distinct, in order of their numbers.
+    abstained  True where the found passages score below the fitted threshold or nothing was found.
+    kept       sentences of the model that were shown.
+    dropped    sentences of the model that were not: no passage supports them, or a guard held them back.
+    quoted     True where the best passage was quoted instead.
+    verdicts   of the `check` callable, one per sentence looked at.
+    tokens     as generated, with those of dropped sentences.
+    """
+
+    text: str
+    citations: tuple[Citation, ...]
+    abstained: bool
+    usage: Usage
+    finish_reason: str
+    kept: int = 0
+    dropped: tuple[str, ...] = ()
+    quoted: bool = False
+    verdicts: tuple[Verdict, ...] = ()
+    tokens: tuple[int, ...] = ()
+
+
+AnswerEvent = Passages | Sentence | Done
