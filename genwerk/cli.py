@@ -1,0 +1,258 @@
+"""The `genwerk` command: what a user types. Every command imports what it needs when it runs, so --help is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from genwerk.core.errors import GenwerkError
+
+app = typer.Typer(
+    name="genwerk",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="From your files to a model you own: prepared, trained, tuned, served with sources, guarded and measured.",
+)
+keys = typer.Typer(no_args_is_help=True, help="Bearer keys of the server.")
+app.add_typer(keys, name="keys")
+
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Where artifacts are kept.")]
+HERE = Path(".genwerk")
+
+
+@app.command(epilog="Example: `genwerk quickstart --no-serve`")
+def quickstart(
+    workspace: WorkspaceOption = HERE,
+    serve_it: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve at the end, or stop before.")] = True,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """All six steps on the Python reference that comes with Python, then a page that answers with sources."""
+    recipe = Path(__file__).parent / "recipes" / "quickstart.yaml"
+    _run(recipe, workspace)
+    if serve_it:
+        _serve("quickstart", workspace, host, port)
+
+
+@app.command(epilog="Example: `genwerk init handbook --docs ./docs`")
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the deployment; the recipe becomes NAME.yaml.")],
+    docs: Annotated[list[str], typer.Option("--docs", help="Folder or file with documents; may be repeated.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing recipe.")] = False,
+) -> None:
+    """Write a recipe for a folder of documents, every choice visible and explained."""
+    from genwerk.recipes.template import write_recipe
+
+    path = write_recipe(name, docs, Path(), force=force)
+    _say(f"wrote {path}. Next: genwerk run {path}")
+
+
+@app.command(epilog="Example: `genwerk run handbook.yaml`")
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")], workspace: WorkspaceOption = HERE
+) -> None:
+    """Prepare, train or load, tune, index, evaluate, and promote if the gates hold."""
+    if not _run(recipe, workspace):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `genwerk serve handbook --port 8080`")
+def serve(
+    name: Annotated[str, typer.Argument(help="Deployment or recipe; may be left out if there is only one.")] = "",
+    workspace: WorkspaceOption = HERE,
+    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback needs a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve the promoted model: an OpenAI-compatible API and a page, behind guards."""
+    _serve(name, workspace, host, port)
+
+
+@app.command(epilog='Example: `genwerk chat handbook --question "How do I reset the pump?"`')
+def chat(
+    name: Annotated[str, typer.Argument(help="Deployment; may be left out if there is only one.")] = "",
+    question: Annotated[str, typer.Option("--question", "-q", help="Ask once and leave.")] = "",
+    adapter: Annotated[str, typer.Option(help="Adapter to use; `none` for the base model.")] = "",
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Ask in the terminal; answers come with their sources."""
+    from genwerk.serving.terminal import chat_in_terminal
+
+    chat_in_terminal(_workspace(workspace), _deployment_name(name, workspace), question=question, adapter=adapter)
+
+
+@app.command(epilog='Example: `genwerk generate --model 3f2a --prompt "The for statement" --max-tokens 60`')
+def generate(
+    model: Annotated[str, typer.Option(help="Artifact id (or its beginning), or a Hugging Face directory.")],
+    prompt: Annotated[str, typer.Option(help="Text to continue.")],
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 100,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus mass.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    stop: Annotated[list[str] | None, typer.Option(help="Text to stop at; may be repeated.")] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Continue a text with any model in the workspace, without retrieval or guards."""
+    from genwerk.core.types import Sampling
+    from genwerk.inference.engine import Engine
+
+    path = Path(model) if Path(model).is_dir() else _workspace(workspace).find(model).path
+    sampling = Sampling(
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ())
+    )
+    sys.stdout.write(prompt)
+    for delta in Engine.load(path).complete(prompt, sampling):
+        sys.stdout.write(delta.text)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+@app.command(epilog="Example: `genwerk evaluate handbook.yaml`")
+def evaluate(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")], workspace: WorkspaceOption = HERE
+) -> None:
+    """Measure what a recipe made, print the measures with their intervals, and say where the report is."""
+    from genwerk.evaluation.terminal import print_measures
+    from genwerk.recipe import load_recipe, run_recipe
+
+    outcome = run_recipe(load_recipe(recipe), _workspace(workspace))
+    print_measures(outcome.parts["report"])
+
+
+@app.command(name="ls", epilog="Example: `genwerk ls --kind model`")
+def list_artifacts(
+    kind: Annotated[str, typer.Option(help="Only this kind.")] = "", workspace: WorkspaceOption = HERE
+) -> None:
+    """List the artifacts of a workspace, newest first."""
+    from genwerk.core.listing import print_artifacts
+
+    print_artifacts(_workspace(workspace), kind)
+
+
+@app.command(epilog="Example: `genwerk show 3f2a --verify`")
+def show(
+    artifact: Annotated[str, typer.Argument(help="Artifact id or its beginning.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every file again.")] = False,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Show one artifact: parents, config, metrics and files with their hashes."""
+    from genwerk.core.listing import print_artifact
+
+    opened = _workspace(workspace)
+    if not print_artifact(opened, opened.find(artifact), verify=verify):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `genwerk trace ans-0123456789abcdef`")
+def trace(
+    answer: Annotated[str, typer.Argument(help="Answer id; the page and the API show it.")],
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Print the chain from an answer to the source files, with hashes, checking every citation again."""
+    from genwerk.serving.trace import print_trace
+
+    if not print_trace(_workspace(workspace), answer):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: `genwerk gc --dry-run`")
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Remove artifacts that nothing served depends on."""
+    removed = _workspace(workspace).collect_garbage((), dry_run=dry_run)
+    for artifact in removed:
+        _say(f"{'would remove' if dry_run else 'removed'} {artifact.kind} {artifact.id}")
+    _say(f"{len(removed)} artifacts {'would be ' if dry_run else ''}removed")
+
+
+@app.command(hidden=True)
+def reference() -> None:
+    """Print the reference of every command as Markdown (docs/cli.md)."""
+    from genwerk.recipes.reference import command_reference
+
+    sys.stdout.write(command_reference(app))
+
+
+@keys.command("add", epilog="Example: `genwerk keys add laptop`")
+def keys_add(name: str, workspace: WorkspaceOption = HERE) -> None:
+    """Make a key; it is printed once and stored only as a hash."""
+    from genwerk.serving.auth import KeyStore
+
+    secret = KeyStore(workspace / "keys.json").add(name)
+    _say("Keep this key; it is not stored and cannot be shown again:")
+    sys.stdout.write(secret + "\n")
+
+
+@keys.command("list")
+def keys_list(workspace: WorkspaceOption = HERE) -> None:
+    """List the names of the keys."""
+    from genwerk.serving.auth import KeyStore
+
+    for name in KeyStore(workspace / "keys.json").names():
+        sys.stdout.write(name + "\n")
+
+
+@keys.command("remove")
+def keys_remove(name: str, workspace: WorkspaceOption = HERE) -> None:
+    """Withdraw a key."""
+    from genwerk.serving.auth import KeyStore
+
+    KeyStore(workspace / "keys.json").remove(name)
+    _say(f"removed {name}")
+
+
+def _workspace(path: Path) -> Any:
+    from genwerk.core.workspace import Workspace
+
+    return Workspace(path)
+
+
+def _run(recipe: Path, workspace: Path) -> bool:
+    from genwerk.evaluation.terminal import print_outcome
+    from genwerk.recipe import load_recipe, run_recipe
+    from genwerk.recipes.explain import print_choices
+
+    loaded = load_recipe(recipe)
+    print_choices(loaded)
+    outcome = run_recipe(loaded, _workspace(workspace))
+    print_outcome(loaded.name, outcome.parts["report"], outcome.gates, promoted=outcome.promoted)
+    return outcome.promoted
+
+
+def _serve(name: str, workspace: Path, host: str, port: int) -> None:
+    from genwerk.serving.run import serve_deployment
+
+    serve_deployment(_workspace(workspace), _deployment_name(name, workspace), host=host, port=port)
+
+
+def _deployment_name(name: str, workspace: Path) -> str:
+    """`handbook`, `handbook.yaml`, or the only deployment there is."""
+    if name:
+        return Path(name).stem if name.endswith((".yaml", ".yml")) else name
+    pins = [path.stem.removeprefix("serving-") for path in sorted((workspace / "pins").glob("serving-*.json"))]
+    if len(pins) == 1:
+        return pins[0]
+    what = f"several deployments: {', '.join(pins)}" if pins else "nothing has been promoted yet"
+    raise GenwerkError(what, where=str(workspace), remedy="Name one, or run a recipe first: `genwerk run RECIPE`.")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def main() -> None:
+    """Run the command; a Genwerk error is one message and exit code 1, an interrupt exit code 130."""
+    try:
+        app()
+    except GenwerkError as error:
+        _say(f"genwerk: {error}")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        _say("genwerk: stopped; what was finished is kept, and the same command goes on from there")
+        raise SystemExit(130) from None

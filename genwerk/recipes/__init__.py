@@ -1,0 +1,1 @@
+"""Floor 8: the shipped recipes, and how a recipe is written, explained and documented."""
