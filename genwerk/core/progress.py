@@ -44,6 +44,11 @@ class Bar:
             print(line.rstrip(), file=sys.stderr, flush=True)
 
 
+def say(message: str, *, style: str = "") -> None:
+    """One line for the person who runs it, on stderr. Square brackets stay as they are."""
+    Console(stderr=True).print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def track(label: str, *, total: int, unit: str = "steps") -> Iterator[Bar]:
     """Show progress of `total` units of work while the block runs."""
