@@ -30,20 +30,20 @@ class Source:
     sha256: str
 
     @classmethod
-    def of_file(cls, path: Path, *, name: str | None = None) -> Source:
+    def of_file(cls, name: str, path: Path) -> Source:
         """Hash one file. Raises DataError when it is missing or cannot be read."""
         path = Path(path)
         if not path.is_file():
             raise DataError(f"no file at {path}", remedy="Check the path.")
-        return cls(name or path.name, path, _readable(path, sha256_file))
+        return cls(name, path, _readable(path, sha256_file))
 
     @classmethod
-    def of_folder(cls, path: Path, *, name: str | None = None) -> Source:
+    def of_folder(cls, name: str, path: Path) -> Source:
         """Hash every file of a folder. Raises DataError when it is missing or cannot be read."""
         path = Path(path)
         if not path.is_dir():
             raise DataError(f"no folder at {path}", remedy="Check the path.")
-        return cls(name or path.resolve().name, path, _readable(path, lambda folder: digest(tree_hashes(folder))))
+        return cls(name, path, _readable(path, lambda folder: digest(tree_hashes(folder))))
 
 
 def _readable(path: Path, hash_of: Any) -> str:
@@ -149,6 +149,6 @@ def damage_in_content(artifact: Artifact) -> dict[str, str]:
     return problems | {name: f"{name} does not belong to it" for name in extra}
 
 
-def is_id(text: str) -> bool:
-    """Whether `text` is a whole artifact id."""
-    return _ID.fullmatch(text) is not None
+def is_id(value: object) -> bool:
+    """Whether `value` is a whole artifact id."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None

@@ -266,31 +266,33 @@ class Workspace:
 
     # Pins and garbage
 
-    def pin(self, name: str, artifact_id: str | Mapping[str, str]) -> None:
+    def pin(self, name: str, artifact_id: str | Mapping[str, Any]) -> None:
         """Let `name` point to one artifact, or to several by role, in one move: the old pointers or the new ones.
 
-        Raises WorkspaceError for an id that is not there.
+        In a mapping, values that are whole artifact ids are pointers, which keep their artifacts from being collected;
+        other values are notes. Raises WorkspaceError for an id that is not there.
         """
-        ids = {"artifact": artifact_id} if isinstance(artifact_id, str) else dict(artifact_id)
-        whole = {role: self.find(identity).id for role, identity in ids.items()}
+        value = {"artifact": self.find(artifact_id).id} if isinstance(artifact_id, str) else dict(artifact_id)
         path = self._pin_path(name)
         with self.lock(), explained(path):
+            for identity in filter(is_id, value.values()):
+                self.find(identity)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {"name": name, "ids": whole, "time": now()})
-        self.events.emit("pinned", name=name, ids=whole)
+            write_json(path, {"name": name, "time": now(), "value": value})
+        self.events.emit("pinned", name=name, value=value)
 
-    def pinned(self, name: str) -> dict[str, str]:
-        """What `name` points to: role → artifact id, one alone under "artifact"; empty when nothing is pinned."""
+    def pinned(self, name: str) -> dict[str, Any]:
+        """What was pinned under `name`: role → artifact id, one alone under "artifact"; empty when nothing is."""
         path = self._pin_path(name)
         if not path.is_file():
             return {}
         try:
-            return {str(role): str(identity) for role, identity in json.loads(path.read_text("utf-8"))["ids"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return dict(json.loads(path.read_text("utf-8"))["value"])
+        except (ValueError, KeyError, TypeError) as error:
             remedy = "Remove the file and run the recipe again."
             raise WorkspaceError(f"the pin `{name}` is spoilt", where=str(path), remedy=remedy) from error
 
-    def pins(self) -> dict[str, dict[str, str]]:
+    def pins(self) -> dict[str, dict[str, Any]]:
         """All pins by name."""
         paths = _entries(self.root / "pins")
         return {path.stem: self.pinned(path.stem) for path in paths if path.suffix == ".json"}
@@ -308,7 +310,7 @@ class Workspace:
         with self.lock():
             known = self.artifacts()
             waiting = [self.find(identity).id for identity in keep]
-            waiting += [identity for ids in self.pins().values() for identity in ids.values()]
+            waiting += [value for pin in self.pins().values() for value in pin.values() if is_id(value)]
             parents = {artifact.id: artifact.parents for artifact in known}
             reachable: set[str] = set()
             while waiting:
