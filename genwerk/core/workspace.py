@@ -21,7 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genwerk.core.artifact import RECORD, Artifact, Source, artifact_record, damage, damage_in_content, read_artifact
+from genwerk.core.artifact import (
+    RECORD,
+    Artifact,
+    Source,
+    artifact_record,
+    damage,
+    damage_in_content,
+    is_id,
+    read_artifact,
+)
 from genwerk.core.atomic import disk_full, explained, fsync_directory, fsync_tree, is_disk_full, write_json
 from genwerk.core.config import Config
 from genwerk.core.errors import GenwerkError, WorkspaceError
