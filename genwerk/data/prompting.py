@@ -22,6 +22,7 @@ INSTRUCTION = "Answer from the numbered passages only and cite them like [1]. If
 _WRAP_WIDTH = 58  # a line that had room for the next word before this column was ended on purpose
 _ITEM = re.compile(r"[-*•+]\s|\(?\d{1,3}[.)]\s")
 _KEEP_LINE = re.compile(r"\s*(?:[-*•+]\s|\(?\d{1,3}[.)]\s|\||\+[-=]|>>>|\.\.\. |#{1,6}\s|```)")
+_BROKEN = re.compile(r"(?<=\w)-\s*\n\s*(?=[^\W\d_])")
 _RULER = re.compile(r"([=\-*~^#+])\1{2,}$")
 
 
@@ -49,8 +50,13 @@ def tidy_passage(passage: str) -> str:
         wrapped = width + 1 + len(stripped.split(maxsplit=1)[0]) > _WRAP_WIDTH
         inside = depth == indent or (_ITEM.match(lines[-1]) is not None if lines else False)
         if width and wrapped and inside and not _KEEP_LINE.match(line):
-            lines[-1] = f"{lines[-1]} {stripped}"
+            lines[-1] = join_lines(f"{lines[-1]}\n{stripped}")
         else:
-            lines.append(stripped)
+            lines.append(stripped if stripped[0] in "|+" else join_lines(stripped))
         width, indent = len(line), depth
     return "\n".join(lines)
+
+
+def join_lines(text: str) -> str:
+    """`text` on one line with single spaces; a compound that was broken at its hyphen is joined again."""
+    return " ".join(_BROKEN.sub("-", text).split())
