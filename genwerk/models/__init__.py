@@ -1,0 +1,1 @@
+"""Step 2: networks and their on-disk formats. Nothing here trains or samples."""

@@ -1,0 +1,244 @@
+"""A decoder-only transformer in the shape of Llama, SmolLM2, Mistral, Qwen2 and Qwen3, chosen by switches.
+
+Sources: Vaswani et al. (2017); Touvron et al. (2023), Llama; Ainslie et al. (2023), grouped queries; Shazeer (2020),
+SwiGLU; Zhang and Sennrich (2019), RMSNorm; Jiang et al. (2023), Mistral; Yang et al. (2025), Qwen3.
+
+    x <- x + O softmax(rope(q) rope(k)^T / sqrt(D) + causal) v,   q, k, v = parts of QKV rms(x)
+    x <- x + W_down ( silu(W_gate rms(x)) * W_up rms(x) )
+    logits = W_vocab rms(x)
+
+B batch, T tokens of this call, S tokens seen so far, H query heads, K key-value heads, D size of a head.
+
+Chosen:   one forward for training, evaluation and sampling; q, k, v share one product, so do gate and up; the query
+          heads that share a key head become rows of one attention at T = 1, so keys are never repeated; no mask is
+          built where causality alone says enough.
+Left out: dropout (none of these families uses it), attention sinks, mixed window layouts.
+Try it:   genwerk generate --model smollm2-135m-instruct "Once upon a time"
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genwerk.core.errors import ModelError
+from genwerk.models.kv_cache import KVCache
+from genwerk.models.linear import Linear
+from genwerk.models.rope import RopeScaling, RopeTable, rotate
+
+__all__ = ["Decoder", "DecoderConfig", "RopeScaling"]
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The shape of a decoder. `architecture` names the family whose Hugging Face keys it is saved under.
+
+    d_ff                  width of the feed-forward part, of one expert where n_experts > 0.
+    sliding_window        a token sees itself and the window - 1 tokens before it; None: all before it.
+    normalise_experts     the gate's weights of the chosen experts are scaled to sum to 1.
+    """
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    d_ff: int
+    max_positions: int
+    rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    norm_eps: float = 1e-5
+    tie_embeddings: bool = True
+    qkv_bias: bool = False
+    o_bias: bool = False
+    qk_norm: bool = False
+    sliding_window: int | None = None
+    n_experts: int = 0
+    n_experts_per_token: int = 0
+    normalise_experts: bool = True
+    architecture: str = "llama"
+
+    def __post_init__(self) -> None:
+        if self.n_heads % self.n_kv_heads:
+            raise ModelError(
+                f"{self.n_heads} query heads cannot share {self.n_kv_heads} key heads evenly",
+                remedy="n_heads must be a multiple of n_kv_heads.",
+            )
+        if self.head_dim % 2:
+            raise ModelError(f"head_dim {self.head_dim} is odd", remedy="Rotary embeddings need an even head_dim.")
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """What all layers of one call share: rotations (T, 1, D), the mask or None, and how many old keys are out of view."""
+
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor | None
+    hidden_keys: int
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last axis."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.shape, self.eps = (size,), eps
+
+    def hf_slots(self) -> list[tuple[str, Tensor]]:
+        return [("weight", self.weight.detach())]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.shape, self.weight, self.eps)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with grouped queries."""
+
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.head_dim, self.eps = layer, config.head_dim, config.norm_eps
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
+        q_size, kv_size = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+        self.qkv = Linear(
+            config.d_model, {"q_proj": q_size, "k_proj": kv_size, "v_proj": kv_size}, bias=config.qkv_bias
+        )
+        self.out = Linear(q_size, {"o_proj": config.d_model}, bias=config.o_bias)
+        # Row 0 scales queries, row 1 keys; `norm_rows` says which row each head takes.
+        self.register_parameter("qk_norm", nn.Parameter(torch.ones(2, config.head_dim)) if config.qk_norm else None)
+        self.norm_rows = [0] * config.n_heads + [1] * config.n_kv_heads
+
+    def hf_slots(self) -> list[tuple[str, Tensor]]:
+        """What is not in a `Linear`, by its name on disk."""
+        rows = () if self.qk_norm is None else self.qk_norm.detach().unbind()
+        return list(zip(("q_norm.weight", "k_norm.weight"), rows, strict=False))
+
+    def forward(self, x: Tensor, at: Positions, cache: KVCache | None) -> Tensor:
+        """(B, T, d_model) -> (B, T, d_model)."""
+        batch, length, _ = x.shape
+        heads, rotated = self.n_heads, self.n_heads + self.n_kv_heads
+        qkv = self.qkv(x).view(batch, length, rotated + self.n_kv_heads, self.head_dim)
+        qk = qkv[:, :, :rotated]  # (B, T, H + K, D)
+        if self.qk_norm is not None:
+            qk = F.rms_norm(qk, (self.head_dim,), None, self.eps) * self.qk_norm[self.norm_rows]
+        qk = rotate(qk, at.cos, at.sin)
+        q = qk[:, :, :heads]
+        k, v = qk[:, :, heads:].transpose(1, 2), qkv[:, :, rotated:].transpose(1, 2)  # (B, K, T, D)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)  # (B, K, S, D)
+            if at.hidden_keys:
+                k, v = k[:, :, at.hidden_keys :], v[:, :, at.hidden_keys :]
+        if length == 1:
+            q = q.reshape(batch, self.n_kv_heads, -1, self.head_dim)  # (B, K, H / K, D)
+            mixed = F.scaled_dot_product_attention(q, k, v)
+        else:
+            mixed = F.scaled_dot_product_attention(
+                q.transpose(1, 2), k, v, attn_mask=at.mask, is_causal=at.mask is None, enable_gqa=True
+            ).transpose(1, 2)
+        return self.out(mixed.reshape(batch, length, -1))  # type: ignore[no-any-return]
+
+
+class MLP(nn.Module):
+    """SwiGLU feed-forward part."""
+
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.gate_up = Linear(d_model, {"gate_proj": d_ff, "up_proj": d_ff})
+        self.down = Linear(d_ff, {"down_proj": d_model})
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, -1)
+        return self.down(F.silu(gate) * up)  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """One layer: attention, then the feed-forward part, each behind its norm and added to the stream."""
+
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.d_model, config.norm_eps)
+        self.self_attn = Attention(config, layer)
+        self.post_attention_layernorm = RMSNorm(config.d_model, config.norm_eps)
+        self.mlp = MLP(config.d_model, config.d_ff)
+
+    def forward(self, x: Tensor, at: Positions, cache: KVCache | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), at, cache)
+        return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """The whole network. Weights are drawn N(0, 0.02) from torch's generator, those that end a layer
+    N(0, 0.02 / sqrt(2 n_layers))."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.norm = RMSNorm(config.d_model, config.norm_eps)
+        head = None if config.tie_embeddings else nn.Parameter(torch.empty(config.vocab_size, config.d_model))
+        self.register_parameter("lm_head", head)
+        self.rope = RopeTable(config.head_dim, config.rope_theta, config.rope_scaling)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draw all weights anew."""
+        nn.init.normal_(self.embed_tokens, std=0.02)
+        if self.lm_head is not None:
+            nn.init.normal_(self.lm_head, std=0.02)
+        ending = 0.02 / math.sqrt(2 * self.config.n_layers)
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.initialise(ending if module.rows.keys() & {"o_proj", "down_proj"} else 0.02)
+
+    @property
+    def device(self) -> torch.device:
+        return self.embed_tokens.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embed_tokens.dtype
+
+    def forward(self, tokens: Tensor, *, cache: KVCache | None = None) -> Tensor:
+        """Logits of all positions: (B, T) int64 -> (B, T, V) float32."""
+        return self.logits(self.hidden(tokens, cache=cache))
+
+    def hidden(self, tokens: Tensor, *, cache: KVCache | None = None) -> Tensor:
+        """States after the final norm: (B, T) -> (B, T, d_model).
+
+        With a cache, `tokens` continue what it holds and are appended to it; without, they start at position 0.
+        Raises ModelError when the cache is full.
+        """
+        length = tokens.shape[1]
+        at = self._positions(cache.length if cache is not None else 0, length)
+        x = F.embedding(tokens, self.embed_tokens)
+        for block in self.layers:
+            x = block(x, at, cache)
+        if cache is not None:
+            cache.advance(length)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., d_model) -> (..., V) float32."""
+        return F.linear(hidden, self.embed_tokens if self.lm_head is None else self.lm_head).float()
+
+    def _positions(self, start: int, length: int) -> Positions:
+        stop = start + length
+        cos, sin = self.rope.rows(start, stop, self.embed_tokens)
+        window = self.config.sliding_window
+        if length == 1:
+            return Positions(cos, sin, None, max(0, stop - window) if window else 0)
+        if start == 0 and (window is None or stop <= window):
+            return Positions(cos, sin, None, 0)
+        first = max(0, start + 1 - window) if window else 0  # the oldest key any query of this call may see
+        query = torch.arange(start, stop, device=self.device)[:, None]
+        key = torch.arange(first, stop, device=self.device)
+        mask = torch.zeros(length, stop - first, dtype=self.dtype, device=self.device)  # (T, S)
+        unseen = key > query if window is None else (key > query) | (key <= query - window)
+        return Positions(cos, sin, mask.masked_fill_(unseen, float("-inf")), first)

@@ -1,0 +1,201 @@
+"""config.json of Hugging Face directories to DecoderConfig and back.
+
+Keys that would change what the network computes and that it cannot do are refused, never skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from genwerk.core.errors import ModelError
+from genwerk.models.decoder import DecoderConfig
+from genwerk.models.rope import RopeScaling
+
+__all__ = ["config_from_hf", "config_to_hf"]
+
+_CLASSES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
+    "mixtral": "MixtralForCausalLM",
+}
+_EPS_BY_DEFAULT = {"mixtral": 1e-5}
+
+
+def config_from_hf(values: Mapping[str, Any], *, where: str = "config.json") -> DecoderConfig:
+    """The network that config.json describes. Raises ModelError for an unsupported or incomplete one."""
+    kind = values.get("model_type")
+    if kind not in _CLASSES:
+        raise ModelError(
+            f"model_type {kind!r} is not supported", where=where, remedy=f"Supported: {', '.join(_CLASSES)}."
+        )
+    _refuse(values, where)
+    missing = [key for key in _NEEDED if key not in values]
+    if missing:
+        raise ModelError(f"config.json lacks {missing[0]}", where=where, remedy="Fetch the model directory again.")
+    n_heads = int(values["num_attention_heads"])
+    head_dim = values.get("head_dim") or (128 if kind == "qwen3" else values["hidden_size"] // n_heads)
+    theta, scaling = _rope(values, where)
+    experts = int(values.get("num_experts") or values.get("num_local_experts") or 0)
+    try:
+        return DecoderConfig(
+            vocab_size=int(values["vocab_size"]),
+            d_model=int(values["hidden_size"]),
+            n_layers=int(values["num_hidden_layers"]),
+            n_heads=n_heads,
+            n_kv_heads=int(values.get("num_key_value_heads") or n_heads),
+            head_dim=int(head_dim),
+            d_ff=int(values["moe_intermediate_size" if kind == "qwen3_moe" else "intermediate_size"]),
+            max_positions=int(values["max_position_embeddings"]),
+            rope_theta=theta,
+            rope_scaling=scaling,
+            norm_eps=float(values.get("rms_norm_eps", _EPS_BY_DEFAULT.get(kind, 1e-6))),
+            tie_embeddings=bool(values.get("tie_word_embeddings", False)),
+            qkv_bias=kind == "qwen2" or bool(values.get("attention_bias")),
+            o_bias=bool(values.get("attention_bias")),
+            qk_norm=kind in ("qwen3", "qwen3_moe"),
+            sliding_window=_window(values, kind, where),
+            n_experts=experts,
+            n_experts_per_token=int(values.get("num_experts_per_tok", 2)) if experts else 0,
+            normalise_experts=kind != "qwen3_moe" or bool(values.get("norm_topk_prob", False)),
+            architecture=kind,
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"config.json has a wrong value: {error}", where=where, remedy="Correct it.") from None
+
+
+_NEEDED = (
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+    "max_position_embeddings",
+)  # fmt: skip
+
+
+def config_to_hf(config: DecoderConfig) -> dict[str, Any]:
+    """The keys of config.json for `config`; the special tokens are the tokenizer's and not in it.
+
+    Raises ModelError for switches that the named architecture does not have.
+    """
+    kind = config.architecture
+    values: dict[str, Any] = {
+        "architectures": [_CLASSES[kind]],
+        "model_type": kind,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.d_ff,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.max_positions,
+        "rms_norm_eps": config.norm_eps,
+        "rope_theta": config.rope_theta,
+        "rope_scaling": _scaling_to_hf(config.rope_scaling),
+        "tie_word_embeddings": config.tie_embeddings,
+        "attention_dropout": 0.0,
+        "initializer_range": 0.02,
+        "use_cache": True,
+    }
+    if kind in ("llama", "qwen3", "qwen3_moe"):
+        values["attention_bias"] = config.o_bias
+    if kind == "llama":
+        values["mlp_bias"] = False
+    if kind in ("mistral", "mixtral"):
+        values["sliding_window"] = config.sliding_window
+    if kind.startswith("qwen"):
+        window = config.sliding_window
+        values |= {"use_sliding_window": window is not None, "sliding_window": window, "max_window_layers": 0}
+    if config.n_experts:
+        values |= _experts_to_hf(config)
+    if config_from_hf(values) != config:
+        raise ModelError(
+            f"this mix of switches is no {kind} model and has no config.json",
+            remedy="Choose the architecture that has these biases, norms and windows.",
+        )
+    return values
+
+
+def _experts_to_hf(config: DecoderConfig) -> dict[str, Any]:
+    chosen = {"num_experts_per_tok": config.n_experts_per_token}
+    if config.architecture == "mixtral":
+        return {"num_local_experts": config.n_experts, **chosen}
+    return {
+        "num_experts": config.n_experts,
+        **chosen,
+        "moe_intermediate_size": config.d_ff,
+        "norm_topk_prob": config.normalise_experts,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+    }
+
+
+def _rope(values: Mapping[str, Any], where: str) -> tuple[float, RopeScaling | None]:
+    """Base and scaling, from the older keys rope_theta and rope_scaling or the newer rope_parameters."""
+    newer = values.get("rope_parameters") or {}
+    settings = newer or values.get("rope_scaling") or {}
+    theta = float(newer.get("rope_theta") or values.get("rope_theta") or 10000.0)
+    kind = settings.get("rope_type") or settings.get("type") or "default"
+    if kind == "default":
+        return theta, None
+    if kind not in ("linear", "llama3"):
+        raise ModelError(f"rope scaling {kind!r} is not supported", where=where, remedy="Supported: linear, llama3.")
+    if settings.get("partial_rotary_factor", 1.0) != 1.0:
+        raise ModelError("partial rotary embeddings are not supported", where=where)
+    if kind == "linear":
+        return theta, RopeScaling("linear", float(settings["factor"]))
+    original = settings.get("original_max_position_embeddings") or values["max_position_embeddings"]
+    return theta, RopeScaling(
+        "llama3",
+        float(settings["factor"]),
+        float(settings["low_freq_factor"]),
+        float(settings["high_freq_factor"]),
+        int(original),
+    )
+
+
+def _scaling_to_hf(scaling: RopeScaling | None) -> dict[str, Any] | None:
+    if scaling is None:
+        return None
+    if scaling.kind == "linear":
+        return {"rope_type": "linear", "factor": scaling.factor}
+    return {
+        "rope_type": scaling.kind,
+        "factor": scaling.factor,
+        "low_freq_factor": scaling.low_freq_factor,
+        "high_freq_factor": scaling.high_freq_factor,
+        "original_max_position_embeddings": scaling.original_max_positions,
+    }
+
+
+def _window(values: Mapping[str, Any], kind: str, where: str) -> int | None:
+    if kind in ("mistral", "mixtral"):
+        window = values.get("sliding_window", 4096 if kind == "mistral" else None)
+        return int(window) if window else None
+    if not values.get("use_sliding_window") or not values.get("sliding_window"):
+        return None
+    if values.get("max_window_layers", 28) >= values["num_hidden_layers"]:
+        return None
+    if values.get("max_window_layers", 28) != 0:
+        raise ModelError(
+            "some layers have a sliding window and some have not",
+            where=where,
+            remedy="Such a model cannot be read yet; set use_sliding_window to false if its context is short.",
+        )
+    return int(values["sliding_window"])
+
+
+def _refuse(values: Mapping[str, Any], where: str) -> None:
+    reasons = {
+        f"hidden_act {values.get('hidden_act')!r}": values.get("hidden_act", "silu") not in ("silu", "swish"),
+        "mlp_bias": bool(values.get("mlp_bias")),
+        "quantization_config": bool(values.get("quantization_config")),
+        "mlp_only_layers": bool(values.get("mlp_only_layers")),
+        "decoder_sparse_step": values.get("decoder_sparse_step", 1) != 1,
+        "pretraining_tp": values.get("pretraining_tp", 1) not in (None, 1),
+    }
+    refused = [name for name, applies in reasons.items() if applies]
+    if refused:
+        raise ModelError(f"config.json asks for {refused[0]}", where=where, remedy="This is not supported.")
