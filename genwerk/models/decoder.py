@@ -75,7 +75,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """What all layers of one call share: rotations (T, 1, D), the mask or None, and how many old keys are out of view."""
+    """What all layers of one call share: rotations (T, 1, D), a mask or None, how many old keys are out of view."""
 
     cos: Tensor
     sin: Tensor

@@ -14,7 +14,6 @@ Try it:   genwerk run recipes/quickstart.yaml --no-serve
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager

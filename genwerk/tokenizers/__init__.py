@@ -1,0 +1,1 @@
+"""Step 1: training, loading and running tokenizers, and decoding a stream of tokens."""
