@@ -52,23 +52,25 @@ def write_json(path: Path, obj: Any, indent: int | None = 1) -> None:
 
 def fsync_directory(path: Path) -> None:
     """Make renames in this directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def fsync_tree(root: Path) -> None:
+    """fsync `root` if it is a file; else every file under it, then every directory, the deepest first."""
+    if root.is_file():
+        _fsync(root, os.O_RDONLY)
+    for folder, _, names in os.walk(root, topdown=False):
+        for name in names:
+            _fsync(Path(folder, name), os.O_RDONLY)
+        fsync_directory(Path(folder))
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def fsync_tree(root: Path) -> None:
-    """fsync every file under `root`, then every directory, the deepest first."""
-    for folder, _, names in os.walk(root, topdown=False):
-        for name in names:
-            descriptor = os.open(os.path.join(folder, name), os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        fsync_directory(Path(folder))
 
 
 def is_disk_full(error: BaseException | None) -> bool:
