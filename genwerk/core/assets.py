@@ -77,11 +77,11 @@ def fetch(spec: str, sha256: str | None = None, *, cache: Path | None = None) ->
     entry = _Entry(parsed, root / "assets" / parsed.key)
     if entry.is_good(sha256):
         return entry.target
-    lock = root / "locks" / f"{parsed.key}.lock"
+    lock = root / "locks" / f"{parsed.package_key}.lock"
     with hold(lock, wait=math.inf, busy=lambda holder: AssetError(f"{spec} is being fetched by {holder}")):
         if not entry.is_good(sha256):
             try:
-                _obtain(entry, sha256, root / "partial" / parsed.key)
+                _obtain(entry, sha256, root / "partial" / parsed.package_key)
             except OSError as error:
                 raise _not_stored(parsed, root, error) from error
     return entry.target

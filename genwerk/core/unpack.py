@@ -57,7 +57,7 @@ def _entries(archive: Path, scheme: str) -> Iterator[Mapping[str, Opener]]:
     else:
         data = archive.with_name("data.tar")
         with data.open("wb") as file:
-            done = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=file, stderr=subprocess.PIPE)
+            done = _fsys_tarfile(archive, file)
         try:
             if done.returncode != 0:
                 raise tarfile.ReadError(done.stderr.decode("utf-8", "replace").strip())
@@ -65,6 +65,15 @@ def _entries(archive: Path, scheme: str) -> Iterator[Mapping[str, Opener]]:
                 yield _tarred(tar)
         finally:
             data.unlink()
+
+
+def _fsys_tarfile(archive: Path, out: IO[bytes]) -> subprocess.CompletedProcess[bytes]:
+    command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
+    try:
+        return subprocess.run(command, stdout=out, stderr=subprocess.PIPE, check=False)
+    except FileNotFoundError as error:
+        remedy = "Install dpkg, or unpack the package elsewhere and write `path:/where/it/lies`."
+        raise AssetError("dpkg-deb is not installed", where=str(archive), remedy=remedy) from error
 
 
 def _zipped(wheel: zipfile.ZipFile, info: zipfile.ZipInfo) -> Opener:
