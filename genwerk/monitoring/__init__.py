@@ -1,0 +1,1 @@
+"""Watching: metrics for Prometheus and the log of every answer."""
