@@ -101,9 +101,7 @@ def generate(
     from genwerk.inference.engine import Engine
 
     path = Path(model) if Path(model).is_dir() else _workspace(workspace).find(model).path
-    sampling = Sampling(
-        temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ())
-    )
+    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()))
     sys.stdout.write(prompt)
     for delta in Engine.load(path).complete(prompt, sampling):
         sys.stdout.write(delta.text)

@@ -133,37 +133,32 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     dataset = parts["dataset"] = step("genwerk.data.prepare:prepare", prepare, files, kind="dataset")
 
     # 2 and 3  choose the architecture, train from scratch
-    trained = recipe.base.train if isinstance(recipe.base, TrainBase) else recipe.pretrain
-    if trained is not None:
+    from_scratch = recipe.base.train if isinstance(recipe.base, TrainBase) else recipe.pretrain
+    if from_scratch is not None:
         tokenizer = step("genwerk.tokenizers.bpe:train_tokenizer", recipe.tokenizer, dataset, kind="tokenizer")
         tokens = step("genwerk.training.tokenise:tokenise", TokeniseConfig(), dataset, tokenizer, kind="tokens")
-        parts["pretrained"] = step("genwerk.training.pretrain:pretrain", trained, tokens, tokenizer, kind="model")
+        role = "model" if isinstance(recipe.base, TrainBase) else "pretrained"
+        parts[role] = step("genwerk.training.pretrain:pretrain", from_scratch, tokens, tokenizer, kind=role)
 
     # 2  or load what others trained
-    if isinstance(recipe.base, TrainBase):
-        model = parts["pretrained"]
-    else:
+    if not isinstance(recipe.base, TrainBase):
         weights = fetch_source(recipe.base)
-        model = step("genwerk.models.base:load_base", LoadBaseConfig(name=recipe.base), weights, kind="model")
-    parts["model"] = model
+        loading = LoadBaseConfig(name=recipe.base)
+        parts["model"] = step("genwerk.models.base:load_base", loading, weights, kind="model")
 
     # 4  tune
     for tune in recipe.tune:
-        parts["adapter"] = step("genwerk.alignment.sft:train_sft", tune.sft, model, dataset, kind="adapter")
+        parts["adapter"] = step("genwerk.alignment.sft:train_sft", tune.sft, parts["model"], dataset, kind="adapter")
 
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
     indexing = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
     index = parts["index"] = step("genwerk.retrieval.index:build_index", indexing, dataset, embedder, kind="index")
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
-    parts["fit"] = step(
-        "genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit"
-    )
+    parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 
     # measure, then let the gates decide
-    report = step(
-        "genwerk.evaluation.harness:evaluate", recipe.evaluate, *parts.values(), embedder, kind="report"
-    )
+    report = step("genwerk.evaluation.harness:evaluate", recipe.evaluate, *parts.values(), embedder, kind="report")
     parts["report"] = report
     gates = tuple(check_gates(recipe.gates, json.loads((report.path / "report.json").read_text())["measures"]))
     promoted = all(gate.passed for gate in gates)

@@ -65,7 +65,9 @@ def test_imports_go_down(path: Path) -> None:
 
 
 def test_no_import_cycles() -> None:
-    graph = {path: {target for name in imported_modules(path) if (target := module_of(name))} - {path} for path in FILES}
+    graph = {
+        path: {target for name in imported_modules(path) if (target := module_of(name))} - {path} for path in FILES
+    }
     done: set[Path] = set()
 
     def visit(path: Path, trail: tuple[Path, ...]) -> None:
