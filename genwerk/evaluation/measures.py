@@ -1,0 +1,172 @@
+"""The names of everything an evaluation can measure, what each means in plain words, and the record of one number.
+
+A measure has a dotted name. One with an interval also answers to `NAME.low` and `NAME.high`, so that a gate can ask
+for the lower end. `retrieval.ndcg@10` without an arm is the arm that the fit chose to serve.
+
+Source: Wilson (1927), Probable inference, for the interval of a share: it keeps its width at 0 and at 1, where a
+bootstrap of equal values has none.
+
+    (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)      p share, n cases, z = 1.96 for 95 %
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from genwerk.core.errors import ConfigError
+
+__all__ = ["ARMS", "CATALOGUE", "GROUPS", "RANKS", "Definition", "Measure", "definition", "flatten", "known_names"]
+
+GROUPS = ("perplexity", "retrieval", "citations", "abstention", "speed")
+ARMS = ("bm25", "dense", "hybrid")
+RANKS = ("hit@1", "hit@5", "ndcg@10")
+_Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What a measure is called in the report, what it says in plain words, its unit and which way is better."""
+
+    label: str
+    meaning: str
+    unit: str = "share"
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number: `value` over `n` cases, measured as `how` says, between `low` and `high` by the rule `spread`."""
+
+    name: str
+    value: float
+    n: int
+    how: str
+    low: float | None = None
+    high: float | None = None
+    spread: str = ""
+
+    @classmethod
+    def share(cls, name: str, hits: int, n: int, how: str) -> Measure:
+        """`hits` of `n` with Wilson's 95 % interval; nothing counted gives nan, which passes no gate."""
+        if n == 0:
+            return cls(name, math.nan, 0, how)
+        share = hits / n
+        centre = share + _Z95**2 / (2 * n)
+        half = _Z95 * math.sqrt(share * (1 - share) / n + _Z95**2 / (4 * n * n))
+        scale = 1 + _Z95**2 / n
+        low, high = max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+        return cls(name, share, n, how, 0.0 if hits == 0 else low, 1.0 if hits == n else high, "95 % Wilson")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, object]) -> Measure:
+        """The reverse of `to_json`."""
+        value = values["value"]
+        return cls(**{**values, "value": math.nan if value is None else value})  # type: ignore[arg-type]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values; nan becomes null, which JSON knows."""
+        return {**asdict(self), "value": None if math.isnan(self.value) else self.value}
+
+
+_RANK_WORDS = {
+    "hit@1": "the first passage found belongs to the section the question was made from",
+    "hit@5": "one of the first five passages found belongs to the section the question was made from",
+    "ndcg@10": "how high the right passage stands among the first ten: 1 is first place, 0 is not among them",
+}
+_RANK_LABELS = {"hit@1": "hit@1", "hit@5": "hit@5", "ndcg@10": "nDCG@10"}
+_ARM_LABELS = {"bm25": "BM25 (words)", "dense": "dense (meaning)", "hybrid": "hybrid (both)"}
+
+
+def _bits(label: str, meaning: str) -> Definition:
+    return Definition(label, meaning, "bits/byte", higher_is_better=False)
+
+
+CATALOGUE: dict[str, Definition] = {
+    "perplexity.base_bits_per_byte": _bits(
+        "Base model, bits per byte", "How many bits the base model needs for one byte of your held-out text."
+    ),
+    "perplexity.tuned_bits_per_byte": _bits(
+        "Tuned model, bits per byte", "The same with the adapter on. Tuning on answers need not lower it."
+    ),
+    "pretrained.bits_per_byte": _bits(
+        "Model trained here, bits per byte", "The same for the small model trained from scratch on your documents."
+    ),
+    "perplexity.base_answer_loss": Definition(
+        "Answer loss before tuning", "How surprised the base model is by the right answer.", "nats/token", False
+    ),
+    "perplexity.tuned_answer_loss": Definition(
+        "Answer loss after tuning", "The same with the adapter on: what tuning was meant to lower.", "nats/token", False
+    ),
+    **{
+        f"retrieval.{rank}": Definition(
+            f"Retrieval {_RANK_LABELS[rank]}", f"For the search that is served: {_RANK_WORDS[rank]}."
+        )
+        for rank in RANKS
+    },
+    **{
+        f"retrieval.{arm}.{rank}": Definition(
+            f"{_ARM_LABELS[arm]}, {_RANK_LABELS[rank]}", f"{_ARM_LABELS[arm]}: {_RANK_WORDS[rank]}."
+        )
+        for arm in ARMS
+        for rank in RANKS
+    },
+    "citations.valid": Definition(
+        "Citations that re-slice exactly", "Every citation was cut out of its document again and compared byte by byte."
+    ),
+    "citations.per_answer": Definition("Citations per answer", "How many quotations an answer carries.", "citations"),
+    "citations.supported_sentences": Definition(
+        "Model sentences kept", "Sentences the model wrote that a passage supports; the others were dropped."
+    ),
+    "citations.fallback": Definition(
+        "Answers quoted instead",
+        "Answers where nothing the model wrote could be supported, so the best passage was quoted.",
+        higher_is_better=False,
+    ),
+    "citations.gold": Definition(
+        "Answers citing the right section", "Answers with a citation from the very section the question was made from."
+    ),
+    "abstention.when_removed": Definition(
+        "Silent when the source is gone",
+        "Questions left unanswered, as they should be, when the document that answers them is taken out of the index.",
+    ),
+    "abstention.false": Definition(
+        "Silent though the source is there",
+        "Questions left unanswered although the document that answers them is indexed.",
+        higher_is_better=False,
+    ),
+    "speed.first_token_ms": Definition(
+        "First token", "Time from the question to the first token of the answer.", "ms", False
+    ),
+    "speed.decode_tokens_per_second": Definition("Decoding", "Tokens written per second after the first.", "tokens/s"),
+    "speed.answer_seconds": Definition(
+        "Whole answer", "Time from the question to the last checked sentence.", "s", False
+    ),
+}  # fmt: skip
+
+
+def known_names() -> list[str]:
+    """Every name a gate may use, with the ends of the intervals."""
+    return [name for base in CATALOGUE for name in (base, f"{base}.low", f"{base}.high")]
+
+
+def definition(name: str, *, where: str = "") -> Definition:
+    """What `name` (or its `.low`/`.high`) means. Raises ConfigError with the nearest name."""
+    base = name.removesuffix(".low").removesuffix(".high")
+    if base in CATALOGUE:
+        return CATALOGUE[base]
+    near = difflib.get_close_matches(name, known_names(), n=1, cutoff=0.4)
+    hint = f"Did you mean `{near[0]}`?" if near else f"Known measures: {', '.join(CATALOGUE)}."
+    raise ConfigError(f"`{name}` is not a known measure", where=where, remedy=hint)
+
+
+def flatten(measures: Iterable[Measure]) -> dict[str, float]:
+    """Measures as flat dotted names to numbers, with `.low` and `.high` where there is an interval."""
+    flat: dict[str, float] = {}
+    for item in measures:
+        flat[item.name] = item.value
+        if item.low is not None and item.high is not None:
+            flat[f"{item.name}.low"], flat[f"{item.name}.high"] = item.low, item.high
+    return flat
