@@ -21,7 +21,15 @@ from genwerk.models.hf_config import config_from_hf, config_to_hf
 from genwerk.models.linear import Linear
 from genwerk.models.weights import read_json, read_model_tensors, write_tensors
 
-__all__ = ["config_from_hf", "config_to_hf", "empty_decoder", "load_decoder", "save_decoder", "slots"]
+__all__ = [
+    "config_from_hf",
+    "config_to_hf",
+    "empty_decoder",
+    "expected_shapes",
+    "load_decoder",
+    "save_decoder",
+    "slots",
+]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
@@ -90,6 +98,13 @@ def fill(model: Decoder, tensors: dict[str, Tensor], *, where: str) -> None:
             where=where,
             remedy="This kind of model cannot be read; supported: Llama, Mistral, Qwen2, Qwen3, Qwen3-MoE, Mixtral.",
         )
+
+
+def expected_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """The weights a model directory of this config must hold, by name on disk."""
+    with torch.device("meta"):
+        model = Decoder(config)
+    return {name: tuple(slot.shape) for name, slot in slots(model)}
 
 
 def slots(model: Decoder) -> Iterator[tuple[str, Tensor]]:
