@@ -117,11 +117,9 @@ def read_artifact(path: Path) -> Artifact:
             sizes={str(name): int(entry["bytes"]) for name, entry in record["files"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"its {RECORD} cannot be read: {error!r}"
+        what = f"the {RECORD} of {path.parent.name} {path.name[:8]}… is spoilt: {error}"
         remedy = "Run the recipe again; the step is made anew."
-        raise WorkspaceError(
-            f"artifact {path.name} is damaged, {reason}", where=str(path / RECORD), remedy=remedy
-        ) from error
+        raise WorkspaceError(what, where=str(path / RECORD), remedy=remedy) from error
 
 
 def damage(artifact: Artifact) -> dict[str, str]:

@@ -116,6 +116,7 @@ class Workspace:
             if not quiet:
                 say(f"{plan.kind} {plan.id[:8]}… is damaged ({'; '.join(problems)}): making it again", style="yellow")
             return None
+        shutil.rmtree(self.root / "scratch" / plan.id, ignore_errors=True)  # killed just before it was done with it
         say(f"✓ {plan.kind} {plan.id[:8]}… found", style="dim")
         self._record("step.found", plan, time.perf_counter() - started)
         return artifact
