@@ -1,0 +1,94 @@
+"""The allowed range of every sampling parameter, in one table, refused by name before any work is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from genwerk.core.errors import RequestError
+from genwerk.core.types import Sampling
+
+MAX_STOPS = 16
+MAX_STOP_CHARS = 1000
+
+
+class Range(NamedTuple):
+    """low and high, both allowed unless `above` is set: then low itself is refused."""
+
+    low: float
+    high: float
+    whole: bool = False
+    above: bool = False
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        start = f"above {self.low:g}" if self.above else f"from {self.low:g}"
+        return f"{kind} {start} up to {self.high:g}" if self.high < 2**31 else f"{kind} {start}"
+
+    def holds(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        if not math.isfinite(value) or not self.low <= value <= self.high:
+            return False
+        return not (self.above and value == self.low)
+
+
+RANGES: Mapping[str, Range] = MappingProxyType(
+    {
+        "temperature": Range(0, 2),
+        "top_k": Range(0, 2**31, whole=True),
+        "top_p": Range(0, 1, above=True),
+        "min_p": Range(0, 1),
+        "repetition_penalty": Range(0, 10, above=True),
+        "presence_penalty": Range(-2, 2),
+        "frequency_penalty": Range(-2, 2),
+        "max_tokens": Range(1, 2**31, whole=True),
+        "seed": Range(-(2**63), 2**64 - 1, whole=True),
+        "logprobs": Range(0, 20, whole=True),
+    }
+)
+
+
+def check_sampling(sampling: Sampling, vocab: int) -> None:
+    """Raise RequestError naming the first parameter that is out of range.
+
+    vocab  size of the vocabulary; logprobs may not ask for more alternatives than there are tokens.
+    """
+    for name, allowed in RANGES.items():
+        value = getattr(sampling, name)
+        if name == "logprobs" and value is None:
+            continue
+        if not allowed.holds(value):
+            raise RequestError(
+                f"{name} is {_shown(value)}", param=name, code="invalid_value", remedy=f"It must be {allowed}."
+            )
+    if sampling.logprobs is not None and sampling.logprobs > vocab:
+        raise RequestError(
+            f"logprobs asks for {sampling.logprobs} alternatives, the vocabulary has {vocab} tokens",
+            param="logprobs",
+            code="invalid_value",
+            remedy=f"Ask for at most {vocab}.",
+        )
+    _check_stops(sampling.stop)
+
+
+def _check_stops(stop: object) -> None:
+    if not isinstance(stop, tuple | list) or not all(isinstance(item, str) for item in stop):
+        problem = f"stop is {_shown(stop)}"
+    elif "" in stop:
+        problem = "one of the stop strings is empty"
+    elif len(stop) > MAX_STOPS:
+        problem = f"{len(stop)} stop strings were given"
+    elif any(len(item) > MAX_STOP_CHARS for item in stop):
+        problem = f"a stop string has {max(map(len, stop))} characters"
+    else:
+        return
+    remedy = f"Give up to {MAX_STOPS} strings of 1 to {MAX_STOP_CHARS} characters."
+    raise RequestError(problem, param="stop", code="invalid_value", remedy=remedy)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,47 @@
+"""Penalties that make a token less likely because it was already said.
+
+Sources: Keskar et al. (2019), CTRL, section 4.1 (repetition); OpenAI API reference (presence, frequency).
+
+    repetition        z_j <- z_j / ρ if z_j > 0 else z_j · ρ      for every j in prompt or answer
+    presence          z_j <- z_j - α                              for every j in the answer
+    frequency         z_j <- z_j - β · c_j                        c_j times j is in the answer
+
+z     logits, (V,)
+ρ     repetition_penalty, 1 is off; counts prompt and answer, as in transformers
+α, β  presence_penalty and frequency_penalty, 0 is off; count the answer only, as in OpenAI's API and vLLM
+
+Chosen:   repetition first, then presence and frequency, before temperature.
+Left out: no-repeat n-grams, DRY.
+Try it:   pytest tests/inference/test_penalties.py
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from genwerk.core.types import Sampling
+
+
+def penalise(logits: Tensor, history: Sequence[int], prompt: Sequence[int], sampling: Sampling) -> Tensor:
+    """Logits after the penalties, (V,); `logits` itself is not changed.
+
+    history  ids of the answer so far
+    prompt   ids of the prompt
+    """
+    rho, alpha, beta = sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty
+    if rho == 1.0 and alpha == 0.0 and beta == 0.0:
+        return logits
+    penalised = logits.clone()
+    if rho != 1.0 and (history or prompt):
+        seen = torch.tensor(sorted({*prompt, *history}), device=logits.device)
+        z = penalised[seen]
+        penalised[seen] = torch.where(z > 0, z / rho, z * rho)
+    if history and (alpha != 0.0 or beta != 0.0):
+        said = Counter(history)
+        counts = torch.tensor(list(said.values()), dtype=logits.dtype, device=logits.device)
+        penalised[torch.tensor(list(said), device=logits.device)] -= alpha + beta * counts
+    return penalised

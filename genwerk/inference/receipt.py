@@ -1,0 +1,53 @@
+"""Receipts: what is needed to get the same tokens again, and whether this engine can.
+
+A receipt names the model, the adapter, the hash of the chat template, the sampling with its seed and the versions that
+decide floating-point results (genwerk, torch, number of threads, the processor's vector instructions).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from genwerk import __version__
+from genwerk.core.errors import RequestError
+from genwerk.core.types import Receipt, Sampling
+
+
+def make_receipt(model: str, adapter: str | None, template_sha256: str, sampling: Sampling) -> Receipt:
+    """The receipt of one generation on this machine."""
+    return Receipt(model, adapter, template_sha256, sampling, _versions())
+
+
+def check_replayable(receipt: Receipt, model: str, template_sha256: str) -> None:
+    """Raise RequestError if another model or template made `receipt`: its tokens cannot come out again here."""
+    for name, theirs, ours in (
+        ("model", receipt.model, model),
+        ("template_sha256", receipt.template_sha256, template_sha256),
+    ):
+        if theirs != ours:
+            raise RequestError(
+                f"the receipt's {name} is {theirs}, this engine's is {ours}",
+                param=name,
+                code="receipt_mismatch",
+                remedy="Load the model that made the answer.",
+            )
+
+
+def version_differences(receipt: Receipt) -> list[str]:
+    """Versions that are not those of `receipt`, one line each; empty means bit-equal replay is promised."""
+    ours = _versions()
+    names = sorted({*ours, *receipt.versions})
+    return [
+        f"{name}: the receipt has {receipt.versions.get(name, 'none')}, this process has {ours.get(name, 'none')}"
+        for name in names
+        if receipt.versions.get(name) != ours.get(name)
+    ]
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "genwerk": __version__,
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
