@@ -25,7 +25,7 @@ def data_section(card: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "lead": "What the model learned from and answers with. Held-out documents are searched like all others, but no "
-        "model was trained on them here. Each document that was left out or changed stands in the ledger with its rule.",
+        "model was trained on them here. Each document left out or changed stands in the ledger with its rule.",
         "facts": [{"label": label, "value": f"{value:,}"} for label, value in facts],
         "tables": [*_counted(card), *_rules(card), *_inputs(card)],
     }

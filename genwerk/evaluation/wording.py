@@ -188,7 +188,7 @@ def limits(groups: Collection[str], measures: Mapping[str, Measure]) -> list[str
             "the model. Under load, answers wait for each other."
         )
     said.append(
-        "Documents are held out whole, and exact copies were removed; near-copies of a held-out document may have been "
-        "trained on. Guards against injection and personal data are not measured here."
+        "Documents are held out whole, together with those that share paragraphs with them. What one says in other "
+        "words, another may have taught. Guards against injection and personal data are not measured here."
     )
     return said

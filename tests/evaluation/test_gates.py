@@ -33,7 +33,17 @@ def test_a_gate_compares_exactly(text: str, value: float, passes: bool) -> None:
     assert result.value == value
 
 
-@pytest.mark.parametrize("text", ["", "citations.valid", "citations.valid = 1", "citations.valid >= much", "1 < citations.valid", "citations.valid == 1.0 and x > 2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "citations.valid",
+        "citations.valid = 1",
+        "citations.valid >= much",
+        "1 < citations.valid",
+        "citations.valid == 1.0 and x > 2",
+    ],
+)
 def test_a_sentence_outside_the_grammar_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match="measure op number"):
         parse_gate(text)
@@ -45,7 +55,7 @@ def test_an_unknown_measure_is_refused_with_the_nearest_name_and_its_place() -> 
 
 
 def test_the_report_config_refuses_a_bad_gate_when_it_is_made() -> None:
-    with pytest.raises(ConfigError, match="Did you mean `retrieval.ndcg@10`"):
+    with pytest.raises(ConfigError, match=r"Did you mean `retrieval\.ndcg@10`"):
         ReportConfig(gates=("retrieval.ndcg10 >= 0.6",))
 
 

@@ -104,7 +104,7 @@ def test_a_quotation_beyond_ascii_is_compared_in_bytes() -> None:
 
 def answered(item: Question, *spans: str, kept: int = 0, dropped: int = 0, quoted: bool = False) -> Answered:
     citations = tuple(cite(span) for span in spans)
-    sentences = tuple(Sentence(span, citation, n, quoted) for n, (span, citation) in enumerate(zip(spans, citations, strict=True), 1))  # fmt: skip
+    sentences = tuple(Sentence(cited.quote, cited, number, quoted) for number, cited in enumerate(citations, 1))
     done = Done(" ".join(spans), citations, not spans, Usage(9, 9), "stop", kept, ("x",) * dropped, quoted)
     return Answered(item, sentences, done)
 
