@@ -101,6 +101,8 @@ class RMSNorm(nn.Module):
 class Attention(nn.Module):
     """Causal self-attention with grouped queries."""
 
+    qk_norm: nn.Parameter | None
+
     def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
         self.layer, self.head_dim, self.eps = layer, config.head_dim, config.norm_eps
@@ -175,6 +177,8 @@ class Block(nn.Module):
 class Decoder(nn.Module):
     """The whole network. Weights are drawn N(0, 0.02) from torch's generator, those that end a layer
     N(0, 0.02 / sqrt(2 n_layers))."""
+
+    lm_head: nn.Parameter | None
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()

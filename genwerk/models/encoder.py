@@ -95,7 +95,7 @@ class Encoder(nn.Module):
             scores_mask = scores_mask.masked_fill_(~real, torch.finfo(x.dtype).min)[:, None, None, :]
         for block in self.layers:
             x = block(x, scores_mask)
-        return x
+        return x  # type: ignore[no-any-return]
 
 
 @torch.inference_mode()
@@ -113,7 +113,7 @@ def embed_tokens(encoder: Encoder, sequences: Sequence[Sequence[int]]) -> Tensor
     for row, sequence in zip(tokens, sequences, strict=True):
         row[: len(sequence)] = torch.as_tensor(sequence)
     mask = torch.arange(longest) < lengths[:, None]  # (N, T)
-    states = encoder(tokens, mask)
+    states: Tensor = encoder(tokens, mask)
     pooled = (states * mask[..., None]).sum(1) / lengths[:, None]
     return F.normalize(pooled.float(), dim=-1)
 

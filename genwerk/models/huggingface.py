@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genwerk.core.atomic import write_json
 from genwerk.core.errors import ModelError
-from genwerk.models.decoder import Decoder, DecoderConfig
+from genwerk.models.decoder import Attention, Decoder, DecoderConfig, RMSNorm
 from genwerk.models.hf_config import config_from_hf, config_to_hf
 from genwerk.models.linear import Linear
 from genwerk.models.weights import read_json, read_model_tensors, write_tensors
@@ -119,7 +119,7 @@ def slots(model: Decoder) -> Iterator[tuple[str, Tensor]]:
                 yield f"{parent}.{part}.weight", module.weight.detach()[rows]
                 if module.bias is not None:
                     yield f"{parent}.{part}.bias", module.bias.detach()[rows]
-        elif hasattr(module, "hf_slots"):
+        elif isinstance(module, Attention | RMSNorm):
             yield from ((f"model.{path}.{name}", slot) for name, slot in module.hf_slots())
 
 

@@ -98,7 +98,8 @@ class Adapter(nn.Module):
             self.a.new_zeros(size, 0) if slot < 0 else self.b[slot]
             for slot, size in zip(self.slots, self.sizes, strict=True)
         ]
-        return torch.block_diag(*blocks) * self.scale
+        diagonal: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+        return diagonal * self.scale
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
         """Views of A (r, d_in) and B (d_out, r) of one part."""

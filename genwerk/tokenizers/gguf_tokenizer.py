@@ -67,7 +67,7 @@ def write_gguf_tokenizer(metadata: Mapping[str, Any], out_dir: Path, *, where: s
         raise ModelError(f"the GGUF file has no {error.args[0]}", where=where, remedy="Convert it again.") from None
     runner = _runner(cut, tokens, merges, metadata)
     special = {f"{role}_id": metadata.get(f"tokenizer.ggml.{name}_token_id") for role, name in _ROLES.items()}
-    texts = {role: tokens[special[f"{role}_id"]] for role in _ROLES if special[f"{role}_id"] is not None}
+    texts = {key.removesuffix("_id"): tokens[number] for key, number in special.items() if number is not None}
     out_dir.mkdir(parents=True, exist_ok=True)
     write_text(out_dir / "tokenizer.json", runner.to_str(pretty=False))
     write_json(out_dir / "special_tokens_map.json", texts)

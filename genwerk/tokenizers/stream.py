@@ -7,19 +7,30 @@ stands before, so a short window of tokens is decoded each time, with the tokens
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
+from typing import Protocol
 
-from genwerk.tokenizers.tokenizer import Tokenizer
-
-__all__ = ["StreamDecoder"]
+__all__ = ["Decoding", "StreamDecoder"]
 
 _BROKEN = "\ufffd"
 _LONGEST = 8  # a UTF-8 character has at most four bytes; more broken tokens than this will not become one
 
 
+class Decoding(Protocol):
+    """What a tokenizer must offer to be decoded as a stream."""
+
+    @property
+    def is_byte_level(self) -> bool: ...
+    @property
+    def special_ids(self) -> frozenset[int]: ...
+    def token_bytes(self, token: int) -> bytes: ...
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str: ...
+
+
 class StreamDecoder:
     """Decode one token after the other; the pieces joined are `tokenizer.decode` of all tokens."""
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = True) -> None:
+    def __init__(self, tokenizer: Decoding, *, skip_special: bool = True) -> None:
         self._tokenizer, self._skip_special = tokenizer, skip_special
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace") if tokenizer.is_byte_level else None
         self._tokens: list[int] = []

@@ -22,8 +22,9 @@ from genwerk.core.errors import ModelError
 from genwerk.core.types import Message
 from genwerk.tokenizers.byte_alphabet import token_to_bytes
 from genwerk.tokenizers.chat_template import FALLBACK_TEMPLATE, compile_template, render
+from genwerk.tokenizers.stream import StreamDecoder
 
-__all__ = ["Tokenizer"]
+__all__ = ["StreamDecoder", "Tokenizer"]
 
 _MARK = ("\ue000", "\ue001")  # around control tokens that a user wrote, while the template runs
 
