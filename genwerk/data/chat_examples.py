@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from genwerk.core.types import Document, Message
-from genwerk.data.prompting import grounded_messages, join_lines, tidy_passage
+from genwerk.data.prompting import grounded_messages, join_lines
 from genwerk.data.prose import ProseSection, Rarity, fold, prose_sections, words_of
 from genwerk.data.questions import is_generic, terms_question, title_question
 from genwerk.data.sentences import split_sentences
@@ -99,7 +99,7 @@ def _candidates(document: Document, rarity: Rarity, seed: int) -> list[_Candidat
     for prose in prose_sections(document):
         section = prose.section
         title_words = words_of(section.title)
-        by_title = section.level > 0 and not is_generic(section.title) and draw.random() < 0.6
+        by_title = section.level > 0 and prose.leads and not is_generic(section.title) and draw.random() < 0.6
         first = 0 if by_title else draw.randrange(len(prose.sentences))
         spans = _answer_spans(document.text, prose, first, 2 if by_title else 1)
         answer = " ".join(join_lines(document.text[start:end]) for start, end in spans)
@@ -135,7 +135,7 @@ def _passage(text: str, prose: ProseSection, spans: list[tuple[int, int]]) -> st
     section = prose.section
     start = section.start if spans[-1][1] - section.start <= _GOLD_CHARS - 100 else spans[0][0]
     ends = [start + end for _, end in split_sentences(text[start : section.end]) if end <= _GOLD_CHARS]
-    return tidy_passage(text[start : max([spans[-1][1], *ends])])
+    return text[start : max([spans[-1][1], *ends])]
 
 
 def _split(document: Document) -> str:

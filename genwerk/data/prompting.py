@@ -49,7 +49,7 @@ def tidy_passage(passage: str) -> str:
         depth = len(line) - len(line.lstrip())
         wrapped = width + 1 + len(stripped.split(maxsplit=1)[0]) > _WRAP_WIDTH
         inside = depth == indent or (_ITEM.match(lines[-1]) is not None if lines else False)
-        if width and wrapped and inside and not _KEEP_LINE.match(line):
+        if width and wrapped and inside and not (_KEEP_LINE.match(line) or lines[-1][0] in "#|+`"):
             lines[-1] = join_lines(f"{lines[-1]}\n{stripped}")
         else:
             lines.append(stripped if stripped[0] in "|+" else join_lines(stripped))

@@ -13,6 +13,7 @@ from genwerk.data.sections import Section, split_sections
 from genwerk.data.sentences import split_sentences
 
 _WORD = re.compile(r"\b(?!\d)\w{4,32}\b")
+_NOT_PROSE = re.compile(r"[\W\d_](?<!\s)")
 _CODE = re.compile(r">>>|::=|==|=>|->|\(\)\s*:|[{}\\|]|https?://|\s=\s")
 _STOPWORD_LIST = (
     "about above after again against also although always another because been before being below between both "
@@ -31,10 +32,14 @@ _STOPWORDS = frozenset(_STOPWORD_LIST.split())
 
 @dataclass(frozen=True, slots=True)
 class ProseSection:
-    """A section with the spans of its prose sentences (offsets in the document)."""
+    """A section with the spans of its prose sentences (offsets in the document).
+
+    leads  whether nothing but code or grammar stands before the first of them, so that it says what the title means.
+    """
 
     section: Section
     sentences: tuple[tuple[int, int], ...]
+    leads: bool
 
 
 def prose_sections(document: Document) -> list[ProseSection]:
@@ -45,7 +50,8 @@ def prose_sections(document: Document) -> list[ProseSection]:
         spans = [(section.body + start, section.body + end) for start, end in split_sentences(body)]
         kept = tuple(span for span in spans if is_prose(document.text[span[0] : span[1]]))
         if kept:
-            found.append(ProseSection(section, kept))
+            before = document.text[section.body : kept[0][0]].strip()
+            found.append(ProseSection(section, kept, not before or _CODE.search(before) is not None))
     return found
 
 
@@ -56,8 +62,7 @@ def is_prose(sentence: str) -> bool:
         return False
     if not (sentence[0].isupper() or sentence[0] in '"“„') or _CODE.search(sentence):
         return False
-    letters = sum(character.isalpha() or character.isspace() for character in sentence)
-    return letters >= 0.8 * len(sentence)
+    return len(_NOT_PROSE.findall(sentence)) <= 0.2 * len(sentence)
 
 
 def words_of(text: str) -> list[str]:

@@ -28,6 +28,7 @@ _GENERIC_LIST = (
     "remarks return returns summary todo usage warning warnings zusammenfassung"
 )
 _GENERIC = frozenset(_GENERIC_LIST.split())
+_FEWEST_WORDS = 8  # in a sentence that is asked for by its words
 _TEMPLATES = {
     "en": {
         "name": (
@@ -96,7 +97,7 @@ def known_item_questions(
 def title_question(title: str, language: str, draw: random.Random, term: str = "") -> str:
     """A question about `title` in a wording drawn at random; with `term`, about that word under the title."""
     templates = _TEMPLATES.get(language, _TEMPLATES["en"])
-    name = _NAME.match(title) is not None and ("." in title or "_" in title or "(" in title)
+    name = _NAME.match(title) is not None and ("." in title or "_" in title or "(" in title or title.islower())
     kind = "hint" if term else "name" if name else "topic"
     shown = title if name or language == "de" else _lower_first(title)
     return draw.choice(templates[kind]).format(title=shown, term=term)
@@ -144,14 +145,15 @@ def _document_questions(
         if not spans or section.level == 0:
             continue
         title_words = words_of(section.title)
-        if unique.title(section.title) and not is_generic(section.title) and spans[0] == prose.sentences[0]:
+        asked = prose.leads and unique.title(section.title) and not is_generic(section.title)
+        if asked and spans[0] == prose.sentences[0]:
             term = rarity.distinctive(text[spans[0][0] : spans[-1][1]], 1, without=title_words)
             hint = term[0] if term and len(by_style[0]) % 2 else ""
             wording = title_question(section.title, language, draw, hint)
             by_style[0].append(Question(wording, document.id, section.start, section.end, split, "title"))
         start, end = draw.choice(spans)
         terms = rarity.distinctive(text[start:end], 3, without=title_words)
-        if len(terms) == 3:
+        if len(terms) == 3 and len(text[start:end].split()) >= _FEWEST_WORDS:
             wording = terms_question(terms, language, draw)
             by_style[1].append(Question(wording, document.id, start, end, split, "terms"))
     for queue in by_style:

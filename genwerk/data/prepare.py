@@ -1,0 +1,182 @@
+"""Step 1: files become a dataset. Read, normalise, filter, identify the language, deduplicate, redact, split, write.
+
+    documents.jsonl   the documents, one a line; every later span points into these texts
+    ledger.jsonl      every dropped and changed document with its rule
+    card.json, .md    the data card
+
+Chosen:   documents are held in memory while they are prepared (files of up to `max_file_bytes`, a few GB in all).
+Try it:   genwerk run quickstart
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from genwerk.core.atomic import write_json, write_text
+from genwerk.core.config import Config, Field
+from genwerk.core.errors import ConfigError, DataError
+from genwerk.core.progress import say
+from genwerk.core.types import Document
+from genwerk.core.workspace import Step
+from genwerk.data.card import build_card, card_markdown
+from genwerk.data.dedup import Deduplicator
+from genwerk.data.documents import load_documents, write_documents
+from genwerk.data.filters import reject
+from genwerk.data.ledger import CHANGED, Ledger
+from genwerk.data.raw import ReadOptions
+from genwerk.data.reading import ReadDocument, SourceReader
+from genwerk.data.redact import redact
+from genwerk.data.sections import clean_title, split_sections
+from genwerk.data.split import HELDOUT, assign_splits
+
+__all__ = ["PrepareConfig", "load_documents", "prepare"]
+
+_ALARMING = ("unreadable", "binary content", "too large", "changed while read", "empty file", "no text column")
+_SAID_ALOUD = 8
+
+
+class PrepareConfig(Config):
+    """What is read and what is done to it."""
+
+    sources: tuple[str, ...] = Field(description="folders, files, python:topics or python:docstrings", min_length=1)
+    languages: tuple[str, ...] = Field((), description="keep only these languages (ISO 639-1); empty keeps all")
+    redact: tuple[Literal["email", "phone", "iban"], ...] = Field((), description="personal data to mask")
+    min_chars: int = Field(40, ge=0, description="shorter documents say too little to be cited")
+    holdout: float = Field(0.1, gt=0, lt=1, description="share of documents kept from training")
+    max_file_bytes: int = Field(100_000_000, gt=0, description="larger files and records are refused")
+    text_column: str = Field("", description="column with the text in JSONL, CSV and Parquet; empty: found by name")
+    license: str = Field("unspecified", description="licence of the documents, printed on the data card")
+
+
+def prepare(config: PrepareConfig, step: Step, *inputs: object) -> dict[str, float | int | str]:
+    """Write the dataset to `step.out`. `inputs` are fingerprints of the sources; the files are named in `config`.
+
+    Raises DataError where there is nothing to read or nothing left, ConfigError for a language that cannot be told.
+    """
+    _check_languages(config)
+    ledger = Ledger()
+    reader = SourceReader(config.sources, ReadOptions(config.max_file_bytes, config.text_column), ledger)
+    documents = list(_clean_all(config, reader, ledger))
+    _say_problems(ledger)
+    if not documents:
+        raise _nothing_left(config, reader, ledger)
+    splits = assign_splits(documents, config.holdout)
+    documents = [replace(one, metadata={**one.metadata, "split": splits[one.id]}) for one in documents]
+    settings = config.model_dump(mode="json", exclude={"sources"})
+    card = build_card(documents, ledger, reader.inputs(), settings)
+    write_documents(step.out, documents)
+    ledger.write(step.out / "ledger.jsonl")
+    write_json(step.out / "card.json", card)
+    write_text(step.out / "card.md", card_markdown(card))
+    return {
+        "documents": len(documents),
+        "characters": card["characters"],
+        "heldout_documents": sum(split == HELDOUT for split in splits.values()),
+        "dropped": sum(card["dropped"].values()),
+        "changed": sum(card["changed"].values()),
+        "languages": " ".join(f"{name}:{counts['documents']}" for name, counts in card["by_language"].items()),
+    }
+
+
+def _clean_all(config: PrepareConfig, reader: SourceReader, ledger: Ledger) -> Iterator[Document]:
+    seen = Deduplicator()
+    for read in reader.read():
+        document = _clean(read, config, ledger)
+        if document is None:
+            continue
+        if first := seen.duplicate_of(document.text, document.source):
+            ledger.drop(document.source, "duplicate", f"the same text as {first}")
+        else:
+            yield document
+
+
+def _clean(read: ReadDocument, config: PrepareConfig, ledger: Ledger) -> Document | None:
+    """The document that becomes of one raw text, or None; either way the ledger says why."""
+    from genwerk.data.language import choose_language  # loads a model
+    from genwerk.data.normalise import normalise
+
+    normal = normalise(read.raw.text)
+    changes = [*read.raw.notes, *normal.changes]
+    rejection = reject(normal.text, min_chars=config.min_chars)
+    if rejection:
+        ledger.drop(read.source, rejection.rule, rejection.detail)
+        return None
+    language, wanted = choose_language(normal.text, config.languages)
+    if not wanted:
+        detail = f"{language.code} ({language.probability:.0%}) is not in [{', '.join(config.languages)}]"
+        ledger.drop(read.source, "language", detail)
+        return None
+    text = normal.text
+    if config.redact:
+        redaction = redact(text, config.redact)
+        text = redaction.text
+        changes += [("redacted", f"{count} {kind}") for kind, count in redaction.counts.items()]
+    for rule, detail in changes:
+        ledger.change(read.source, rule, detail)
+    return _document(read, text, language.code, config)
+
+
+def _document(read: ReadDocument, text: str, language: str, config: PrepareConfig) -> Document:
+    metadata = {
+        "title": "",
+        "language": language,
+        "format": read.raw.format,
+        "suffix": read.suffix,
+        "license": read.license or config.license,
+        "file_sha256": read.file_sha256,
+    }
+    title = redact(clean_title(" ".join(read.raw.title.split())), config.redact).text
+    document = Document.create(read.source, text, metadata=metadata)
+    if not title:
+        first = split_sections(document)[0]
+        title = first.title if first.level else _stem(read.source)
+    return replace(document, metadata={**metadata, "title": title[:200]})
+
+
+def _stem(source: str) -> str:
+    file, _, part = source.partition("#")
+    return f"{Path(file).stem} {part}".strip()
+
+
+def _check_languages(config: PrepareConfig) -> None:
+    if not config.languages:
+        return
+    from genwerk.data.language import unknown_languages
+
+    if unknown := unknown_languages(config.languages):
+        raise ConfigError(
+            f"`languages`: {', '.join(unknown)} cannot be told apart",
+            remedy="Use two-letter codes such as en, de, fr, es, or leave the list empty to keep all.",
+        )
+
+
+def _say_problems(ledger: Ledger) -> None:
+    loud = [entry for entry in ledger.dropped() if entry.rule in _ALARMING]
+    for entry in loud[:_SAID_ALOUD]:
+        say(f"left out {entry.source}: {entry.rule}, {entry.detail}")
+    if len(loud) > _SAID_ALOUD:
+        say(f"left out {len(loud) - _SAID_ALOUD} more; all are in ledger.jsonl")
+    if summary := ledger.summary():
+        say(f"left out in all: {summary}")
+    if changed := ledger.summary(CHANGED):
+        say(f"changed: {changed}")
+
+
+def _nothing_left(config: PrepareConfig, reader: SourceReader, ledger: Ledger) -> DataError:
+    first = next(ledger.dropped(), None)
+    example = f"; for example {first.source}: {first.rule}, {first.detail}" if first else ""
+    remedy: dict[str, Any] = {
+        "language": "Add the language to data.languages, or leave that list empty.",
+        "too short": "Lower data.min_chars, or add longer documents.",
+        "no text column": "Set data.text_column to the column that holds the text.",
+        "too large": "Split the files, or raise data.max_file_bytes.",
+    }
+    most = next(iter(ledger.counts("dropped")), "")
+    return DataError(
+        f"no document is left of {reader.n_files} files ({ledger.summary() or 'nothing was found'}{example})",
+        where=", ".join(config.sources),
+        remedy=remedy.get(most, "Add documents, or name another folder in `documents:`."),
+    )

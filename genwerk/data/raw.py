@@ -1,0 +1,43 @@
+"""What a reader yields: the raw text of one document, or what kept it from being read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """Text as it came out of a file.
+
+    part    which part of the file: `line 12`, `row 3`; empty for a file that is one document.
+    format  what `sections` takes its headings for: markdown, rst, docstrings, python or plain.
+    notes   what had to be repaired while reading, for the ledger: (rule, detail).
+    """
+
+    text: str
+    part: str = ""
+    title: str = ""
+    format: str = "plain"
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file, or a part of one, that gave no document; `rule` and `detail` go to the ledger."""
+
+    rule: str
+    detail: str
+    part: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """Limits and columns. Files that are one document, and single records, may have `max_bytes` at most."""
+
+    max_bytes: int = 100_000_000
+    text_column: str = ""
+
+
+Reader = Callable[[Path, ReadOptions], Iterator[RawDocument | Unreadable]]

@@ -1,0 +1,143 @@
+"""Readers for files that are one document each: text, Markdown, reStructuredText, Python, HTML; and the table of all.
+
+    READERS[".md"](path, ReadOptions()) -> iterator of RawDocument | Unreadable
+
+A reader never raises for what is in the file: it yields Unreadable with the rule. An OSError passes through, for the
+caller knows whether to try again.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from genwerk.data.decoding import Decoded, decode, looks_binary
+from genwerk.data.raw import RawDocument, Reader, ReadOptions, Unreadable
+
+_CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
+_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+
+
+def read_text(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    """A plain text file, in whatever encoding; a binary file is told from its first bytes."""
+    yield from _whole_file(path, options, "plain")
+
+
+def read_markdown(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    """Markdown, kept as it is; YAML front matter is left out, its title kept."""
+    for found in _whole_file(path, options, "markdown"):
+        if isinstance(found, Unreadable):
+            yield found
+            continue
+        front = re.match(r"---\n(.*?)\n(?:---|\.\.\.)\n", found.text.replace("\r\n", "\n"), re.DOTALL)
+        title = re.search(r"^title:[ \t]*[\"']?(.+?)[\"']?[ \t]*$", front.group(1), re.MULTILINE) if front else None
+        text = found.text.replace("\r\n", "\n")[front.end() :] if front else found.text
+        yield RawDocument(text, "", title.group(1) if title else "", "markdown", found.notes)
+
+
+def read_rst(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    """reStructuredText, kept as it is."""
+    yield from _whole_file(path, options, "rst")
+
+
+def read_python(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    """Python source, kept as it is and read in its declared encoding; the title is its docstring's first line."""
+    for found in _whole_file(path, options, "python", _CODING):
+        yield (
+            found
+            if isinstance(found, Unreadable)
+            else RawDocument(found.text, "", _docstring_title(found.text), "python", found.notes)
+        )
+
+
+def read_html(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    """The main text of a page as Markdown; see `html`."""
+    from genwerk.data.html import html_to_markdown  # lxml
+
+    for found in _whole_file(path, options, "markdown", _CHARSET):
+        if isinstance(found, Unreadable):
+            yield found
+            continue
+        page = html_to_markdown(found.text)
+        if page.text.strip():
+            yield RawDocument(page.text, "", page.title, "markdown", found.notes)
+        else:
+            yield Unreadable("no text", "the page has no text outside scripts and navigation")
+
+
+def _whole_file(
+    path: Path, options: ReadOptions, kind: str, declared: re.Pattern[bytes] | None = None
+) -> Iterator[RawDocument | Unreadable]:
+    with path.open("rb") as stream:
+        if reason := looks_binary(stream.read(8192)):
+            yield Unreadable("binary content", reason)
+            return
+        stream.seek(0)
+        data = stream.read(options.max_bytes + 1)
+    if len(data) > options.max_bytes:
+        yield too_large(len(data), options)
+        return
+    decoded = _decode_declared(data, declared) or decode(data)
+    yield RawDocument(decoded.text, format=kind, notes=(("encoding", decoded.note),) if decoded.note else ())
+
+
+def too_large(size: int, options: ReadOptions) -> Unreadable:
+    """The one message for what is over the limit."""
+    return Unreadable(
+        "too large",
+        f"{size / 1e6:,.1f} MB or more are over the limit of {options.max_bytes / 1e6:,.1f} MB; "
+        "split it, or raise data.max_file_bytes",
+    )
+
+
+def _decode_declared(data: bytes, pattern: re.Pattern[bytes] | None) -> Decoded | None:
+    """Decode as the file itself says, where it says so truthfully."""
+    found = pattern.search(data[:4096]) if pattern else None
+    if not found or data[:3].startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
+        return None
+    name = found.group(1).decode("ascii", "replace").lower()
+    try:
+        text = data.decode("cp1252" if name in {"iso-8859-1", "latin-1", "latin1"} else name)
+    except (LookupError, UnicodeDecodeError):
+        return None
+    return Decoded(text, name, "" if name in {"utf-8", "utf8", "ascii", "us-ascii"} else f"read as {name}, as declared")
+
+
+def _docstring_title(source: str) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            docstring = ast.get_docstring(ast.parse(source))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    return docstring.strip().split("\n", 1)[0].rstrip(".") if docstring and docstring.strip() else ""
+
+
+def _read_records(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    from genwerk.data.records import read_csv, read_jsonl, read_parquet
+
+    kinds = {".parquet": read_parquet, ".csv": read_csv, ".tsv": read_csv}
+    yield from kinds.get(path.suffix.lower(), read_jsonl)(path, options)
+
+
+def _read_office(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    from genwerk.data.office import read_docx, read_epub, read_pdf
+
+    kinds = {".pdf": read_pdf, ".docx": read_docx, ".epub": read_epub}
+    yield from kinds[path.suffix.lower()](path, options)
+
+
+READERS: dict[str, Reader] = {
+    ".txt": read_text, ".text": read_text, ".log": read_text, "": read_text,
+    ".md": read_markdown, ".markdown": read_markdown, ".rst": read_rst, ".py": read_python,
+    ".html": read_html, ".htm": read_html, ".xhtml": read_html,
+    ".jsonl": _read_records, ".ndjson": _read_records, ".csv": _read_records, ".tsv": _read_records,
+    ".parquet": _read_records, ".pdf": _read_office, ".docx": _read_office, ".epub": _read_office,
+}  # fmt: skip
+"""Suffix → reader. Parsers load only when such a file is read."""
+
+STREAMED = frozenset({".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"})
+"""Files of records: they may be larger than the limit, for each record is checked on its own."""
