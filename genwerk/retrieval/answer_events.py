@@ -1,6 +1,6 @@
 """What happens while a question is answered, in the order in which it happens.
 
-    Passages, then Sentence once per checked sentence, then Done exactly once.
+Passages, then Sentence once per checked sentence, then Done exactly once.
 """
 
 from __future__ import annotations

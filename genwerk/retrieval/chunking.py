@@ -8,8 +8,8 @@ Source: the recursive splitting that retrieval libraries share, with two additio
 
 boundaries, coarse to fine: section, paragraph, sentence, line, word, character
 
-Chosen:   a new section starts a new chunk, except after a piece shorter than `min_chars` (a lone heading belongs to what
-          follows); the last two pieces of a cut are balanced, so that no chunk is a stray half-line.
+Chosen:   a new section starts a new chunk, except after a piece shorter than `min_chars` (a lone heading belongs to
+          what follows); the last two pieces of a cut are balanced, so that no chunk is a stray half-line.
 Left out: overlap (spans that tile are countable and never cited twice); cutting by embedding similarity.
 Try it:   python benchmarks/index.py --chunks 200
 """

@@ -1,0 +1,117 @@
+"""Embeddings: texts to vectors of length 1 whose product is their likeness in meaning.
+
+Source: Reimers and Gurevych (2019), Sentence-BERT; the network is `models/encoder.py`.
+
+    likeness(a, b) = v_a · v_b in [-1, 1]
+
+Chosen:   texts are sorted by length in tokens, and a batch holds texts of similar length, so that little is computed
+          for padding; the same texts give the same batches and the same bytes. A text longer than the encoder's window is
+          embedded window by window and averaged by length: it is never cut in silence.
+Left out: prompts for queries (MiniLM has none), quantised vectors, other devices than the encoder's.
+Try it:   python benchmarks/embed.py --texts 64
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import tokenizers
+
+from genwerk.core.errors import ModelError
+from genwerk.core.hashing import digest, sha256_file
+from genwerk.models.encoder import Encoder, embed_tokens, load_encoder
+
+__all__ = ["Embedder", "TextEncoder", "plan_batches"]
+
+_FILES = ("config.json", "model.safetensors", "sentence_bert_config.json", "tokenizer.json")
+_BATCH_TEXTS = 32
+
+
+class TextEncoder(Protocol):
+    """What search needs of an embedder: its identity and vectors (N, dimension) float32 of length 1."""
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def dimension(self) -> int: ...
+    def embed(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+class Embedder:
+    """An encoder with its tokenizer. Any thread may call it.
+
+    name        of the model; identity is a hash of its files: vectors of two identities cannot be compared.
+    window      longest input in tokens, [CLS] and [SEP] included.
+    """
+
+    def __init__(self, encoder: Encoder, tokenizer: tokenizers.Tokenizer, *, name: str, identity: str) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._encoder, self._tokenizer = encoder, tokenizer
+        self.name, self.identity = name, identity
+        self.dimension = encoder.config.d_model
+        self.window = encoder.config.max_tokens
+        bare = tokenizer.encode("").ids  # what the tokenizer puts around every text
+        self._prefix, self._suffix = bare[: (len(bare) + 1) // 2], bare[(len(bare) + 1) // 2 :]
+
+    @classmethod
+    def load(cls, path: Path) -> Embedder:
+        """Read a Hugging Face directory of an encoder. Raises ModelError for missing or damaged files."""
+        path = Path(path)
+        encoder = load_encoder(path)
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
+        except Exception as error:  # the library raises bare Exception for a missing or broken file
+            raise ModelError(
+                f"tokenizer.json cannot be read: {error}", where=str(path), remedy="Fetch the model again."
+            ) from error
+        hashes = {name: sha256_file(path / name) for name in _FILES if (path / name).is_file()}
+        return cls(encoder, tokenizer, name=path.name, identity=digest(hashes))
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Length of each text in tokens, special tokens included."""
+        return [len(found.ids) for found in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token numbers of each text, special tokens included, whole."""
+        return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts))]
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (N, dimension) float32 of length 1, in the order of `texts`."""
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for places, found in self.embed_batches(self.tokenize(texts)):
+            vectors[places] = found
+        return vectors
+
+    def embed_batches(
+        self, sequences: Sequence[Sequence[int]], *, batch_texts: int = _BATCH_TEXTS
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """(places in `sequences`, their vectors) batch by batch, longest texts first."""
+        lengths = [len(sequence) for sequence in sequences]
+        long = [place for place, length in enumerate(lengths) if length > self.window]
+        for place in long:
+            yield [place], self._embed_long(sequences[place])[None]
+        short = [place for place, length in enumerate(lengths) if length <= self.window]
+        for batch in plan_batches([lengths[place] for place in short], batch_texts):
+            places = [short[number] for number in batch]
+            yield places, embed_tokens(self._encoder, [sequences[place] for place in places]).numpy()
+
+    def _embed_long(self, sequence: Sequence[int]) -> np.ndarray:
+        """Mean of the vectors of consecutive windows, weighted by their length, scaled to length 1."""
+        inner = sequence[len(self._prefix) : len(sequence) - len(self._suffix)]
+        room = self.window - len(self._prefix) - len(self._suffix)
+        parts = [inner[start : start + room] for start in range(0, len(inner), room)]
+        vectors = np.empty((len(parts), self.dimension), dtype=np.float32)
+        for places, found in self.embed_batches([[*self._prefix, *part, *self._suffix] for part in parts]):
+            vectors[places] = found
+        mean = np.average(vectors, axis=0, weights=[len(part) for part in parts])
+        return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+def plan_batches(lengths: Sequence[int], batch_texts: int) -> list[list[int]]:
+    """Places of texts in batches of at most `batch_texts`, longest first; equal lengths keep their order."""
+    order = sorted(range(len(lengths)), key=lambda place: (-lengths[place], place))
+    return [order[start : start + batch_texts] for start in range(0, len(order), batch_texts)]

@@ -1,0 +1,70 @@
+"""The step that fits search to a collection: fusion weight and abstention threshold, on questions from training documents.
+
+    index + questions ─ fit_fusion ─ fusion.json ─ fit_abstention (with the arm just chosen) ─ abstention.json
+
+Held-out documents are searched like all others, but no question about them is asked here: they are for evaluation.
+"""
+
+from __future__ import annotations
+
+import time
+
+from genwerk.core.config import Config, Field
+from genwerk.core.errors import DataError
+from genwerk.core.workspace import Artifact, Source, Step
+from genwerk.data.documents import load_documents
+from genwerk.data.questions import known_item_questions
+from genwerk.retrieval import abstention, fusion
+from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.index import Index
+from genwerk.retrieval.search import Searcher
+
+__all__ = ["FitConfig", "fit_retrieval"]
+
+
+class FitConfig(Config):
+    """How the search is fitted."""
+
+    n_questions: int = Field(300, ge=10, description="known-item questions from training documents to fit on")
+    max_false_abstention: float = Field(
+        0.1, ge=0.0, lt=1.0, description="share of answerable questions that may go unanswered on the fitting questions"
+    )
+    seed: int = Field(0, ge=0, description="which questions are made")
+
+
+def fit_retrieval(
+    config: FitConfig, step: Step, index: Artifact, embedder_dir: Source | Artifact, dataset: Artifact
+) -> dict[str, float | int | str]:
+    """Write `fusion.json` and `abstention.json` into `step.out`.
+
+    Raises DataError when the training documents give no question.
+    """
+    started = time.perf_counter()
+    questions = known_item_questions(
+        load_documents(dataset.path), seed=config.seed, limit=config.n_questions, split="train"
+    )
+    if not questions:
+        raise DataError(
+            "no question could be made from the training documents, so the search cannot be fitted",
+            where=str(dataset.path),
+            remedy="Add documents with titled sections or with whole sentences.",
+        )
+    opened = Index.open(index.path)
+    embedder = Embedder.load(embedder_dir.path)
+    fitted = fusion.fit_fusion(Searcher(opened, embedder), questions)
+    fitted.save(step.out / fusion.FILE_NAME)
+    present, removed = abstention.collect_signals(Searcher(opened, embedder, fitted.choice), questions)
+    silence = abstention.fit_abstention(present, removed, max_false_abstention=config.max_false_abstention)
+    silence.save(step.out / abstention.FILE_NAME)
+    opened.close()
+    return {
+        "questions": len(questions),
+        "arm": fitted.arm,
+        "weight": fitted.weight,
+        "ndcg_bm25": fitted.bm25.mean,
+        "ndcg_dense": fitted.dense.mean,
+        "ndcg_hybrid": fitted.hybrid.mean,
+        "abstention_auc": silence.auc,
+        "true_abstention": silence.true_abstention,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
