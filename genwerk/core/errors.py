@@ -55,6 +55,12 @@ class ModelError(GenwerkError):
     code = "model_error"
 
 
+class TrainingError(GenwerkError):
+    """A run of training or tuning cannot go on: its loss is no longer a number, or its budget allows no step."""
+
+    code = "training_error"
+
+
 class WorkspaceError(GenwerkError):
     """The workspace is locked, full, or an artifact in it is damaged."""
 

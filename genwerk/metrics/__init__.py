@@ -1,0 +1,1 @@
+"""Metrics: pure functions from predictions to numbers; no networks here."""

@@ -1,0 +1,1 @@
+"""Step 3, training: optimiser, schedule, loop plumbing and pretraining of decoders."""
