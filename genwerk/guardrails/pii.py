@@ -1,7 +1,7 @@
 """Personal data: kept from the model on the way in, kept in the house on the way out.
 
 The finder is `data.redact.find_pii` (e-mail, phone, IBAN with its checksum), the same that cleans the training data.
-On the way in a finding is replaced by its kind, `[EMAIL]`, before anything is searched, generated or logged; or the
+On the way in a finding is replaced by its kind, `[email]`, before anything is searched, generated or logged; or the
 request is blocked, as configured. On the way out only what does not stand in a cited passage is removed: a handbook
 that names its help desk may be quoted.
 
@@ -11,11 +11,11 @@ Left out:  names and addresses; they need a tagger, not a pattern.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from genwerk.core.types import Verdict
-from genwerk.data.redact import Pii, find_pii
+from genwerk.data.redact import Pii, find_pii, redact
 from genwerk.guardrails.guard import GuardContext, passed
 
 Action = Literal["redact", "block"]
@@ -31,7 +31,7 @@ class InputPii:
 
     def check(self, text: str, context: GuardContext) -> Verdict:
         """`text` with every finding replaced by its kind, or a refusal. The reason names kinds, never the data."""
-        return _decide(self.name, self.action, text, find_pii(text))
+        return _decide(self.name, self.action, text, find_pii)
 
 
 class OutputPii:
@@ -45,16 +45,20 @@ class OutputPii:
     def check(self, text: str, context: GuardContext) -> Verdict:
         """As `InputPii.check`, for findings that no passage in `context` contains."""
         known = [_bare(passage) for passage in context.passages]
-        unknown = [pii for pii in find_pii(text) if not _known(text[pii.start : pii.end], known)]
-        return _decide(self.name, self.action, text, unknown)
+
+        def find_unknown(text: str) -> list[Pii]:
+            return [pii for pii in find_pii(text) if not _known(text[pii.start : pii.end], known)]
+
+        return _decide(self.name, self.action, text, find_unknown)
 
 
 def mask_pii(text: str) -> str:
     """`text` with every finding replaced by its kind: what may be written to a log whatever the guards decide."""
-    return _replace(text, find_pii(text))
+    return redact(text).text
 
 
-def _decide(name: str, action: Action, text: str, findings: Sequence[Pii]) -> Verdict:
+def _decide(name: str, action: Action, text: str, find: Callable[[str], list[Pii]]) -> Verdict:
+    findings = find(text)
     if not findings:
         return passed(name, text)
     kinds = sorted({pii.kind for pii in findings})
@@ -62,12 +66,17 @@ def _decide(name: str, action: Action, text: str, findings: Sequence[Pii]) -> Ve
     listed = ", ".join(kinds)
     if action == "block":
         return Verdict(False, "", rule, f"contains personal data ({listed})")
-    return Verdict(True, _replace(text, findings), rule, f"{len(findings)} removed ({listed})")
+    count = 0
+    while findings:  # taking one out can bring another to light
+        count += len(findings)
+        text = _replace(text, findings)
+        findings = find(text)
+    return Verdict(True, text, rule, f"{count} removed ({listed})")
 
 
 def _replace(text: str, findings: Sequence[Pii]) -> str:
     for pii in sorted(findings, key=lambda found: found.start, reverse=True):
-        text = f"{text[: pii.start]}[{pii.kind.upper()}]{text[pii.end :]}"
+        text = f"{text[: pii.start]}[{pii.kind}]{text[pii.end :]}"
     return text
 
 
