@@ -11,11 +11,10 @@ import httpx
 from genwerk.core.asset_clients import by_hand
 from genwerk.core.asset_spec import AssetSpec
 from genwerk.core.errors import AssetError
-from genwerk.core.progress import say, track
+from genwerk.core.progress import Bar, say, track
 
 _DEFAULT_HUB = "https://huggingface.co"
 _ATTEMPTS = 5
-_BLOCK = 1 << 20
 
 
 def fetch_hub(spec: AssetSpec, folder: Path) -> Path:
@@ -92,15 +91,18 @@ def _continue(client: httpx.Client, url: str, part: Path, tag: Path, spec: Asset
         append = response.status_code == 206
         tag.write_text(etag, encoding="utf-8")
         total = int(response.headers.get("Content-Length", 0)) + (have if append else 0)
-        with (
-            track(f"fetching {part.stem}", total=max(total >> 20, 1), unit="MB") as bar,
-            part.open("ab" if append else "wb") as file,
-        ):
-            bar.advance(have >> 20 if append else 0)
-            for block in response.iter_bytes(_BLOCK):
-                file.write(block)
-                bar.advance(len(block) >> 20)
+        with track(f"fetching {part.stem}", total=max(total >> 20, 1), unit="MB") as bar:
+            _receive(response, part, have if append else 0, bar)
     return True
+
+
+def _receive(response: httpx.Response, part: Path, have: int, bar: Bar) -> None:
+    bar.advance(have >> 20)
+    with part.open("ab" if have else "wb") as file:
+        for block in response.iter_raw():  # written as it comes, so that a cut loses nothing
+            file.write(block)
+            bar.advance((have + len(block) >> 20) - (have >> 20))
+            have += len(block)
 
 
 def _check(response: httpx.Response, spec: AssetSpec) -> None:

@@ -37,7 +37,7 @@ def make_part(config: ChainConfig, step: Step, *inputs: Artifact) -> dict[str, f
     return {"parts": config.parts, "resumed": resumed}
 
 
-def make_chain(root: Path, *, steps: int = 3, parts: int = 2, size: int = 1000) -> list[Artifact]:
+def make_chain(root: Path, *, steps: int = 2, parts: int = 2, size: int = 1000) -> list[Artifact]:
     """A chain with a fork: each step takes the two before it."""
     workspace = Workspace(root)
     made: list[Artifact] = []

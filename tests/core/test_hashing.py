@@ -73,7 +73,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "a/step.py": "from genwerk.b import near\ndef make():\n    from genwerk.b.lazy import x\n    return x\n",
         "a/other.py": "VALUE = 1\n",
         "a/relative.py": "from .other import VALUE\ndef make(): ...\n",
-        "a/typed.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import genwerk.a.other\ndef make(): ...\n",
+        "a/typed.py": "import typing\nif typing.TYPE_CHECKING:\n    import genwerk.a.other\ndef make(): ...\n",
         "a/named.py": 'KINDS = {"x": "genwerk.a.other:VALUE"}\ndef make(): ...\n',
         "b/__init__.py": '"""B."""\n',
         "b/near.py": "import genwerk.b.deep\n",

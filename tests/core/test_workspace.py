@@ -177,9 +177,9 @@ def test_lineage_puts_parents_first(workspace: Workspace) -> None:
 
 
 def test_a_moved_workspace_works(workspace: Workspace) -> None:
-    chain = make_chain(workspace.root)
+    chain = make_chain(workspace.root, steps=3)
     moved = workspace.root.rename(workspace.root.with_name("elsewhere"))
-    again = make_chain(moved)
+    again = make_chain(moved, steps=3)
     assert [item.id for item in again] == [item.id for item in chain]
     assert Workspace(moved).events.read("step.found")
 
