@@ -156,7 +156,8 @@ def _imports(body: list[Any]) -> Iterator[ast.Import | ast.ImportFrom]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
             continue
-        checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        test = getattr(node, "test", None)
+        checking = "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
         blocks = ("orelse",) if checking else ("body", "orelse", "finalbody", "handlers", "cases")
         for block in blocks:
             inner = getattr(node, block, None)
