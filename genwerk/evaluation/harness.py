@@ -75,7 +75,7 @@ def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> 
         "perplexity": bench.perplexity, "retrieval": bench.retrieval, "abstention": bench.abstention,
         "answers": bench.answers,
     }  # fmt: skip
-    wanted = [name for name in groups if name in config.measures]
+    wanted: list[str] = [name for name in groups if name in config.measures]
     if "citations" in config.measures or "speed" in config.measures:
         wanted.append("answers")
     outcomes = [_once(step, name, groups[name]) for name in wanted]
@@ -179,11 +179,14 @@ class _Bench:
     def retrieval(self) -> Outcome:
         assistant = self._assistant
         return measure_retrieval(
-            self._questions, assistant.search, served=assistant.served_arm, chunks=assistant.chunks
+            self._questions,
+            assistant.search,
+            served=assistant.searcher.fusion.arm,
+            chunks=len(assistant.searcher.index.chunks),
         )
 
     def abstention(self) -> Outcome:
-        return measure_abstention(self._questions, self._assistant.score, self._assistant.threshold)
+        return measure_abstention(self._questions, self._assistant.score, self._assistant.abstention.threshold)
 
     def answers(self) -> Outcome:
         assistant = self._assistant

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 import torch
 
+from genwerk.alignment.examples import collate, encode_example
+from genwerk.alignment.sft import answer_loss
 from genwerk.core.errors import DataError
 from genwerk.core.progress import track
 from genwerk.core.types import Document
@@ -26,11 +28,11 @@ from genwerk.evaluation.measures import Measure
 from genwerk.metrics.ratio import ratio_interval
 from genwerk.models.decoder import Decoder
 from genwerk.tokenizers.tokenizer import Tokenizer
-from genwerk.training.validation import evaluate_bits_per_byte, pad_right, token_nats
+from genwerk.training.validation import evaluate_bits_per_byte
 
 __all__ = ["Excerpt", "held_out_excerpts", "measure_answer_loss", "measure_bits_per_byte"]
 
-_AT_ONCE = 4  # excerpts or examples per forward pass: short enough for a bar that moves, long enough to be quick
+_AT_ONCE = 4  # excerpts per call: short enough for a bar that moves, long enough to be quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,30 +96,12 @@ def measure_answer_loss(
     """Nats per answer token of `model` as it stands, given question and passages; interval over examples."""
     nats: list[float] = []
     counts: list[int] = []
-    with track(f"answer loss, {what}", total=len(examples), unit="examples") as bar:
-        for at in range(0, len(examples), _AT_ONCE):
-            group = [_encode(tokenizer, example) for example in examples[at : at + _AT_ONCE]]
-            for sum_nats, count in _answer_nats(model, group):
-                nats.append(sum_nats)
-                counts.append(count)
-            bar.advance(len(group))
+    with track(f"answer loss, {what}", total=len(examples), unit="examples") as bar, torch.no_grad():
+        for example in examples:
+            batch = collate([encode_example(tokenizer, example.messages)], model.device)
+            nats.append(float(answer_loss(model, batch)))
+            counts.append(batch.n_answers)
+            bar.advance()
     result = ratio_interval(nats, counts)
     how = f"{what}; {sum(counts):,} answer tokens of {len(examples)} chat examples made from held-out documents"
     return Measure(name, result.mean, len(examples), how, result.low, result.high, "95 % bootstrap over examples")
-
-
-def _encode(tokenizer: Tokenizer, example: ChatExample) -> tuple[list[int], int]:
-    """All tokens of the chat, and how many of them come before the answer."""
-    prompt = tokenizer.encode_chat(example.messages[:-1])
-    whole = tokenizer.encode_chat(example.messages, add_generation_prompt=False)
-    return whole, len(prompt)
-
-
-def _answer_nats(model: Decoder, group: Sequence[tuple[list[int], int]]) -> list[tuple[float, int]]:
-    tokens, lengths = pad_right([whole for whole, _ in group], model.device)  # (B, T), (B,)
-    places = torch.arange(1, tokens.shape[1], device=model.device)  # of the tokens to predict
-    begins = torch.tensor([begin for _, begin in group], device=model.device)
-    wanted = (places >= begins[:, None]) & (places < lengths[:, None])  # (B, T - 1)
-    nats = torch.zeros(wanted.shape, dtype=torch.float64, device=model.device)
-    nats[wanted] = token_nats(model, tokens[:, :-1], tokens[:, 1:], wanted)
-    return [(float(row.sum()), int(mask.sum())) for row, mask in zip(nats, wanted, strict=True)]

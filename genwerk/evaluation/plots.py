@@ -199,7 +199,7 @@ def fusion_curve(curve: Sequence[tuple[float, float]], chosen: float, *, name: s
         axes.plot([weight for weight, _ in points], values, color=MUTED, linewidth=1.6, marker="o", markersize=3)
         at_weight, at_value = min(points, key=lambda point: abs(point[0] - chosen))
         axes.plot([at_weight], [at_value], "o", color=S1, markersize=8)
-        axes.annotate(f"chosen: {chosen:.2f} ({at_value:.3f})", (at_weight, at_value), (0, 10), ha="center",
+        axes.annotate(f"served: {chosen:.2f} ({at_value:.3f})", (at_weight, at_value), (0, 10), ha="center",
                       textcoords="offset points", color=S1, weight="bold", annotation_clip=False)  # fmt: skip
         spread = max(values) - min(values) or 0.1
         axes.set_ylim(min(values) - spread * 0.1, max(values) + spread * 0.28)
@@ -213,7 +213,7 @@ def fusion_curve(curve: Sequence[tuple[float, float]], chosen: float, *, name: s
 
 def risk_coverage(curve: Sequence[tuple[float, float]], chosen: tuple[float, float] | None, *, name: str,
                   description: str) -> str:  # fmt: skip
-    """Share of answered questions that are wrongly answered (risk) over the share answered (coverage)."""
+    """Share of unanswerable questions among the answered (risk) over the share of answerable ones answered."""
     with _canvas(name, 4.2, 2.9) as canvas:
         axes = canvas.axes[0]
         points = sorted(curve)
@@ -228,8 +228,8 @@ def risk_coverage(curve: Sequence[tuple[float, float]], chosen: tuple[float, flo
         axes.set_ylim(0, max(0.1, max((risk for _, risk in points), default=0.1) * 1.15))
         axes.xaxis.set_major_formatter(lambda value, _: _percent(value))
         axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
-        axes.set_xlabel("share answered")
-        axes.set_ylabel("answered without the source")
+        axes.set_xlabel("coverage: answerable questions answered")
+        axes.set_ylabel("risk")
         return canvas.svg(description)
 
 

@@ -77,16 +77,13 @@ def _pretraining(evidence: Evidence) -> View | None:
 def _tuning(evidence: Evidence) -> View | None:
     if not evidence.tuning:
         return None
-    key = next((name for name in ("val_loss", "val_nats", "val_nats_per_token") if name in evidence.tuning[-1]), None)
-    points = [
-        CurvePoint(int(entry["step"]), entry.get("loss"), entry.get(key) if key else None) for entry in evidence.tuning
-    ]
+    points = [CurvePoint(int(entry["step"]), entry.get("loss"), entry.get("val_loss")) for entry in evidence.tuning]
     steps = max(point.step for point in points)
     return {
         "lead": f"A LoRA adapter was trained for {steps:,} steps on questions, passages and cited answers made from "
         "your documents. The loss counts the answer only, not the question or the passages.",
         "plot": plots.loss_curve(points, name="tuning", unit="nats per answer token", description="Loss of tuning"),
-        "caption": "Thin line: each step. Thick line: moving average.",
+        "caption": "Thin line: each step. Thick line: moving average. Dots: examples from held-out documents.",
     }
 
 
@@ -180,25 +177,23 @@ def _style(style: Mapping[str, Any]) -> View:
 
 
 def _fusion(fusion: Mapping[str, Any] | None) -> View:
-    if not fusion or not fusion.get("curve"):
+    if not fusion:
         return {"fusion": None, "fusion_caption": ""}
-    curve = [(float(point["weight"]), float(point["value"])) for point in fusion["curve"]]
+    served = {"bm25": 0.0, "dense": 1.0}.get(fusion["arm"], float(fusion["weight"]))
+    curve = [(float(point["weight"]), float(point["ndcg"])) for point in fusion["grid"]]
     return {
         "fusion": plots.fusion_curve(
-            curve, float(fusion["weight"]), name="fusion", unit=str(fusion.get("metric", "nDCG@10")),
-            description="Retrieval quality over fusion weight",
+            curve, served, name="fusion", unit="nDCG@10", description="Retrieval quality over fusion weight"
         ),
-        "fusion_caption": "Fitted on questions from the training split, so these values are not the held-out "
-        "ones above. Where the mixture is not better than the best single arm beyond chance, that arm is served.",
-    }  # fmt: skip
+        "fusion_caption": f"Fitted on {fusion['n_questions']:,} questions about training documents, so these "
+        f"values are not the held-out ones above. {fusion['reason']}",
+    }
 
 
 def _abstention(evidence: Evidence) -> View | None:
-    details, fit = evidence.details.get("abstention"), evidence.abstention or {}
+    details, fit = evidence.details.get("abstention"), evidence.abstention
     if not details:
         return None
-    curve = [(float(point["coverage"]), float(point["risk"])) for point in fit.get("curve", ())]
-    chosen = (float(fit["coverage"]), float(fit["risk"])) if "coverage" in fit and "risk" in fit else None
     return {
         "lead": "The assistant should stay silent when no passage holds the answer. Each held-out question was "
         "searched twice: with its document in the index, and with that document taken out.",
@@ -206,11 +201,23 @@ def _abstention(evidence: Evidence) -> View | None:
             details["present"], details["removed"], details["threshold"], name="scores",
             description="Search scores with and without the source",
         ),
-        "curve": plots.risk_coverage(curve, chosen, name="risk", description="Risk over coverage") if curve else None,
-        "curve_caption": "Risk and coverage as the threshold moves, on the training split where it was fitted. "
-        "The dot is the threshold in use.",
         "rows": [row(item) for item in evidence.group("abstention")],
+        **_risk(fit),
     }  # fmt: skip
+
+
+def _risk(fit: Mapping[str, Any] | None) -> View:
+    if not fit:
+        return {"curve": None, "curve_caption": ""}
+    answered, wrong = 1 - fit["false_abstention"], 1 - fit["true_abstention"]
+    chosen = (answered, wrong / (answered + wrong)) if answered + wrong else None
+    curve = [(float(point["coverage"]), float(point["risk"])) for point in fit["curve"]]
+    return {
+        "curve": plots.risk_coverage(curve, chosen, name="risk", description="Risk over coverage"),
+        "curve_caption": f"Where the threshold was fitted: {fit['n_questions']:,} questions about training documents, "
+        "each once with and once without its source. Risk: of the questions answered, the share whose source was gone. "
+        "Dot: the threshold in use.",
+    }
 
 
 def _answers(evidence: Evidence) -> View | None:

@@ -22,27 +22,15 @@ from genwerk.data.questions import Question
 from genwerk.evaluation.measures import ARMS, RANKS, Measure
 from genwerk.evaluation.outcome import Outcome
 from genwerk.metrics.bootstrap import interval
-from genwerk.metrics.ranking import first_gain_only, hit_at_k, ndcg_at_k
+from genwerk.metrics.ranking import hit_at_k, ndcg_at_k
+from genwerk.retrieval.fusion import known_item_gains
 
-__all__ = ["Search", "gains", "measure_retrieval"]
+__all__ = ["Search", "measure_retrieval"]
 
 Search = Callable[[str, str, int], Sequence[Retrieved]]  # question, arm, k → best first
 _DEPTH = 10
 _STYLES = {"title": "about a section, by its title", "terms": "about one sentence, by rare words of it"}
 _SPREAD = "95 % bootstrap over questions"
-
-
-def gains(question: Question, results: Sequence[Retrieved]) -> list[float]:
-    """1.0 for the first result that overlaps the gold span, 0.0 for the others: one item is to be found once."""
-    overlaps = [
-        float(
-            item.chunk.document_id == question.document_id
-            and item.chunk.start < question.end
-            and question.start < item.chunk.end
-        )
-        for item in results
-    ]
-    return first_gain_only(overlaps)
 
 
 def measure_retrieval(questions: Sequence[Question], search: Search, *, served: str, chunks: int) -> Outcome:
@@ -51,7 +39,8 @@ def measure_retrieval(questions: Sequence[Question], search: Search, *, served: 
     with track("retrieval", total=len(questions), unit="questions") as bar:
         for question in questions:
             for arm in ARMS:
-                found = gains(question, search(question.text, arm, _DEPTH))
+                results = search(question.text, arm, _DEPTH)
+                found = known_item_gains([item.chunk for item in results], question)
                 scores[arm]["hit@1"].append(hit_at_k(found, 1))
                 scores[arm]["hit@5"].append(hit_at_k(found, 5))
                 scores[arm]["ndcg@10"].append(ndcg_at_k(found, _DEPTH, ideal=[1.0]))

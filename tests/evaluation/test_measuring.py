@@ -14,7 +14,7 @@ from genwerk.evaluation.abstention import measure_abstention
 from genwerk.evaluation.citations import Answered, answer_questions, measure_citations, reslices
 from genwerk.evaluation.measures import flatten
 from genwerk.evaluation.outcome import Outcome
-from genwerk.evaluation.retrieval import gains, measure_retrieval
+from genwerk.evaluation.retrieval import measure_retrieval
 from genwerk.evaluation.speed import AnswerTime, Stopwatch, measure_speed
 from genwerk.inference.engine import Delta
 from genwerk.retrieval.answer_events import AnswerEvent, Done, Sentence
@@ -36,13 +36,6 @@ def cite(span: str) -> Citation:
 
 def found(*spans: tuple[int, int], document: str = DOCUMENT.id) -> list[Retrieved]:
     return [Retrieved(Chunk(document, start, end), 1.0, "bm25") for start, end in spans]
-
-
-def test_a_passage_is_right_when_it_overlaps_the_gold_span_of_the_same_document() -> None:
-    item = question("Zip joins rows.")
-    before, touching, inside = (0, item.start), (0, item.start + 1), (item.start + 2, item.end + 9)
-    assert gains(item, found(before, touching, inside)) == [0.0, 1.0, 0.0]
-    assert gains(item, found(touching, document="other")) == [0.0]
 
 
 def test_retrieval_measures_are_those_counted_by_hand() -> None:

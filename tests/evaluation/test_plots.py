@@ -52,7 +52,7 @@ def test_identifiers_of_two_plots_do_not_clash() -> None:
 
 def test_values_are_written_beside_what_they_belong_to() -> None:
     assert "1.030" in PLOTS["bars"]() and "tuned" in PLOTS["bars"]()
-    assert "chosen: 0.50 (0.700)" in PLOTS["fusion"]()
+    assert "served: 0.50 (0.700)" in PLOTS["fusion"]()
     assert "answers 80 %" in PLOTS["risk"]()
 
 

@@ -1,0 +1,87 @@
+"""The assistant under test, put together as the server puts it together: search, model with adapter, threshold.
+
+Each part is loaded when it is first asked for, so that measuring retrieval alone loads no language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from genwerk.core.errors import WorkspaceError
+from genwerk.core.types import Message, Retrieved, Sampling
+from genwerk.evaluation.artifacts import Inputs
+from genwerk.evaluation.speed import Stopwatch
+from genwerk.inference.engine import Engine
+from genwerk.models.decoder import Decoder
+from genwerk.retrieval.abstention import Abstention, load_abstention
+from genwerk.retrieval.answer_events import AnswerEvent
+from genwerk.retrieval.answering import Answerer
+from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.fusion import load_fusion
+from genwerk.retrieval.index import Index
+from genwerk.retrieval.search import Searcher
+from genwerk.tokenizers.tokenizer import Tokenizer
+
+__all__ = ["Assistant"]
+
+_ADAPTER = "tuned"
+
+
+class Assistant:
+    """Searches, answers and stays silent with the artifacts of `given`; greedy, so that it says the same each time."""
+
+    def __init__(self, given: Inputs, *, max_tokens: int) -> None:
+        self._given = given
+        self._sampling = Sampling(max_tokens=max_tokens)
+        self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The answering model: kind `model`, or the one trained here where a run has no other."""
+        model = self._given.artifact("model") or self._given.artifact("pretrained")
+        if model is None:
+            raise WorkspaceError("there is no model to evaluate", remedy="Give an artifact of kind `model`.")
+        tuned = self._given.artifact("adapter")
+        return Engine.load(model.path, adapters={_ADAPTER: tuned.path} if tuned else {}, name="evaluated")
+
+    @property
+    def model(self) -> Decoder:
+        return self.engine.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.engine.tokenizer
+
+    @cached_property
+    def searcher(self) -> Searcher:
+        index = Index.open(self._given.need("index", measure="retrieval").path)
+        embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path)
+        return Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+
+    @cached_property
+    def abstention(self) -> Abstention:
+        return load_abstention(self._given.need("fit", measure="abstention").path)
+
+    @cached_property
+    def watch(self) -> Stopwatch:
+        """Between the answerer and the engine, so that times are those of the very answers that are checked."""
+        return Stopwatch(self.engine.stream)
+
+    @cached_property
+    def answerer(self) -> Answerer:
+        return Answerer(self.searcher.index, self.searcher, self.watch, self.abstention)
+
+    def search(self, question: str, arm: str, k: int) -> Sequence[Retrieved]:
+        """The first `k` passages of one arm."""
+        return self.searcher.search(question, k, arm)
+
+    def score(self, question: str, without: str | None) -> float:
+        """What abstention looks at, with a document left out of the search where `without` names one."""
+        found = self.searcher.look(question, exclude=() if without is None else (without,))
+        return self.abstention.score(found.signals)
+
+    def answer(self, question: str) -> Iterator[AnswerEvent]:
+        """Answer as the server does, guards apart; starts the watch."""
+        self.watch.start()
+        return self.answerer.answer((Message("user", question),), self._sampling, self.adapter)
