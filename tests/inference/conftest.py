@@ -1,0 +1,108 @@
+"""A tiny model with a byte-level tokenizer, and a model that says what it is told to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import tokenizers
+import torch
+from torch import Tensor, nn
+
+from genwerk.inference.engine import Engine
+from genwerk.models.decoder import Decoder, DecoderConfig
+from genwerk.models.kv_cache import KVCache
+from genwerk.tokenizers.tokenizer import Tokenizer
+
+TEMPLATE = (
+    "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+CONFIG = DecoderConfig(
+    vocab_size=258, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, d_ff=48, max_positions=1024
+)
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """256 bytes, <|start|> (256) and <|end|> (257, the end token): a token is a byte, so characters span tokens."""
+    path = tmp_path_factory.mktemp("byte-tokenizer")
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    runner = tokenizers.Tokenizer(tokenizers.models.BPE({letter: i for i, letter in enumerate(alphabet)}, []))
+    runner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    runner.decoder = tokenizers.decoders.ByteLevel()
+    runner.add_special_tokens(["<|start|>", "<|end|>"])
+    runner.save(str(path / "tokenizer.json"))
+    settings = {"eos_token": "<|end|>", "bos_token": "<|start|>", "chat_template": TEMPLATE}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    return Tokenizer.load(path)
+
+
+@pytest.fixture
+def tiny_model() -> Decoder:
+    """Random weights, large enough that the next token is not always the same."""
+    torch.manual_seed(7)
+    model = Decoder(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(12)
+    return model
+
+
+@pytest.fixture
+def tiny_engine(tiny_model: Decoder, byte_tokenizer: Tokenizer) -> Engine:
+    return Engine(tiny_model, byte_tokenizer, name="tiny")
+
+
+class ScriptedModel(nn.Module):
+    """Says the given token numbers one after the other, whatever it reads; NaN for a negative number."""
+
+    def __init__(self, script: Sequence[int]) -> None:
+        super().__init__()
+        self.config, self.script = CONFIG, tuple(script)
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.prompt_tokens = 0
+        self.steps = 0
+
+    def hidden(self, tokens: Tensor, *, cache: KVCache) -> Tensor:
+        cache.advance(tokens.shape[1])
+        if tokens.shape[1] > 1:
+            self.prompt_tokens = cache.length
+        self.steps += 1
+        return torch.full((1, tokens.shape[1], 1), float(cache.length - self.prompt_tokens))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        token = self.script[int(hidden.flatten()[-1])]
+        if token < 0:
+            return torch.full((CONFIG.vocab_size,), float("nan"))
+        return torch.nn.functional.one_hot(torch.tensor(token), CONFIG.vocab_size).float() * 20
+
+
+@pytest.fixture
+def scripted(byte_tokenizer: Tokenizer) -> Callable[..., Engine]:
+    """scripted("text") is an engine that answers so; ends with the end token unless `end` is False."""
+
+    def make(text: str | Sequence[int], *, end: bool = True) -> Engine:
+        script = byte_tokenizer.encode(text) if isinstance(text, str) else list(text)
+        model = ScriptedModel([*script, *([257] if end else [])])
+        return Engine(model, byte_tokenizer, name="scripted")  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def adapter_path(tiny_model: Decoder, tmp_path: Path) -> Path:
+    """An adapter for `tiny_model` on disk, far enough from zero to change its answers."""
+    from genwerk.models.lora import LoraConfig, adapter_parameters, add_adapter, remove_adapter, save_adapter
+
+    add_adapter(tiny_model, "drawn", LoraConfig(rank=4), seed=1)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in adapter_parameters(tiny_model, "drawn"):
+            parameter.normal_(std=0.3)
+    save_adapter(tiny_model, "drawn", tmp_path / "adapter", "tiny")
+    remove_adapter(tiny_model, "drawn")
+    return tmp_path / "adapter"
