@@ -35,7 +35,7 @@ def measure_abstention(questions: Sequence[Question], score: Score, threshold: f
             removed.append(score(question.text, question.document_id))
             bar.advance()
     silent = [sum(value < threshold for value in values) for values in (removed, present)]
-    how = "held-out questions, score of the best passage against the fitted threshold, "
+    how = "held-out questions, how sure the search is against the fitted threshold, "
     measures = (
         Measure.share("abstention.when_removed", silent[0], len(questions), how + "gold document left out"),
         Measure.share("abstention.false", silent[1], len(questions), how + "everything indexed"),

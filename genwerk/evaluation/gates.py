@@ -10,16 +10,27 @@ Left out: arithmetic and `and`/`or`. Several gates are all required.
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from genwerk.core.errors import ConfigError
 from genwerk.evaluation.measures import definition
 
-__all__ = ["Gate", "GateResult", "all_passed", "check_gates", "parse_gate", "parse_gates", "results_to_json"]
+__all__ = [
+    "Gate",
+    "GateResult",
+    "all_passed",
+    "check_gates",
+    "parse_gate",
+    "parse_gates",
+    "read_gates",
+    "results_to_json",
+]
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq, ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt,
@@ -99,3 +110,12 @@ def results_to_json(results: Iterable[GateResult]) -> dict[str, object]:
         for item in found
     ]  # fmt: skip
     return {"passed": all_passed(found), "results": rows}
+
+
+def read_gates(report: Path) -> list[GateResult]:
+    """The results in a report's gates.json, the reverse of `results_to_json`."""
+    rows = json.loads((report / "gates.json").read_text(encoding="utf-8"))["results"]
+    return [
+        GateResult(Gate(row["measure"], row["op"], row["bound"]), row["passed"], row["value"], row["reason"])
+        for row in rows
+    ]

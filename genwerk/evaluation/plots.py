@@ -256,7 +256,7 @@ def score_strips(present: Sequence[float], removed: Sequence[float], threshold: 
         axes.set_ylim(0, (tallest or 1.0) * 1.35)
         axes.annotate("silent", (threshold, tallest * 1.26), (-5, 0), textcoords="offset points", ha="right")
         axes.annotate("answers", (threshold, tallest * 1.26), (5, 0), textcoords="offset points", ha="left")
-        axes.set_xlabel("score of the best passage")
+        axes.set_xlabel("how sure the search is")
         axes.set_ylabel("questions")
         axes.grid(axis="x", visible=False)
         return canvas.svg(description)

@@ -75,7 +75,7 @@ def gather(inputs: Inputs, report: Mapping[str, Any], timings: Mapping[str, Any]
         details=report["details"],
         machine=timings["machine"],
         card=_optional_json(inputs, "dataset", "card.json"),
-        pretraining=_curve(inputs, "pretrained"),
+        pretraining=_curve(inputs, "pretrained") or _curve(inputs, "model"),  # the base may be trained here
         tuning=_curve(inputs, "adapter"),
         bytes_per_token=_bytes_per_token(tokens.path / "meta.json") if tokens else None,
         fusion=_optional_json(inputs, "fit", "fusion.json"),
@@ -134,5 +134,5 @@ def _curve(inputs: Inputs, role: str) -> list[Mapping[str, Any]]:
 
 
 def _bytes_per_token(meta: Path) -> float | None:
-    train = _read_json(meta).get("train", {})
-    return train["bytes"] / train["tokens"] if train.get("bytes") and train.get("tokens") else None
+    counts = _read_json(meta)
+    return counts["train_bytes"] / counts["train_tokens"] if counts.get("train_tokens") else None

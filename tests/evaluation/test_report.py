@@ -82,7 +82,7 @@ def everything(root: Path) -> list[Artifact]:
         artifact(root, "dataset", {"card.json": CARD}),
         artifact(root, "pretrained", {"loss.jsonl": [{"step": 0, "val_bits_per_byte": 3.0}, *curve]}),
         artifact(root, "adapter", {"loss.jsonl": curve}),
-        artifact(root, "tokens", {"meta.json": {"train": {"bytes": 300, "tokens": 100}}}),
+        artifact(root, "tokens", {"meta.json": {"train_bytes": 300, "train_tokens": 100}}),
     ]
 
 
