@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from html import unescape
 
 from lxml import etree, html
 
@@ -26,6 +27,7 @@ _BLOCK = frozenset(
 )  # fmt: skip
 _PREFIX = {"li": "- "} | {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _BREAK = "\N{SYMBOL FOR NEWLINE}"
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
@@ -47,6 +49,8 @@ def html_to_markdown(source: str) -> Page:
         root = html.document_fromstring(source, parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError, ValueError):
         return Page("", "")
+    if any("depth" in entry.message.lower() for entry in parser.error_log):
+        return Page("", _strip_tags(source))  # nested over 2,048 deep: the parser drops what is below
     title = " ".join((root.findtext(".//title") or "").split())
     writer = _Writer()
     main = _main_element(root)
@@ -63,6 +67,11 @@ def html_to_markdown(source: str) -> Page:
             writer.text((element.tail or "") if element is not main else "")
     writer.flush()
     return Page(title, "\n\n".join(writer.blocks))
+
+
+def _strip_tags(source: str) -> str:
+    text = re.sub(r"(?is)<(script|style)\b.*?</\1\s*>|<!--.*?-->", " ", source)
+    return "\n".join(" ".join(line.split()) for line in unescape(_TAG.sub(" ", text)).split("\n")).strip()
 
 
 def _main_element(root: html.HtmlElement) -> html.HtmlElement:

@@ -34,14 +34,12 @@ def normalise(text: str) -> Normalised:
     changes: list[tuple[str, str]] = []
     if lone := len(_SURROGATES.findall(text)):
         changes.append(("lone surrogates", f"{lone} replaced by U+FFFD"))
+    text, mended_lines = _mend(_SURROGATES.sub("\ufffd", text))  # before control characters go: they are half of it
     if controls := len(_CONTROLS.findall(text.lstrip("\ufeff"))):
         changes.append(("control characters", f"{controls} removed"))
-    mended_lines = 0
-    for round_number in range(_MOST_ROUNDS):
+    for _ in range(_MOST_ROUNDS):
         before = text
-        text = _layout(text)
-        text, mended = _mend(text)
-        mended_lines += mended if round_number == 0 else 0
+        text = _mend(_layout(text))[0]
         if text == before:
             break
     if mended_lines:
@@ -50,7 +48,6 @@ def normalise(text: str) -> Normalised:
 
 
 def _layout(text: str) -> str:
-    text = _SURROGATES.sub("\ufffd", text)
     text = _CONTROLS.sub("", _NEWLINES.sub("\n", text))
     return _TRAILING.sub("", unicodedata.normalize("NFC", text)).strip("\n")
 

@@ -28,7 +28,7 @@ _AFTER = r"(?![\w%]|[.\-/:]\d|\.\w)"
 _GAP = r"[ \u00a0./-]"
 _GROUPS = r"(?:(?:[ \u00a0/-]{1,3}\d{1,9}|\.\d{2,9}))"
 _PHONES = (
-    re.compile(rf"{_FREE}(?:\+|00)[1-9]\d{{0,2}}{_GAP}{{0,2}}(?:\(\d{{1,4}}\){_GAP}?)?\d{{1,12}}{_GROUPS}{{0,6}}{_AFTER}"),
+    re.compile(rf"(?:{_FREE}\+|{_BEFORE}00)[1-9]\d{{0,2}}{_GAP}{{0,2}}(?:\(\d{{1,4}}\){_GAP}?)?\d{{1,12}}{_GROUPS}{{0,6}}{_AFTER}"),
     re.compile(rf"{_BEFORE}\(?0[1-9]\d{{1,4}}\)?(?: ?[/-] ?|[ \u00a0])\d{{2,9}}(?:[ \u00a0-]\d{{1,6}}){{0,4}}{_AFTER}"),
     re.compile(rf"{_BEFORE}0[1-9](?:[ .]\d{{2}}){{4}}{_AFTER}"),
     re.compile(rf"{_BEFORE}01[567]\d{{8,9}}{_AFTER}"),

@@ -32,6 +32,7 @@ _SIGNATURE = re.compile(
 )
 _PYTHON = re.compile(r"(?:async\s+)?(?:def|class)\s+([A-Za-z_]\w*)")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_EMPHASIS = re.compile(r"(?<!\w)(\*{1,3})(\S(?:.*?\S)?)\1(?!\w)|(?<!\w)(_{1,2})(\w+ (?:.*?\S)?)\3(?!\w)")
 _MAX_TITLE = 120
 
 
@@ -88,7 +89,7 @@ def document_format(document: Document) -> str:
 def clean_title(title: str) -> str:
     """A heading without markup: links, code ticks, emphasis, permalink signs and doubled white space are removed."""
     title = _LINK.sub(r"\1", title).replace("`", "").replace("¶", "")
-    title = re.sub(r"(?<!\w)(\*{1,3}|_{1,3})(\S(?:.*?\S)?)\1(?!\w)", r"\2", title)
+    title = _EMPHASIS.sub(lambda match: match.group(2) or match.group(4), title)
     return " ".join(title.split()).strip("#* ").removesuffix(":")
 
 

@@ -34,8 +34,8 @@ _START = re.compile(r"""\s*(["'“„«(\[*_`‘]*)(\S)""")
 def split_sentences(text: str) -> list[tuple[int, int]]:
     """Spans (start, end) of the sentences of `text`, in order, not overlapping, without white space at their edges."""
     spans: list[tuple[int, int]] = []
-    for start, end in _blocks(text):
-        for first, last in _cut(text, start, end):
+    for start, end, alone in _blocks(text):
+        for first, last in [(start, end)] if alone else _cut(text, start, end):
             piece = text[first:last]
             stripped = piece.strip()
             if any(character.isalnum() for character in stripped):
@@ -44,8 +44,8 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def _blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Spans of blocks: paragraphs, list items, and lines that stand alone."""
+def _blocks(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Spans of blocks: paragraphs and list items, and lines that stand alone and are not cut (True)."""
     start: int | None = None
     position = 0
     for line in text.splitlines(keepends=True):
@@ -53,15 +53,15 @@ def _blocks(text: str) -> Iterator[tuple[int, int]]:
         blank, ruler = not line.strip(), _RULER.match(line) is not None
         alone = blank or ruler or _SOLO.match(line) is not None
         if start is not None and (alone or _ITEM.match(line)):
-            yield start, position
+            yield start, position, False
             start = None
         if alone and not blank and not ruler:
-            yield position, end
+            yield position, end, True
         elif not alone and start is None:
             start = position
         position = end
     if start is not None:
-        yield start, position
+        yield start, position, False
 
 
 def _cut(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

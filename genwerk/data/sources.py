@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from genwerk.core.artifact import Source
@@ -33,9 +33,8 @@ class SourceFile:
 @dataclass
 class _Walk:
     root: Path
-    label: str
     ledger: Ledger
-    seen: dict[tuple[int, int], str] = field(default_factory=dict)
+    seen: dict[tuple[int, int], str]
 
 
 def list_files(spec: Sequence[str], ledger: Ledger) -> list[SourceFile]:
@@ -49,10 +48,10 @@ def list_files(spec: Sequence[str], ledger: Ledger) -> list[SourceFile]:
         if source in BUILT_IN:
             continue
         path = _existing(source)
+        walk = _Walk(path.resolve(), ledger, seen)
         if path.is_file():
-            files.append(SourceFile(path, label))
+            files += [SourceFile(path, label)] if _is_new(path.stat(), label, walk) else []
             continue
-        walk = _Walk(path.resolve(), label, ledger, seen)
         found = list(_walk_folder(path, label, walk, ()))
         if not found:
             remedy = "Put documents into it (txt, md, html, jsonl, csv, parquet, py, pdf, docx, epub) or name another."
@@ -141,12 +140,16 @@ def _kind(path: Path, name: str, walk: _Walk) -> str:
     if not stat.S_ISREG(status.st_mode):
         walk.ledger.drop(name, "not a file", "pipes, sockets and devices are not read")
         return ""
+    return "file" if _is_new(status, name, walk) else ""
+
+
+def _is_new(status: os.stat_result, name: str, walk: _Walk) -> bool:
     identity = (status.st_dev, status.st_ino)
     if identity in walk.seen:
         walk.ledger.drop(name, "same file", f"already read as {walk.seen[identity]}")
-        return ""
+        return False
     walk.seen[identity] = name
-    return "file"
+    return True
 
 
 def _printable(name: str) -> str:
