@@ -29,7 +29,6 @@ from genwerk.guardrails.policy import GuardsConfig
 from genwerk.models.base import LoadBaseConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index import IndexConfig
-from genwerk.serving.deployment import DeploymentConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
@@ -159,17 +158,20 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 
     # measure, report, and let the gates decide
-    measured = step("genwerk.evaluation.harness:evaluate", recipe.evaluate, *parts.values(), embedder, kind="evaluation")
+    measured = step(
+        "genwerk.evaluation.harness:evaluate", recipe.evaluate, *parts.values(), embedder, kind="evaluation"
+    )
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
-    report = step("genwerk.evaluation.report:write_report", reporting, measured, *parts.values(), embedder, kind="report")
+    report = step(
+        "genwerk.evaluation.report:write_report", reporting, measured, *parts.values(), embedder, kind="report"
+    )
     gates = tuple(read_gates(report.path))
     promoted = all_passed(gates)
 
     # promote: the pin moves to all parts at once, or stays where it was
-    serving = DeploymentConfig(name=recipe.name, guards=recipe.guards)
-    deployment = step("genwerk.serving.deployment:describe_deployment", serving, *parts.values(), kind="deployment")
-    parts |= {"report": report, "deployment": deployment}
-    pin = {part: artifact.id for part, artifact in parts.items()}
+    parts["report"] = report
+    pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
+    pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):
         if workspace.pinned(name) != pin:
             workspace.pin(name, pin)
