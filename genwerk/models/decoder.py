@@ -126,12 +126,12 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         heads, rotated = self.n_heads, self.n_heads + self.n_kv_heads
         qkv = self.qkv(x).view(batch, length, rotated + self.n_kv_heads, self.head_dim)
-        qk = qkv[:, :, :rotated]  # (B, T, H + K, D)
+        qk, v = qkv.split((rotated, self.n_kv_heads), 2)  # (B, T, H + K, D)
         if self.qk_norm is not None:
             qk = F.rms_norm(qk, (self.head_dim,), None, self.eps) * self.qk_norm[self.norm_rows]
         qk = rotate(qk, at.cos, at.sin)
-        q = qk[:, :, :heads]
-        k, v = qk[:, :, heads:].transpose(1, 2), qkv[:, :, rotated:].transpose(1, 2)  # (B, K, T, D)
+        q, k = qk.split((heads, self.n_kv_heads), 2)
+        k, v = k.transpose(1, 2), v.transpose(1, 2)  # (B, K, T, D)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, K, S, D)
             if at.hidden_keys:

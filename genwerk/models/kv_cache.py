@@ -53,9 +53,9 @@ class KVCache:
         if stop > self._room:
             self._grow(stop)
         kept_keys, kept_values = self._keys[layer], self._values[layer]
-        kept_keys[:, :, start:stop] = keys
-        kept_values[:, :, start:stop] = values
-        return kept_keys[:, :, :stop], kept_values[:, :, :stop]
+        kept_keys.narrow(2, start, stop - start).copy_(keys)
+        kept_values.narrow(2, start, stop - start).copy_(values)
+        return kept_keys.narrow(2, 0, stop), kept_values.narrow(2, 0, stop)
 
     def advance(self, tokens: int) -> None:
         """Count `tokens` positions, written by every layer, as valid."""

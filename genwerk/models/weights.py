@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from genwerk.core.atomic import disk_full, fsync_directory, is_disk_full
 from genwerk.core.errors import ModelError
 
 __all__ = ["read_json", "read_model_tensors", "read_tensors", "write_tensors"]
@@ -63,15 +64,20 @@ def read_model_tensors(directory: Path) -> dict[str, Tensor]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file in one piece: a reader sees the old file or the whole new one."""
+    """Write a safetensors file in one piece: a reader sees the old file or the whole new one.
+
+    Raises WorkspaceError on a full disk.
+    """
     temporary = path.with_name(f".{path.name}.part")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata={"format": "pt"})
         _move(temporary, path)
     except (SafetensorError, OSError) as error:
         temporary.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise disk_full(path) from error
         raise ModelError(
-            f"{path.name} cannot be written: {error}", where=str(path), remedy="Free space on that disk and run again."
+            f"{path.name} cannot be written: {error}", where=str(path), remedy="Check that the folder belongs to you."
         ) from error
 
 
@@ -79,6 +85,7 @@ def _move(temporary: Path, path: Path) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+    fsync_directory(path.parent)
 
 
 def _check_length(path: Path) -> None:
