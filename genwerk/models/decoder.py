@@ -1,4 +1,4 @@
-"""A decoder-only transformer in the shape of Llama, SmolLM2, Mistral, Qwen2 and Qwen3, chosen by switches.
+"""A decoder-only transformer in the shape of Llama, SmolLM2, Mistral, Mixtral, Qwen2 and Qwen3, chosen by switches.
 
 Sources: Vaswani et al. (2017); Touvron et al. (2023), Llama; Ainslie et al. (2023), grouped queries; Shazeer (2020),
 SwiGLU; Zhang and Sennrich (2019), RMSNorm; Jiang et al. (2023), Mistral; Yang et al. (2025), Qwen3.
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genwerk.core.errors import ModelError
+from genwerk.models.feed_forward import MLP, Experts
 from genwerk.models.kv_cache import KVCache
 from genwerk.models.linear import Linear
 from genwerk.models.rope import RopeScaling, RopeTable, rotate
@@ -69,6 +70,8 @@ class DecoderConfig:
                 f"{self.n_heads} query heads cannot share {self.n_kv_heads} key heads evenly",
                 remedy="n_heads must be a multiple of n_kv_heads.",
             )
+        if self.n_experts and not 1 <= self.n_experts_per_token <= self.n_experts:
+            raise ModelError(f"a token cannot use {self.n_experts_per_token} of {self.n_experts} experts")
         if self.head_dim % 2:
             raise ModelError(f"head_dim {self.head_dim} is odd", remedy="Rotary embeddings need an even head_dim.")
 
@@ -126,11 +129,11 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         heads, rotated = self.n_heads, self.n_heads + self.n_kv_heads
         qkv = self.qkv(x).view(batch, length, rotated + self.n_kv_heads, self.head_dim)
-        qk, v = qkv.split((rotated, self.n_kv_heads), 2)  # (B, T, H + K, D)
+        qk, v = qkv.split_with_sizes((rotated, self.n_kv_heads), 2)  # (B, T, H + K, D)
         if self.qk_norm is not None:
             qk = F.rms_norm(qk, (self.head_dim,), None, self.eps) * self.qk_norm[self.norm_rows]
         qk = rotate(qk, at.cos, at.sin)
-        q, k = qk.split((heads, self.n_kv_heads), 2)
+        q, k = qk.split_with_sizes((heads, self.n_kv_heads), 2)
         k, v = k.transpose(1, 2), v.transpose(1, 2)  # (B, K, T, D)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, K, S, D)
@@ -146,19 +149,6 @@ class Attention(nn.Module):
         return self.out(mixed.reshape(batch, length, -1))  # type: ignore[no-any-return]
 
 
-class MLP(nn.Module):
-    """SwiGLU feed-forward part."""
-
-    def __init__(self, d_model: int, d_ff: int) -> None:
-        super().__init__()
-        self.gate_up = Linear(d_model, {"gate_proj": d_ff, "up_proj": d_ff})
-        self.down = Linear(d_ff, {"down_proj": d_model})
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, -1)
-        return self.down(F.silu(gate) * up)  # type: ignore[no-any-return]
-
-
 class Block(nn.Module):
     """One layer: attention, then the feed-forward part, each behind its norm and added to the stream."""
 
@@ -167,7 +157,17 @@ class Block(nn.Module):
         self.input_layernorm = RMSNorm(config.d_model, config.norm_eps)
         self.self_attn = Attention(config, layer)
         self.post_attention_layernorm = RMSNorm(config.d_model, config.norm_eps)
-        self.mlp = MLP(config.d_model, config.d_ff)
+        self.mlp: nn.Module
+        if config.n_experts:
+            self.mlp = Experts(
+                config.d_model,
+                config.d_ff,
+                config.n_experts,
+                config.n_experts_per_token,
+                normalise=config.normalise_experts,
+            )
+        else:
+            self.mlp = MLP(config.d_model, config.d_ff)
 
     def forward(self, x: Tensor, at: Positions, cache: KVCache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), at, cache)

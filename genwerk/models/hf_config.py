@@ -39,7 +39,7 @@ def config_from_hf(values: Mapping[str, Any], *, where: str = "config.json") -> 
     n_heads = int(values["num_attention_heads"])
     head_dim = values.get("head_dim") or (128 if kind == "qwen3" else values["hidden_size"] // n_heads)
     theta, scaling = _rope(values, where)
-    experts = int(values.get("num_experts") or values.get("num_local_experts") or 0)
+    experts = _experts(values, kind, where)
     try:
         return DecoderConfig(
             vocab_size=int(values["vocab_size"]),
@@ -116,6 +116,15 @@ def config_to_hf(config: DecoderConfig) -> dict[str, Any]:
             remedy="Choose the architecture that has these biases, norms and windows.",
         )
     return values
+
+
+def _experts(values: Mapping[str, Any], kind: str, where: str) -> int:
+    if kind not in ("qwen3_moe", "mixtral"):
+        return 0
+    experts = values.get("num_experts") or values.get("num_local_experts")
+    if not experts:
+        raise ModelError("config.json lacks num_experts", where=where, remedy="Fetch the model directory again.")
+    return int(experts)
 
 
 def _experts_to_hf(config: DecoderConfig) -> dict[str, Any]:

@@ -31,6 +31,7 @@ __all__ = [
     "slots",
 ]
 
+_MIXTRAL = {".mlp.": ".block_sparse_moe.", ".gate_proj.": ".w1.", ".up_proj.": ".w3.", ".down_proj.": ".w2."}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
@@ -109,6 +110,18 @@ def expected_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
 
 def slots(model: Decoder) -> Iterator[tuple[str, Tensor]]:
     """(Hugging Face name, view into the model's weight) for every weight; writing to a view writes to the model."""
+    if model.config.architecture == "mixtral":
+        return ((_mixtral_name(name), slot) for name, slot in _slots(model))
+    return _slots(model)
+
+
+def _mixtral_name(name: str) -> str:
+    for ours, theirs in _MIXTRAL.items():
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _slots(model: Decoder) -> Iterator[tuple[str, Tensor]]:
     yield "model.embed_tokens.weight", model.embed_tokens.detach()
     if model.lm_head is not None:
         yield "lm_head.weight", model.lm_head.detach()

@@ -31,6 +31,7 @@ _LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+_EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": {"kind": "Llama", "tie_word_embeddings": False},
     "llama3-rope": {"kind": "Llama", "tie_word_embeddings": False, "rope_parameters": _LLAMA3},
@@ -46,6 +47,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     "qwen3": {"kind": "Qwen3", "head_dim": 16, "tie_word_embeddings": True},
     "mistral": {"kind": "Mistral", "sliding_window": None, "head_dim": 12},
     "mistral-window": {"kind": "Mistral", "sliding_window": 8},
+    "qwen3-moe": {"kind": "Qwen3Moe", "head_dim": 8, **_EXPERTS, "norm_topk_prob": True},
+    "qwen3-moe-unnormalised": {"kind": "Qwen3Moe", "head_dim": 8, **_EXPERTS, "norm_topk_prob": False},
+    "mixtral": {"kind": "Mixtral", "num_local_experts": 5, "num_experts_per_tok": 2, "head_dim": 8},
 }
 
 
