@@ -5,8 +5,8 @@ Source: Reimers and Gurevych (2019), Sentence-BERT; the network is `models/encod
     likeness(a, b) = v_a · v_b in [-1, 1]
 
 Chosen:   texts are sorted by length in tokens, and a batch holds texts of similar length, so that little is computed
-          for padding; the same texts give the same batches and the same bytes. A text longer than the encoder's window is
-          embedded window by window and averaged by length: it is never cut in silence.
+          for padding; the same texts give the same batches and the same bytes. A text longer than the encoder's window
+          is embedded window by window and averaged by length: it is never cut in silence.
 Left out: prompts for queries (MiniLM has none), quantised vectors, other devices than the encoder's.
 Try it:   python benchmarks/embed.py --texts 64
 """

@@ -1,4 +1,4 @@
-"""The step that fits search to a collection: fusion weight and abstention threshold, on questions from training documents.
+"""Fits search to a collection: fusion weight and abstention threshold, on questions from the training documents.
 
     index + questions ─ fit_fusion ─ fusion.json ─ fit_abstention (with the arm just chosen) ─ abstention.json
 

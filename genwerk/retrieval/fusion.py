@@ -71,9 +71,9 @@ def load_fusion(path: Path) -> Fusion:
     path = path / FILE_NAME if path.is_dir() else path
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        spreads = {name: Interval(**values.pop(name)) for name in ("bm25", "dense", "hybrid", "difference")}
-        grid = tuple(WeightScore(**item) for item in values.pop("grid"))
-        return Fusion(**values, **spreads, grid=grid)
+        values |= {name: Interval(**values[name]) for name in ("bm25", "dense", "hybrid", "difference")}
+        values["grid"] = tuple(WeightScore(**item) for item in values["grid"])
+        return Fusion(**values)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise WorkspaceError(
             f"the fusion weight cannot be read: {error!r}", where=str(path), remedy="Run the recipe again."

@@ -38,6 +38,7 @@ __all__ = ["Index", "IndexConfig", "build_index"]
 
 _CHECKPOINT_CHUNKS = 1024
 _CACHED_DOCUMENTS = 64
+_CACHED_WORDS = 16_384
 
 
 class IndexConfig(Config):
@@ -140,6 +141,7 @@ class Index:
             self.meta = read_meta(connection, self.path)
             self._load(connection)
         self.document = lru_cache(maxsize=_CACHED_DOCUMENTS)(self._document)
+        self.chunks_with = lru_cache(maxsize=_CACHED_WORDS)(self._chunks_with)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -198,6 +200,15 @@ class Index:
                 f"document {document_id} is not in the index", where=str(self.path), remedy="Build the index again."
             )
         return read_document(row)
+
+    def _chunks_with(self, word: str) -> int:
+        """How many chunks hold `word` (letters and digits), in any inflection that the index takes for the same."""
+        try:
+            with self.connection() as connection:
+                row = connection.execute("SELECT count(*) FROM words WHERE words MATCH ?", (f'"{word}"',)).fetchone()
+        except sqlite3.Error as error:
+            raise damaged(self.path, str(error)) from error
+        return int(row[0])
 
     def chunk_text(self, chunk: Chunk) -> str:
         """The chunk's text, cut from its document."""

@@ -16,6 +16,7 @@ Try it:   python benchmarks/index.py --chunks 200
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -49,14 +50,17 @@ class Signals:
     """What the scores of one query say about whether its answer is there at all. All 0 when nothing was found.
 
     cosine      of the best passage by meaning
-    margin      how far it stands above the mean of the first ten
+    margin      how far it stands above the mean of the first ten by meaning
     bm25        of the best passage by words, divided by the number of the query's words
-    coverage    largest share of the query's words found in one of the first three passages
+    lead        how far its BM25 score stands above the mean of the first ten by words
+    coverage    largest share of the query's words found in one of the first three passages, rare words weighing more:
+                a word in n of N passages weighs ln((N + 1) / (n + 0.5))
     """
 
     cosine: float = 0.0
     margin: float = 0.0
     bm25: float = 0.0
+    lead: float = 0.0
     coverage: float = 0.0
 
 
@@ -177,18 +181,25 @@ class Searcher:
     def _signals(self, query: str, found: Candidates, results: tuple[Retrieved, ...]) -> Signals:
         if not len(found.numbers):
             return Signals()
-        asked = {stem(word) for word in query_words(query)}
+        weights = self._word_weights(query)
+        total = sum(weights.values())
         cosines = sorted(found.cosines.values(), reverse=True)[:10]
+        words = sorted((*found.bm25_scores.values(), *[0.0] * 10), reverse=True)[:10]
         covered = 0.0
         for item in results[:3]:
             there = {stem(word.folded) for word in words_of(self.index.chunk_text(item.chunk))}
-            covered = max(covered, len(asked & there) / max(len(asked), 1))
+            covered = max(covered, sum(weight for word, weight in weights.items() if stem(word) in there))
         return Signals(
             cosine=cosines[0],
             margin=cosines[0] - float(np.mean(cosines)),
-            bm25=max(found.bm25_scores.values(), default=0.0) / max(len(asked), 1),
-            coverage=covered,
+            bm25=words[0] / max(len(weights), 1),
+            lead=words[0] - float(np.mean(words)),
+            coverage=covered / total if total else 0.0,
         )
+
+    def _word_weights(self, query: str) -> dict[str, float]:
+        n = len(self.index.chunks)
+        return {word: math.log((n + 1) / (self.index.chunks_with(word) + 0.5)) for word in query_words(query)}
 
 
 def query_words(query: str) -> list[str]:

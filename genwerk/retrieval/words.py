@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 __all__ = ["STOP_WORDS", "Word", "content_words", "stem", "words_of"]
 
-_WORD = re.compile(r"\d+(?:[.,:]\d+)*%?|[^\W_]+(?:['’][^\W\d_]+)*", re.UNICODE)
+_WORD = re.compile(r"(?:(?<![\w\]).])[-−])?\d+(?:[.,:]\d+)*%?|[^\W_]+(?:['’][^\W\d_]+)*", re.UNICODE)
 
-STOP_WORDS = frozenset(
-    """a about above across after again against all also although am an and any are as at be because been before being
+_STOP = """
+    a about above across after again against all also although am an and any are as at be because been before being
     below between both but by can could did do does doing done down during each either else ever every few for from
     further get got had has have having he her here hers him his how however i if in into is it its itself just let like
     many may me might mine more most much must my no nor not now of off often on once one only onto or other others our
@@ -24,8 +24,8 @@ STOP_WORDS = frozenset(
     ihre im in ins ist ja jede jedem jeden jeder jedes jedoch kann kein keine können machen man mein mich mir mit muss
     nach nicht noch nun nur ob oder ohne sehr sein seine sich sie sind so soll sollte sondern um und uns unter vom von
     vor wann war waren warum was weil welche welcher wenn wer werden wie wieder will wir wird wo worden wurde wurden zu
-    zum zur zwischen über""".split()
-)
+    zum zur zwischen über"""
+STOP_WORDS = frozenset(_STOP.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Word:
 
 
 def words_of(text: str) -> list[Word]:
-    """All words and numbers of `text` in order. A number keeps its points, commas and colons: 1.5, 10:30."""
+    """All words and numbers of `text` in order. A number keeps its sign, points and colons: -1.5, 10:30."""
     return [Word(m.group(), m.group().casefold().replace("’", "'"), m.start(), m.end()) for m in _WORD.finditer(text)]
 
 
