@@ -6,15 +6,11 @@ New entries are written in place; layers read views, so nothing is copied at a s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from genwerk.core.errors import ModelError
-
-if TYPE_CHECKING:
-    from genwerk.models.decoder import DecoderConfig
+from genwerk.models.decoder_config import DecoderConfig
 
 __all__ = ["KVCache"]
 
