@@ -70,7 +70,9 @@ class Assistant:
 
     @cached_property
     def answerer(self) -> Answerer:
-        return Answerer(self.searcher.index, self.searcher, self.watch, self.abstention)
+        return Answerer(
+            self.searcher.index, self.searcher, self.watch, self.abstention, count_tokens=self.engine.count_tokens
+        )
 
     def search(self, question: str, arm: str, k: int) -> Sequence[Retrieved]:
         """The first `k` passages of one arm."""
