@@ -122,7 +122,7 @@ class Injection:
         rule = find_injection(text, self._rules)
         if rule is None:
             return passed(self.name, text)
-        reason = f"reads like an attempt to change the assistant's instructions ({rule.name.replace('_', ' ')})"
+        reason = "reads like an attempt to change the assistant's instructions"
         return Verdict(False, "", f"{self.name}.{rule.name}", reason)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from pydoc_data.topics import topics
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydoc_data.topics import topics
 
 from genwerk.guardrails.guard import GuardContext, outcome
 from genwerk.guardrails.injection import RULES, Injection, find_injection, fold

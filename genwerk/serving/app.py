@@ -1,0 +1,211 @@
+"""The server: OpenAI's endpoints, Genwerk's own under /v1/genwerk, the page at /.
+
+    app = create_app(assistant, keys=KeyStore(path))
+
+Everything that blocks (the model, SQLite, files, scrypt) runs in threads; the event loop only passes things on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+from typing import Any
+
+from anyio.to_thread import run_sync
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from genwerk import __version__
+from genwerk.core.errors import GenwerkError, RequestError
+from genwerk.core.types import Reply
+from genwerk.inference.engine import TokenLogprob
+from genwerk.serving.assistant import Assistant, AssistantEvent, Finished, Found, Piece, Started
+from genwerk.serving.auth import KeyStore
+from genwerk.serving.browse import REPORT_POLICY, Browser
+from genwerk.serving.errors import describe, handle_genwerk_error, handle_http_error
+from genwerk.serving.middleware import BodyLimit, Door, Measured, SecurityHeaders
+from genwerk.serving.openai_reply import ChatShape, embeddings_json
+from genwerk.serving.openai_request import ChatCall, parse_body, parse_chat, parse_embeddings
+from genwerk.serving.streaming import Admission, EventStream, event, gone, relay
+from genwerk.serving.trace import as_json, build_trace
+
+PAGE = Path(__file__).parent / "page"
+MAX_BODY = 8_000_000
+QUEUE = 16
+
+
+def create_app(
+    assistant: Assistant,
+    *,
+    keys: KeyStore,
+    hosts: Iterable[str] | None = ("localhost",),
+    max_body: int = MAX_BODY,
+    queue: int = QUEUE,
+) -> Starlette:
+    """The ASGI application.
+
+    hosts     names it may be addressed by beside loopback addresses; None allows any.
+    max_body  bytes of a request body.
+    queue     answers in progress or waiting before others are refused with 429.
+    """
+    server = _Server(assistant, keys, queue)
+    routes = [
+        Route("/", server.page),
+        Route("/health", server.health),
+        Route("/metrics", server.metrics),
+        Route("/v1/models", server.models),
+        Route("/v1/models/{name:path}", server.model),
+        Route("/v1/chat/completions", server.chat, methods=["POST"]),
+        Route("/v1/embeddings", server.embeddings, methods=["POST"]),
+        Route("/v1/genwerk/info", server.info),
+        Route("/v1/genwerk/documents/{id}", server.document),
+        Route("/v1/genwerk/runs", server.runs),
+        Route("/v1/genwerk/runs/{id}", server.run),
+        Route("/v1/genwerk/runs/{id}/report", server.report),
+        Route("/v1/genwerk/answers/{id}/trace", server.trace),
+        Mount("/static", StaticFiles(directory=PAGE)),
+    ]
+    middleware = [
+        Middleware(Measured, metrics=assistant.metrics),
+        Middleware(SecurityHeaders),
+        Middleware(Door, keys=keys, hosts=None if hosts is None else tuple(hosts)),
+        Middleware(BodyLimit, limit=max_body),
+    ]
+    handlers: Any = {
+        HTTPException: handle_http_error, GenwerkError: handle_genwerk_error, Exception: handle_genwerk_error,
+    }  # fmt: skip
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app.state.admission = server.admission
+    return app
+
+
+class _Server:
+    """The endpoints."""
+
+    def __init__(self, assistant: Assistant, keys: KeyStore, queue: int) -> None:
+        self.assistant, self.keys = assistant, keys
+        self.deployment, self.browser = assistant.deployment, Browser(assistant.deployment)
+        self.admission = Admission(queue, assistant.metrics)
+
+    async def page(self, request: Request) -> Response:
+        return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def health(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok", "deployment": self.deployment.name, "version": __version__})
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self.assistant.metrics.render(), media_type="text/plain; version=0.0.4")
+
+    async def models(self, request: Request) -> Response:
+        return JSONResponse(self.browser.models())
+
+    async def model(self, request: Request) -> Response:
+        return JSONResponse(self.browser.model(request.path_params["name"]))
+
+    async def info(self, request: Request) -> Response:
+        keys = bool(await run_sync(self.keys.names))
+        return JSONResponse(await run_sync(lambda: self.browser.info(keys=keys)))
+
+    async def document(self, request: Request) -> Response:
+        return JSONResponse(await run_sync(self.browser.document, request.path_params["id"]))
+
+    async def runs(self, request: Request) -> Response:
+        return JSONResponse(await run_sync(self.browser.runs))
+
+    async def run(self, request: Request) -> Response:
+        return JSONResponse(await run_sync(self.browser.run, request.path_params["id"]))
+
+    async def report(self, request: Request) -> Response:
+        identity = request.path_params["id"]
+        if await run_sync(self.keys.names):
+            self.browser.check_ticket(identity, request.query_params.get("ticket", ""))
+        path = await run_sync(self.browser.report, identity)
+        return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+    async def trace(self, request: Request) -> Response:
+        def build() -> dict[str, Any]:
+            record = self.assistant.log.get(request.path_params["id"])
+            return as_json(build_trace(self.deployment.workspace, record))
+
+        return JSONResponse(await run_sync(build))
+
+    async def embeddings(self, request: Request) -> Response:
+        embedder = self.deployment.embedder
+        if embedder is None:
+            raise RequestError("this deployment has no embedding model", status=404, code="model_not_found")
+        name = self.deployment.embedder_name
+        call = parse_embeddings(parse_body(await request.body()), name, embedder.dimension)
+        vectors = await run_sync(embedder.embed, call.texts)
+        tokens = sum(await run_sync(embedder.count_tokens, call.texts))
+        return JSONResponse(embeddings_json(vectors, call.model, tokens, as_base64=call.base64))
+
+    async def chat(self, request: Request) -> Response:
+        call = parse_chat(parse_body(await request.body()), self.deployment)
+        events = relay(lambda stop: self.assistant.answer(call.ask, stop), self.admission, self.assistant.metrics)
+        if not call.stream:
+            return await self._whole(request, call, events)
+        first = await anext(events)  # an unsound request raises here, in time for its status
+        assert isinstance(first, Started)
+        return EventStream(self._lines(ChatShape(self.deployment, call.model, first), call, events))
+
+    async def _whole(self, request: Request, call: ChatCall, events: AsyncGenerator[AssistantEvent, None]) -> Response:
+        collecting = asyncio.ensure_future(self._collect(call, events))
+        watching = asyncio.ensure_future(gone(request.receive))
+        try:
+            await asyncio.wait({collecting, watching}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watching.cancel()
+            if not collecting.done():
+                collecting.cancel()
+                await asyncio.gather(collecting, return_exceptions=True)
+            await events.aclose()
+        if collecting.cancelled():
+            return Response(status_code=499)  # nobody is there to read it
+        return JSONResponse(collecting.result())
+
+    async def _collect(self, call: ChatCall, events: AsyncGenerator[AssistantEvent, None]) -> dict[str, Any]:
+        shape: ChatShape | None = None
+        reply: Reply | None = None
+        logprobs: list[TokenLogprob] = []
+        async for item in events:
+            match item:
+                case Started():
+                    shape = ChatShape(self.deployment, call.model, item)
+                case Found() if shape is not None:
+                    shape.passages = item.passages
+                case Piece():
+                    logprobs += item.logprobs
+                case Finished():
+                    reply = item.reply
+        assert shape is not None and reply is not None
+        return await run_sync(shape.completion, reply, logprobs)
+
+    async def _lines(
+        self, shape: ChatShape, call: ChatCall, events: AsyncGenerator[AssistantEvent, None]
+    ) -> AsyncGenerator[bytes, None]:
+        def line(chunk: dict[str, Any]) -> bytes:
+            return event({**chunk, "usage": None} if call.include_usage and "usage" not in chunk else chunk)
+
+        async with contextlib.aclosing(events):
+            yield line(shape.first_chunk())
+            try:
+                async for item in events:
+                    match item:
+                        case Found():
+                            yield line(shape.found_chunk(item))
+                        case Piece():
+                            yield line(shape.piece_chunk(item))
+                        case Finished():
+                            yield line(shape.last_chunk(item.reply))
+                            if call.include_usage:
+                                yield line(shape.usage_chunk(item.reply.usage))
+            except Exception as error:  # the status has been sent; the error goes out as an event of its own
+                yield event(describe(error)[1])
+            yield event("[DONE]")

@@ -1,0 +1,299 @@
+"""One question from the door to the log: input guards, retrieval and model, output guards, citations, record.
+
+    question ─ input guards ─┬─ grounded: Answerer (retrieve, generate, verify each sentence) ─┬─ reply ─ log
+                             └─ plain: engine, sentence by sentence past the output guards ────┘
+
+`Assistant.answer` is a blocking generator of events; the server runs it in a thread, the terminal in place. Nothing is
+yielded that the output guards have not seen.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+from genwerk.core.errors import RequestError
+from genwerk.core.types import (
+    Citation,
+    Document,
+    Message,
+    Receipt,
+    Reply,
+    Request,
+    Retrieved,
+    Sampling,
+    Usage,
+    Verdict,
+    new_answer_id,
+)
+from genwerk.guardrails.guard import GuardContext, Inspection, inspect_text, outcome
+from genwerk.guardrails.pii import mask_pii
+from genwerk.inference.engine import Delta, TokenLogprob
+from genwerk.monitoring.answers import AnswerLog, AnswerRecord
+from genwerk.monitoring.metrics import ServerMetrics
+from genwerk.retrieval.answer_events import Done, Passages, Sentence
+from genwerk.serving.deployment import Deployment
+from genwerk.serving.holdback import Holdback
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a caller wants: a chat, how to sample, with which adapter, from the documents or from the model alone."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    adapter: str | None = None
+    grounded: bool = True
+    user: str = ""
+
+    @property
+    def mode(self) -> str:
+        return "grounded" if self.grounded else "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The request is sound and the input guards have looked."""
+
+    answer_id: str
+    receipt: Receipt
+    mode: str
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A retrieved chunk with the document it is a span of."""
+
+    result: Retrieved
+    document: Document
+
+    @property
+    def text(self) -> str:
+        return self.document.text[self.result.chunk.start : self.result.chunk.end]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was retrieved, best first."""
+
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that may leave. All pieces of an answer, joined, are `reply.text`. `number` is the citation's, 0 without."""
+
+    text: str
+    citation: Citation | None = None
+    number: int = 0
+    quoted: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The whole reply, already in the log."""
+
+    reply: Reply
+
+
+AssistantEvent = Started | Found | Piece | Finished
+Events = Generator[AssistantEvent, None, None]
+
+
+class StoppedError(Exception):
+    """The client has gone, so generation ends here."""
+
+
+class Assistant:
+    """A deployment with its guards, its log of answers and its metrics. All methods may be called from any thread."""
+
+    def __init__(self, deployment: Deployment, log: AnswerLog, metrics: ServerMetrics | None = None) -> None:
+        self.deployment, self.log, self.metrics = deployment, log, metrics or ServerMetrics()
+
+    def answer(self, ask: Ask, stop: threading.Event | None = None) -> Events:
+        """Started, Found (if grounded), Piece …, Finished. Raises RequestError before Started for an unsound request.
+
+        Once `stop` is set the model takes no further step and `StoppedError` is raised.
+        """
+        run = _Run(self, ask, stop or threading.Event())
+        for event in run.events():
+            if isinstance(event, Piece) and not run.timed:
+                run.timed = True
+                self.metrics.first_text(ask.mode, time.perf_counter() - run.started)
+            yield event
+
+    def reply(self, ask: Ask) -> Reply:
+        """The whole reply at once."""
+        return next(event.reply for event in self.answer(ask) if isinstance(event, Finished))
+
+
+class _Run:
+    """One answer in the making."""
+
+    def __init__(self, assistant: Assistant, ask: Ask, stop: threading.Event) -> None:
+        self.assistant, self.deployment, self.ask, self.stop = assistant, assistant.deployment, ask, stop
+        self.id, self.started, self.timed = new_answer_id(), time.perf_counter(), False
+        self.context = GuardContext()
+        self.found: tuple[Passage, ...] = ()
+        self.outbound: list[Verdict] = []
+
+    def events(self) -> Events:
+        messages, inbound, allowed = self._inspect_messages()
+        question = messages[-1].content
+        engine = self.deployment.engine
+        self.receipt = engine.receipt(Request(messages, self.ask.sampling, self.ask.adapter))
+        if not allowed:
+            yield Started(self.id, self.receipt, self.ask.mode, inbound)
+            yield from self._refuse(mask_pii(self.ask.messages[-1].content), inbound)
+            return
+        self._check_size(messages)
+        yield Started(self.id, self.receipt, self.ask.mode, inbound)
+        work = self._grounded(messages) if self.ask.grounded else self._plain(messages)
+        for event in work:
+            if isinstance(event, _Draft):
+                verdicts = (*inbound, *summarise(self.outbound))
+                yield self._finish(question, event, verdicts)
+            else:
+                yield event
+
+    def _inspect_messages(self) -> tuple[tuple[Message, ...], tuple[Verdict, ...], bool]:
+        """Messages as the guards leave them, verdicts (passes only for the question itself), and whether to go on."""
+        guards, messages, verdicts = self.deployment.guards.inbound, [], []
+        last = len(self.ask.messages) - 1
+        for place, message in enumerate(self.ask.messages):
+            if message.role != "user":
+                messages.append(message)
+                continue
+            seen = inspect_text(guards, message.content, GuardContext())
+            verdicts += [verdict for verdict in seen.verdicts if place == last or outcome(verdict) != "passed"]
+            messages.append(Message(message.role, seen.text))
+            if not seen.allowed:
+                return (*messages, *self.ask.messages[place + 1 :]), tuple(verdicts), False
+        return tuple(messages), tuple(verdicts), True
+
+    def _check_size(self, messages: tuple[Message, ...]) -> None:
+        engine = self.deployment.engine
+        count = engine.count_tokens(messages)
+        if count >= engine.max_context:
+            raise RequestError(
+                f"the messages have {count} tokens, the context of the model is {engine.max_context}",
+                param="messages",
+                code="context_length_exceeded",
+                remedy="The answer needs room too: shorten them or start a new conversation.",
+            )
+
+    def _refuse(self, question: str, verdicts: tuple[Verdict, ...]) -> Events:
+        blocking = next(verdict for verdict in verdicts if not verdict.allowed)
+        text = f"This request was not answered: it {blocking.reason}. Rule: {blocking.rule}."
+        yield Piece(text)
+        yield self._finish(question, _Draft(text, (), Usage(0, 0), "content_filter"), verdicts)
+
+    def _generate(self, request: Request) -> Iterator[Delta]:
+        """The engine's stream, ended by `stop` between two tokens."""
+        stream = self.deployment.engine.stream(request)
+        try:
+            for delta in stream:
+                if self.stop.is_set():
+                    raise StoppedError
+                yield delta
+        finally:
+            stream.close()
+
+    def _check(self, text: str) -> Verdict:
+        """All output guards as one verdict: the last one that acted, or a pass."""
+        seen: Inspection = inspect_text(self.deployment.guards.outbound, text, self.context)
+        self.outbound += seen.verdicts
+        acted = [verdict for verdict in seen.verdicts if outcome(verdict) != "passed"]
+        if not acted:
+            return Verdict(True, text, "output", "")
+        return Verdict(seen.allowed, seen.text if seen.allowed else "", acted[-1].rule, acted[-1].reason)
+
+    def _grounded(self, messages: tuple[Message, ...]) -> Iterator[AssistantEvent | _Draft]:
+        sent = 0
+        for event in self.deployment.answerer(self._generate, self._check).answer(
+            messages, self.ask.sampling, self.ask.adapter
+        ):
+            match event:
+                case Passages():
+                    self.found = tuple(
+                        Passage(result, self.deployment.document(result.chunk.document_id)) for result in event.results
+                    )
+                    self.context = GuardContext(tuple(item.text for item in self.found), messages[-1].content)
+                    yield Found(self.found)
+                case Sentence():
+                    text = event.shown if not sent else f" {event.shown}"
+                    sent += 1
+                    yield Piece(text, event.citation, event.number, event.quoted)
+                case Done():
+                    if event.dropped and all(verdict.allowed for verdict in self.outbound):
+                        reason = f"{len(event.dropped)} sentence(s) that no passage supports were left out"
+                        self.outbound.append(Verdict(False, "", "output.grounding.unsupported", reason))
+                    yield _Draft(
+                        event.text, event.tokens, event.usage, event.finish_reason, event.citations, event.abstained
+                    )
+
+    def _plain(self, messages: tuple[Message, ...]) -> Iterator[AssistantEvent | _Draft]:
+        held = Holdback()
+        texts: list[str] = []
+        tokens: list[int] = []
+        reason, usage = "stop", Usage(0, 0)
+        for delta in self._generate(Request(messages, self.ask.sampling, self.ask.adapter, self.ask.user)):
+            if delta.token is not None:
+                tokens.append(delta.token)
+            usage = delta.usage or Usage(usage.prompt_tokens, len(tokens))
+            reason = delta.finish_reason or reason
+            ready = held.push(delta.text, delta.logprob, last=delta.finish_reason is not None)
+            if ready is None:
+                continue
+            verdict = self._check(ready.text)
+            if not verdict.allowed:
+                reason = "content_filter"
+                break
+            texts.append(verdict.text)
+            yield Piece(verdict.text, logprobs=ready.logprobs if verdict.text == ready.text else ())
+        yield _Draft("".join(texts), tuple(tokens), usage, reason)
+
+    def _finish(self, question: str, draft: _Draft, verdicts: tuple[Verdict, ...]) -> Finished:
+        reply = Reply(
+            self.id, draft.text, draft.tokens, draft.citations, verdicts, draft.usage, self.receipt,
+            draft.finish_reason, draft.abstained,
+        )  # fmt: skip
+        results = tuple(item.result for item in self.found)
+        ids = {part: artifact.id for part, artifact in self.deployment.artifacts.items()}
+        self.assistant.log.append(AnswerRecord(reply, question, self.ask.mode, results, ids))
+        metrics, usage = self.assistant.metrics, draft.usage
+        metrics.verdicts((verdict.rule, outcome(verdict)) for verdict in verdicts)
+        metrics.answer(
+            self.ask.mode, draft.finish_reason, prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens, abstained=draft.abstained,
+        )  # fmt: skip
+        return Finished(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What the two ways of answering end in."""
+
+    text: str
+    tokens: tuple[int, ...]
+    usage: Usage
+    finish_reason: str
+    citations: tuple[Citation, ...] = ()
+    abstained: bool = False
+
+
+def summarise(verdicts: list[Verdict]) -> tuple[Verdict, ...]:
+    """One verdict per rule, in the order they came; a guard's pass is kept only if the guard never acted."""
+    acted = {verdict.rule: verdict for verdict in verdicts if outcome(verdict) != "passed"}
+    guards = {".".join(rule.split(".")[:2]) for rule in acted}
+    kept: dict[str, Verdict] = {}
+    for verdict in verdicts:
+        if verdict.rule in acted:
+            kept[verdict.rule] = acted[verdict.rule]
+        elif verdict.rule not in guards:
+            kept[verdict.rule] = Verdict(True, "", verdict.rule, "")
+    return tuple(kept.values())

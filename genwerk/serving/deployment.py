@@ -1,0 +1,158 @@
+"""A deployment: the artifacts that were promoted together, loaded and ready to answer.
+
+    workspace.pinned("serving-handbook") = {"model": id, "adapter": id, "index": id, "fit": id, "dataset": id,
+                                            "report": id, "embedder": "minilm", "guards": {…}, …}
+
+The pin moves in one write, so a server loads the old parts or the new ones, never some of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from genwerk.core.artifact import Artifact, is_id
+from genwerk.core.assets import KNOWN, fetch
+from genwerk.core.errors import RequestError, WorkspaceError
+from genwerk.core.hashing import digest
+from genwerk.core.types import Document, Message, Request, Sampling, Verdict
+from genwerk.core.workspace import Workspace
+from genwerk.data.questions import known_item_questions
+from genwerk.guardrails.policy import Guards, GuardsConfig, build_guards
+from genwerk.inference.engine import Delta, Engine
+from genwerk.retrieval.abstention import load_abstention
+from genwerk.retrieval.answer_events import AnswerEvent
+from genwerk.retrieval.answering import Answerer
+from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.fusion import load_fusion
+from genwerk.retrieval.index import Index
+from genwerk.retrieval.search import Searcher
+
+EXAMPLES = 4
+
+
+Generate = Callable[[Request], Iterator[Delta]]
+Check = Callable[[str], Verdict]
+
+
+class AnswerSource(Protocol):
+    """What answers from documents, sentence by sentence."""
+
+    def answer(self, messages: Sequence[Message], sampling: Sampling, adapter: str | None) -> Iterator[AnswerEvent]: ...
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Everything that is needed to answer. Any thread may use it.
+
+    artifacts      by part: model, adapter, index, fit, dataset, report.
+    answerer       makes what answers from the documents, around a way to generate and a check of each sentence.
+    default_model  the name to ask for when the user has no preference: the adapter if there is one.
+    """
+
+    name: str
+    workspace: Workspace
+    engine: Engine
+    guards: Guards
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    index: Index | None = None
+    embedder: Embedder | None = None
+    embedder_name: str = ""
+    make_answerer: Callable[[Generate, Check], AnswerSource] | None = None
+    questions: tuple[str, ...] = ()
+
+    @property
+    def default_model(self) -> str:
+        return self.engine.adapters[0] if self.engine.adapters else self.engine.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any part changes."""
+        return f"fp_{digest({part: artifact.id for part, artifact in self.artifacts.items()})[:12]}"
+
+    def answerer(self, generate: Generate, check: Check) -> AnswerSource:
+        """Raises RequestError where there are no documents."""
+        if self.make_answerer is None:
+            raise RequestError("this deployment has no documents", param="grounded", remedy="Ask with it false.")
+        return self.make_answerer(generate, check)
+
+    def document(self, identity: str, groups: Sequence[str] = ()) -> Document:
+        """A document that `groups` may see. Raises RequestError (404)."""
+        try:
+            if self.index is not None and self.index.may_see(identity, groups):
+                return self.index.document(identity)
+        except (KeyError, WorkspaceError):
+            pass  # an id the index does not know: the same answer as for one that may not be seen
+        raise RequestError(f"no document `{identity}`", param="id", status=404, code="document_not_found")
+
+    def count(self, what: str) -> int:
+        """How many `documents` or `chunks` the index holds."""
+        return int(self.index.meta.get(what, 0)) if self.index is not None else 0
+
+    def created(self, part: str) -> int:
+        """When that part was made, in seconds since 1970; 0 if it is not known."""
+        artifact = self.artifacts.get(part)
+        try:
+            return int(datetime.fromisoformat(artifact.created).timestamp()) if artifact else 0
+        except ValueError:
+            return 0
+
+
+def load_deployment(workspace: Workspace, name: str) -> Deployment:
+    """Load what the pin `serving-NAME` names. Raises WorkspaceError if nothing was promoted, ModelError, AssetError."""
+    ids = workspace.pinned(f"serving-{name}")
+    if "model" not in ids:
+        remedy = f"Run its recipe first: `genwerk run {name}.yaml`; it is promoted when its gates pass."
+        raise WorkspaceError(f"nothing has been promoted as `{name}`", where=str(workspace.root), remedy=remedy)
+    parts = {part: workspace.find(str(value)) for part, value in ids.items() if is_id(str(value))}
+    guards = build_guards(GuardsConfig.parse(ids.get("guards") or {}, where=f"pin serving-{name}"))
+    engine = load_engine(parts["model"], parts.get("adapter"), name)
+    if "index" not in parts:
+        return Deployment(name, workspace, engine, guards, parts)
+    index = Index.open(parts["index"].path)
+    embedder_name, embedder_path = find_embedder(str(ids.get("embedder") or next(iter(parts["index"].sources), "")))
+    embedder = Embedder.load(embedder_path)
+    fit = parts.get("fit")
+    searcher = Searcher(index, embedder, load_fusion(fit.path).choice if fit else None)
+    abstention = load_abstention(fit.path) if fit else None
+
+    def make_answerer(generate: Generate, check: Check) -> AnswerSource:
+        return Answerer(index, searcher, generate, abstention, count_tokens=engine.count_tokens, check=check)
+
+    questions = example_questions(index)
+    return Deployment(
+        name, workspace, engine, guards, parts, index, embedder, embedder_name, make_answerer, questions
+    )  # fmt: skip
+
+
+def load_engine(model: Artifact, adapter: Artifact | None, name: str) -> Engine:
+    """The engine of a model artifact. The model is named as it was loaded, its adapter as the deployment."""
+    base = str(model.config.get("name") or f"{name}-base")
+    base = Path(base).name if base.startswith((".", "/", "path:")) else base
+    tuned = name if name != base else f"{name}-tuned"
+    return Engine.load(model.path, adapters={tuned: adapter.path} if adapter else {}, name=base)
+
+
+def find_embedder(spec: str) -> tuple[str, Path]:
+    """Name and folder of the embedding model: a name or spec that is fetched once, or a path.
+
+    Raises WorkspaceError if it is gone, AssetError if it cannot be fetched.
+    """
+    if spec in KNOWN or ":" in spec:
+        return spec, fetch(spec)
+    if not spec or not Path(spec).is_dir():
+        remedy = "Restore it, or run the recipe again."
+        raise WorkspaceError(f"the embedding model `{spec}` of the index is gone", where=spec, remedy=remedy)
+    return Path(spec).name, Path(spec)
+
+
+def example_questions(index: Index, limit: int = EXAMPLES) -> tuple[str, ...]:
+    """A few questions that the documents answer, the same for the same index."""
+    documents = [index.document(identity) for identity in index.document_ids if index.may_see(identity)]
+    short = [document for document in documents if len(document.text) < 60_000][:200]
+    found = [item.text for item in known_item_questions(short, seed=1, limit=limit * 8) if item.style == "title"]
+    plain = [text for text in found if 16 <= len(text) <= 80]
+    return tuple((plain or found)[:limit])

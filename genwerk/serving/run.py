@@ -1,0 +1,77 @@
+"""Start the server: check the door, take the port, load the deployment, serve until stopped."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import uvicorn
+
+from genwerk.core.errors import ConfigError
+from genwerk.core.progress import say
+from genwerk.core.workspace import Workspace
+from genwerk.monitoring.answers import AnswerLog
+from genwerk.serving.app import MAX_BODY, QUEUE, create_app
+from genwerk.serving.assistant import Assistant
+from genwerk.serving.auth import KeyStore, check_door, is_loopback
+from genwerk.serving.deployment import Deployment, load_deployment
+from genwerk.serving.trace import ANSWERS
+
+KEYS = "keys.json"
+
+
+def serve_deployment(workspace: Workspace, name: str, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve the promoted deployment `name` until interrupted.
+
+    Raises ConfigError for a host beyond loopback without a key and for a port in use, before anything is loaded;
+    WorkspaceError if nothing was promoted under this name.
+    """
+    check_door(host, KeyStore(workspace.root / KEYS))
+    listener = _listen(host, port)
+    try:
+        serve(load_deployment(workspace, name), host, port, listener=listener)
+    finally:
+        listener.close()
+
+
+def serve(
+    deployment: Deployment,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    listener: socket.socket | None = None,
+    max_body: int = MAX_BODY,
+    queue: int = QUEUE,
+) -> None:
+    """Serve a loaded deployment. Raises ConfigError as `serve_deployment` does."""
+    root = deployment.workspace.root
+    keys = KeyStore(root / KEYS)
+    check_door(host, keys)
+    listener = listener or _listen(host, port)
+    log = AnswerLog(root / ANSWERS)
+    hosts = ("localhost", host) if is_loopback(host) else None
+    app = create_app(Assistant(deployment, log), keys=keys, hosts=hosts, max_body=max_body, queue=queue)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
+    address, bound = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    say(f"✓ {deployment.name} answers at http://{shown}:{bound} (Ctrl-C stops it)", style="green")
+    sys.stderr.flush()
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        log.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        remedy = "Choose another one with --port, or stop the program that uses it."
+        what = f"the server cannot listen on {host}:{port}: {error.strerror or error}"
+        raise ConfigError(what, remedy=remedy) from error
+    listener.listen(128)
+    listener.set_inheritable(True)
+    return listener
