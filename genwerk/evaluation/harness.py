@@ -58,7 +58,7 @@ class EvaluateConfig(Config):
     characters: int = Field(10_000, ge=200, description="held-out text for bits per byte")
     excerpt_characters: int = Field(600, ge=100, description="longest stretch taken from a document at a time")
     context: int = Field(512, ge=16, description="tokens a model sees at once for bits per byte")
-    n_examples: int = Field(12, ge=2, description="held-out chat examples for the answer loss")
+    n_examples: int = Field(10, ge=2, description="held-out chat examples for the answer loss")
     n_questions: int = Field(200, ge=2, description="known-item questions for retrieval and abstention")
     n_answers: int = Field(12, ge=2, description="questions that are answered to check citations and time")
     max_tokens: int = Field(96, ge=8, description="longest answer in tokens")

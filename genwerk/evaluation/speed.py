@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,9 @@ class Stopwatch:
     """Wraps the engine's `stream` and notes when tokens come; `start` before the question, `stop` after the answer."""
 
     def __init__(
-        self, generate: Callable[[Request], Iterator[Delta]], clock: Callable[[], float] = time.perf_counter
+        self,
+        generate: Callable[[Request], Generator[Delta, None, None]],
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._generate, self._clock = generate, clock
         self.start()
@@ -57,13 +60,14 @@ class Stopwatch:
         self._last: float | None = None
         self._tokens = 0
 
-    def __call__(self, request: Request) -> Iterator[Delta]:
-        for delta in self._generate(request):
-            if delta.token is not None:
-                self._last = self._clock() - self._asked
-                self._first = self._last if self._first is None else self._first
-                self._tokens += 1
-            yield delta
+    def __call__(self, request: Request) -> Generator[Delta, None, None]:
+        with closing(self._generate(request)) as deltas:
+            for delta in deltas:
+                if delta.token is not None:
+                    self._last = self._clock() - self._asked
+                    self._first = self._last if self._first is None else self._first
+                    self._tokens += 1
+                yield delta
 
     def stop(self) -> AnswerTime:
         return AnswerTime(self._clock() - self._asked, self._first, self._last, self._tokens)

@@ -145,7 +145,7 @@ def test_answers_are_read_to_their_end() -> None:
 def test_the_stopwatch_counts_tokens_and_passes_them_on_unchanged() -> None:
     ticks = iter([10.0, 20.0, 21.0, 21.5, 22.0, 30.0])
     deltas = [Delta("a", 1), Delta("", None), Delta("b", 2), Delta("c", 3)]
-    watch = Stopwatch(lambda request: iter(deltas), clock=lambda: next(ticks))
+    watch = Stopwatch(lambda request: (delta for delta in deltas), clock=lambda: next(ticks))
     watch.start()
     assert list(watch(Request((Message("user", "hello"),)))) == deltas
     time = watch.stop()
