@@ -8,9 +8,7 @@ caller knows whether to try again.
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from genwerk.data.decoding import Decoded, decode, looks_binary
 from genwerk.data.raw import RawDocument, Reader, ReadOptions, Unreadable
 
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
+_DOCSTRING = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[rRuU]?(\"\"\"|'''|\"|')(.*?)\1", re.DOTALL)
+_HEAD = 8192
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 
 
@@ -72,7 +72,7 @@ def _whole_file(
     path: Path, options: ReadOptions, kind: str, declared: re.Pattern[bytes] | None = None
 ) -> Iterator[RawDocument | Unreadable]:
     with path.open("rb") as stream:
-        if reason := looks_binary(stream.read(8192)):
+        if reason := looks_binary(stream.read(_HEAD)):
             yield Unreadable("binary content", reason)
             return
         stream.seek(0)
@@ -107,13 +107,8 @@ def _decode_declared(data: bytes, pattern: re.Pattern[bytes] | None) -> Decoded 
 
 
 def _docstring_title(source: str) -> str:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            docstring = ast.get_docstring(ast.parse(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-    return docstring.strip().split("\n", 1)[0].rstrip(".") if docstring and docstring.strip() else ""
+    found = _DOCSTRING.match(source[:_HEAD])
+    return found.group(2).strip().split("\n", 1)[0].rstrip(".") if found else ""
 
 
 def _read_records(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:

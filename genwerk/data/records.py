@@ -25,6 +25,7 @@ _BLOCK = 1 << 20
 
 def read_jsonl(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
     """One JSON object a line. A line that is not JSON, or has no text, is left out by its number; the rest stays."""
+    without_text = 0
     for number, line in _lines(path, options):
         part = f"line {number}"
         if isinstance(line, Unreadable):
@@ -42,7 +43,12 @@ def read_jsonl(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unrea
         if not isinstance(record, dict):
             yield Unreadable("invalid JSON", f"an object is wanted, found {type(record).__name__}", part)
             continue
-        yield _from_record(record, part, options)
+        found = _from_record(record, part, options)
+        without_text += isinstance(found, Unreadable) and found.rule == "no text column"
+        if without_text <= 1 or isinstance(found, RawDocument) or found.rule != "no text column":
+            yield found
+    if without_text > 1:
+        yield Unreadable("no text column", f"{without_text - 1} more lines like the first without one")
 
 
 def read_csv(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:

@@ -34,10 +34,12 @@ _PHONES = (
     re.compile(rf"{_BEFORE}01[567]\d{{8,9}}{_AFTER}"),
     re.compile(rf"{_BEFORE}(?:1[-. ])?(?:\([2-9]\d{{2}}\) ?|[2-9]\d{{2}}-)\d{{3}}[-. ]\d{{4}}{_AFTER}"),
 )  # fmt: skip
-_CUED = re.compile(
+_RUN = re.compile(r"[+(]{0,2}\d[\d \u00a0()/.+-]{4,}")  # all that a telephone number is written with
+_CUE = re.compile(
     r"(?i)\b(?:tel(?:efon|ephone|efax)?|phone|fax|mobile?|mobil(?:funk)?|handy|durchwahl)"
-    r"(?:nummer| number|[- ]?nr)?\b[.:]{0,2}[ \t]{0,3}(\(?\+?\d[\d ()/\u00a0-]{4,22}\d)(?![\w%]|[.\-/:]\d|\.\w)"
+    r"(?:nummer| number|[- ]?nr)?\b[.:]{0,2}[ \t]{0,3}\Z"
 )
+_CUED = re.compile(r"\(?\+?\d[\d ()/\u00a0-]{4,22}\d(?![\w%]|[.\-/:]\d|\.\w)")
 _DATE = re.compile(r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})\Z")
 _BOOK = re.compile(r"(?i)(?:ISBN|ISSN|DOI|RFC|PEP)[-:\s\d]{0,12}\Z")
 _IBAN = re.compile(r"(?<![A-Za-z0-9])([A-Z]{2})\d{2}(?:[ \u00a0-]?[A-Z0-9]){10,32}")
@@ -122,8 +124,12 @@ def _find_emails(text: str) -> Iterator[Pii]:
 
 
 def _find_phones(text: str) -> Iterator[Pii]:
-    spans = {match.span(): False for pattern in _PHONES for match in pattern.finditer(text)}
-    spans.update({match.span(1): True for match in _CUED.finditer(text)})
+    spans: dict[tuple[int, int], bool] = {}
+    for run in _RUN.finditer(text):
+        start, end = run.start(), min(run.end() + 3, len(text))  # what follows decides whether the number is whole
+        spans.update({match.span(): False for pattern in _PHONES for match in pattern.finditer(text, start, end)})
+        if _CUE.search(text, max(0, start - 24), start) and (match := _CUED.match(text, start, end)):
+            spans[match.span()] = True
     last = -1
     for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
         if start >= last and _is_phone(text, start, end, cued=spans[start, end]):

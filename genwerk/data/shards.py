@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from genwerk.core.atomic import explained
 from genwerk.core.errors import DataError
 from genwerk.core.progress import track
 from genwerk.core.types import Document
@@ -38,27 +39,30 @@ class TokenCounts:
 def write_shards(token_arrays: Iterable[TokenArray], path: Path, dtype: npt.DTypeLike = np.uint16) -> int:
     """Write arrays of token numbers one after the other to `path`, atomically; returns the number of tokens.
 
-    Raises DataError where a token number does not fit `dtype` (uint16 or uint32).
+    Raises DataError where a token number does not fit `dtype` (uint16 or uint32), WorkspaceError for a full disk.
     """
     kind = np.dtype(dtype).newbyteorder("<")
     if kind.name not in {"uint16", "uint32"}:
         raise DataError(f"tokens cannot be stored as {kind.name}", where=str(path.name), remedy="Use uint16 or uint32.")
     temporary = path.with_name(path.name + ".part")
     count = 0
-    with temporary.open("wb") as stream:
-        stream.write(_HEADER.pack(_MAGIC, kind.itemsize, 0, 0))
-        for tokens in token_arrays:
-            if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= np.iinfo(kind).max:
-                raise DataError(
-                    f"token {int(tokens.max())} does not fit {kind.name}", where=path.name, remedy="Store as uint32."
-                )
-            stream.write(np.ascontiguousarray(tokens, dtype=kind).tobytes())
-            count += len(tokens)
-        stream.seek(0)
-        stream.write(_HEADER.pack(_MAGIC, kind.itemsize, 0, count))
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    with explained(path):
+        with temporary.open("wb") as stream:
+            stream.write(_HEADER.pack(_MAGIC, kind.itemsize, 0, 0))
+            for tokens in token_arrays:
+                if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= np.iinfo(kind).max:
+                    raise DataError(
+                        f"token {int(tokens.max())} does not fit {kind.name}",
+                        where=path.name,
+                        remedy="Store as uint32.",
+                    )
+                stream.write(np.ascontiguousarray(tokens, dtype=kind).tobytes())
+                count += len(tokens)
+            stream.seek(0)
+            stream.write(_HEADER.pack(_MAGIC, kind.itemsize, 0, count))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
     return count
 
 

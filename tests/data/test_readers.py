@@ -76,7 +76,9 @@ def test_jsonl_names_the_lines_it_leaves_out(tmp_path: Path) -> None:
 def test_a_configured_column_is_the_only_one_taken(tmp_path: Path) -> None:
     line = json.dumps({"text": "wrong", "abstract": "right"})
     assert texts(read(tmp_path / "a.jsonl", line, text_column="abstract")) == ["right"]
-    assert faults(read(tmp_path / "b.jsonl", line, text_column="absent")) == [("line 1", "no text column")]
+    found = read(tmp_path / "b.jsonl", "\n".join([line] * 500), text_column="absent")
+    assert faults(found) == [("line 1", "no text column"), ("", "no text column")]
+    assert "499 more lines" in found[1].detail  # type: ignore[union-attr]
 
 
 def test_an_endless_jsonl_line_is_skipped_in_bounded_memory(tmp_path: Path) -> None:
