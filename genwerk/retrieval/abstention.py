@@ -11,7 +11,7 @@ coverage  share of answerable questions that are answered
 Answerable questions are known-item questions; unanswerable ones are the same questions with their document taken out.
 
 Chosen:   the regression is used only where it separates better than the best single signal on questions it was not
-          fitted on (area under the ROC curve over five folds of whole questions, by at least 0.01); a smaller score
+          fitted on (area under the ROC curve over five folds of whole questions, by at least 0.005); a smaller score
           means less sure, whichever is used.
 Left out: asking the language model whether it knows; conformal guarantees.
 Try it:   genwerk run recipes/quickstart.yaml --no-serve, then read abstention.json in the fit artifact
@@ -39,7 +39,7 @@ __all__ = ["FILE_NAME", "Abstention", "RiskPoint", "collect_signals", "fit_abste
 FILE_NAME = "abstention.json"
 SIGNALS = tuple(item.name for item in fields(Signals))
 _FOLDS = 5
-_WORTH = 0.01
+_WORTH = 0.005
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class Done:
 
     text       all shown sentences with their markers [n]; n is the place in `citations`, from 1.
     citations  distinct, in order of their numbers.
-    abstained  True where the found passages score below the fitted threshold or nothing was found.
+    abstained  True where the found passages score below the fitted threshold, nothing was found, or a
+               guard held back all of it; `text` then says so.
     kept       sentences of the model that were shown.
     dropped    sentences of the model that were not: no passage supports them, or a guard held them back.
     quoted     True where the best passage was quoted instead.

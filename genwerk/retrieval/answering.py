@@ -32,13 +32,23 @@ from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
 from genwerk.retrieval.words import content_words, words_of
 
-__all__ = ["ABSTAIN_TEXT", "AnswerEvent", "Answerer", "Done", "Passages", "Sentence", "retrieval_query"]
+__all__ = [
+    "ABSTAIN_TEXT",
+    "HELD_BACK_TEXT",
+    "AnswerEvent",
+    "Answerer",
+    "Done",
+    "Passages",
+    "Sentence",
+    "retrieval_query",
+]
 
 Generate = Callable[[Request], Iterator[Delta]]
 Check = Callable[[str], Verdict]
 CountTokens = Callable[[Sequence[Message]], int]
 
 ABSTAIN_TEXT = "The documents do not seem to answer this question."
+HELD_BACK_TEXT = "A passage was found, but a rule holds it back."
 _HISTORY = 2
 _HISTORY_CHARS = 800
 _REPEATS = 3
@@ -117,6 +127,8 @@ class Answerer:
         kept = len(draft.sentences)
         if not kept:
             yield from self._quote(query, draft)
+        if not draft.sentences:
+            yield Sentence(HELD_BACK_TEXT if draft.verdicts else ABSTAIN_TEXT, None)
         yield _done(draft, kept)
 
     def _prompt(
@@ -198,11 +210,11 @@ class Answerer:
 def _done(draft: _Draft, kept: int) -> Done:
     text = " ".join(sentence.shown for sentence in draft.sentences)
     return Done(
-        text=text or ABSTAIN_TEXT,
+        text=text or (HELD_BACK_TEXT if draft.verdicts else ABSTAIN_TEXT),
         citations=tuple(draft.citations),
         abstained=not draft.sentences,
         usage=draft.usage,
-        finish_reason=draft.finish_reason,
+        finish_reason="content_filter" if draft.verdicts and not draft.sentences else draft.finish_reason,
         kept=kept,
         dropped=tuple(draft.dropped),
         quoted=bool(draft.sentences) and not kept,

@@ -32,7 +32,16 @@ from genwerk.core.workspace import Artifact, Source, Step
 from genwerk.data.documents import load_documents
 from genwerk.retrieval.chunking import RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.store import FILE_NAME, connect, damaged, read_document, read_meta, read_vectors, write_store
+from genwerk.retrieval.store import (
+    FILE_NAME,
+    check_text,
+    connect,
+    damaged,
+    read_document,
+    read_meta,
+    read_vectors,
+    write_store,
+)
 
 __all__ = ["Index", "IndexConfig", "build_index"]
 
@@ -54,6 +63,8 @@ def build_index(
     """Write `index.sqlite` into `step.out`. Raises DataError when the dataset has no text."""
     started = time.perf_counter()
     documents = load_documents(dataset.path)
+    for document in documents:
+        check_text(document)
     embedder = Embedder.load(embedder_dir.path)
     chunker = RecursiveChunker(
         max_chars=config.max_chars,

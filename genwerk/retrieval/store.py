@@ -27,7 +27,16 @@ import numpy as np
 from genwerk.core.errors import DataError, WorkspaceError
 from genwerk.core.types import Chunk, Document
 
-__all__ = ["FILE_NAME", "SCHEMA_VERSION", "connect", "damaged", "read_document", "read_meta", "write_store"]
+__all__ = [
+    "FILE_NAME",
+    "SCHEMA_VERSION",
+    "check_text",
+    "connect",
+    "damaged",
+    "read_document",
+    "read_meta",
+    "write_store",
+]
 
 FILE_NAME = "index.sqlite"
 SCHEMA_VERSION = 1
@@ -94,21 +103,26 @@ def write_store(
         ) from error
 
 
+def check_text(document: Document) -> None:
+    """Raises DataError for half a surrogate pair, which no file of text can hold."""
+    try:
+        document.text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{document.source} holds a character that is no text (position {error.start})",
+            where=document.source,
+            remedy="Prepare the documents again; preparation repairs such characters.",
+        ) from None
+
+
 def _document_rows(documents: Sequence[Document]) -> Iterator[tuple[Any, ...]]:
     for number, document in enumerate(documents):
+        check_text(document)
         row = (
             number, document.id, document.source, document.sha256, document.text,
             json.dumps(sorted(document.acl), ensure_ascii=False),
             json.dumps(dict(document.metadata), ensure_ascii=False, sort_keys=True),
         )  # fmt: skip
-        try:
-            document.text.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"{document.source} holds a character that is no text (position {error.start})",
-                where=document.source,
-                remedy="Prepare the documents again; preparation repairs such characters.",
-            ) from None
         yield row
 
 

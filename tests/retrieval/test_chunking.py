@@ -10,7 +10,22 @@ from genwerk.core.errors import ConfigError
 from genwerk.core.types import Document
 from genwerk.retrieval.chunking import RecursiveChunker
 
-PIECES = ["word", "Längeres", "end. ", "\n", "\n\n", "  ", "# Title\n", "x" * 90, "1.5", "! ", "é", "👩‍👩‍👧", "\t", "- item\n"]
+PIECES = [
+    "word",
+    "Längeres",
+    "end. ",
+    "\n",
+    "\n\n",
+    "  ",
+    "# Title\n",
+    "x" * 90,
+    "1.5",
+    "! ",
+    "é",
+    "👩‍👩‍👧",
+    "\t",
+    "- item\n",
+]
 TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=30), max_size=60).map("".join)
 
 
