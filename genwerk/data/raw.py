@@ -41,3 +41,12 @@ class ReadOptions:
 
 
 Reader = Callable[[Path, ReadOptions], Iterator[RawDocument | Unreadable]]
+
+
+def too_large(size: int, options: ReadOptions) -> Unreadable:
+    """The one message for what is over the limit."""
+    return Unreadable(
+        "too large",
+        f"{size / 1e6:,.1f} MB or more are over the limit of {options.max_bytes / 1e6:,.1f} MB; "
+        "split it, or raise data.max_file_bytes",
+    )

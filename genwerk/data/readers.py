@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from genwerk.data.decoding import Decoded, decode, looks_binary
-from genwerk.data.raw import RawDocument, Reader, ReadOptions, Unreadable
+from genwerk.data.raw import RawDocument, Reader, ReadOptions, Unreadable, too_large
 
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
 _DOCSTRING = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[rRuU]?(\"\"\"|'''|\"|')(.*?)\1", re.DOTALL)
@@ -82,15 +82,6 @@ def _whole_file(
         return
     decoded = _decode_declared(data, declared) or decode(data)
     yield RawDocument(decoded.text, format=kind, notes=(("encoding", decoded.note),) if decoded.note else ())
-
-
-def too_large(size: int, options: ReadOptions) -> Unreadable:
-    """The one message for what is over the limit."""
-    return Unreadable(
-        "too large",
-        f"{size / 1e6:,.1f} MB or more are over the limit of {options.max_bytes / 1e6:,.1f} MB; "
-        "split it, or raise data.max_file_bytes",
-    )
 
 
 def _decode_declared(data: bytes, pattern: re.Pattern[bytes] | None) -> Decoded | None:

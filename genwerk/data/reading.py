@@ -16,8 +16,8 @@ from genwerk.core.progress import track
 from genwerk.data import python_docs
 from genwerk.data.card import InputRecord
 from genwerk.data.ledger import Ledger
-from genwerk.data.raw import RawDocument, ReadOptions, Unreadable
-from genwerk.data.readers import READERS, STREAMED, too_large
+from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, too_large
+from genwerk.data.readers import READERS, STREAMED
 from genwerk.data.sources import BUILT_IN, SourceFile, list_files, source_labels
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from genwerk.data.decoding import decode, looks_binary, marked_encoding
-from genwerk.data.raw import RawDocument, ReadOptions, Unreadable
-from genwerk.data.readers import too_large
+from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, too_large
 
 TEXT_COLUMNS = ("text", "content", "body", "document", "passage", "article", "page_content", "message", "description")
 TITLE_COLUMNS = ("title", "heading", "headline", "name", "subject")
