@@ -79,10 +79,10 @@ class Embedder:
         """Token numbers of each text, special tokens included, whole."""
         return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts))]
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(self, texts: Sequence[str], *, batch_texts: int = _BATCH_TEXTS) -> np.ndarray:
         """Vectors (N, dimension) float32 of length 1, in the order of `texts`."""
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for places, found in self.embed_batches(self.tokenize(texts)):
+        for places, found in self.embed_batches(self.tokenize(texts), batch_texts=batch_texts):
             vectors[places] = found
         return vectors
 
