@@ -25,13 +25,13 @@ class GuardsConfig(Config):
         "redact", description="personal data in an answer is masked unless a cited passage holds it"
     )
     output_grounding: Literal["block", "off"] = Field(
-        "block", description="a sentence of a grounded answer that no passage supports is left out"
+        "block", description="a second look at grounded answers: no sentence leaves that no passage supports"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """Guards in the order they look: injection first (the raw text), then personal data."""
+    """Guards in the order they look: injection and grounding first (the raw text), then personal data."""
 
     inbound: tuple[Guard, ...]
     outbound: tuple[Guard, ...]
@@ -49,8 +49,8 @@ def build_guards(config: GuardsConfig, supported: Support | None = None) -> Guar
         inbound.append(Injection())
     if config.input_pii != "off":
         inbound.append(InputPii(config.input_pii))
-    if config.output_pii != "off":
-        outbound.append(OutputPii(config.output_pii))
     if config.output_grounding == "block" and supported is not None:
         outbound.append(Grounding(supported))
+    if config.output_pii != "off":
+        outbound.append(OutputPii(config.output_pii))
     return Guards(tuple(inbound), tuple(outbound))

@@ -114,7 +114,7 @@ class _Server:
         return JSONResponse(await run_sync(lambda: self.browser.info(keys=keys)))
 
     async def document(self, request: Request) -> Response:
-        return JSONResponse(await run_sync(self.browser.document, request.path_params["id"]))
+        return JSONResponse(await run_sync(self.browser.document, request.path_params["id"], _groups(request)))
 
     async def runs(self, request: Request) -> Response:
         return JSONResponse(await run_sync(self.browser.runs))
@@ -147,7 +147,7 @@ class _Server:
         return JSONResponse(embeddings_json(vectors, call.model, tokens, as_base64=call.base64))
 
     async def chat(self, request: Request) -> Response:
-        call = parse_chat(parse_body(await request.body()), self.deployment)
+        call = parse_chat(parse_body(await request.body()), self.deployment, _groups(request))
         events = relay(lambda stop: self.assistant.answer(call.ask, stop), self.admission, self.assistant.metrics)
         if not call.stream:
             return await self._whole(request, call, events)
@@ -209,3 +209,9 @@ class _Server:
             except Exception as error:  # the status has been sent; the error goes out as an event of its own
                 yield event(describe(error)[1])
             yield event("[DONE]")
+
+
+def _groups(request: Request) -> tuple[str, ...]:
+    """Whose documents may be read: those of the key that was shown."""
+    user = request.scope.get("genwerk.user")
+    return (user,) if user else ()

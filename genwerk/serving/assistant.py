@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import (
@@ -28,7 +28,8 @@ from genwerk.core.types import (
     Verdict,
     new_answer_id,
 )
-from genwerk.guardrails.guard import GuardContext, Inspection, inspect_text, outcome
+from genwerk.guardrails.grounding import Grounding
+from genwerk.guardrails.guard import GuardContext, inspect_text, outcome
 from genwerk.guardrails.pii import mask_pii
 from genwerk.inference.engine import Delta, TokenLogprob
 from genwerk.monitoring.answers import AnswerLog, AnswerRecord
@@ -40,13 +41,16 @@ from genwerk.serving.holdback import Holdback
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a caller wants: a chat, how to sample, with which adapter, from the documents or from the model alone."""
+    """What a caller wants: a chat, how to sample, with which adapter, from the documents or from the model alone.
+
+    groups  whose documents may be read beside everyone's: the name of the key that was shown.
+    """
 
     messages: tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)
     adapter: str | None = None
     grounded: bool = True
-    user: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def mode(self) -> str:
@@ -169,7 +173,7 @@ class _Run:
                 messages.append(message)
                 continue
             seen = inspect_text(guards, message.content, GuardContext())
-            verdicts += [verdict for verdict in seen.verdicts if place == last or outcome(verdict) != "passed"]
+            verdicts += [_mute(verdict) for verdict in seen.verdicts if place == last or outcome(verdict) != "passed"]
             messages.append(Message(message.role, seen.text))
             if not seen.allowed:
                 return (*messages, *self.ask.messages[place + 1 :]), tuple(verdicts), False
@@ -205,8 +209,11 @@ class _Run:
 
     def _check(self, text: str) -> Verdict:
         """All output guards as one verdict: the last one that acted, or a pass."""
-        seen: Inspection = inspect_text(self.deployment.guards.outbound, text, self.context)
-        self.outbound += seen.verdicts
+        guards = [
+            guard for guard in self.deployment.guards.outbound if self.ask.grounded or guard.name != Grounding.name
+        ]
+        seen = inspect_text(guards, text, self.context)
+        self.outbound += map(_mute, seen.verdicts)
         acted = [verdict for verdict in seen.verdicts if outcome(verdict) != "passed"]
         if not acted:
             return Verdict(True, text, "output", "")
@@ -214,13 +221,13 @@ class _Run:
 
     def _grounded(self, messages: tuple[Message, ...]) -> Iterator[AssistantEvent | _Draft]:
         sent = 0
-        for event in self.deployment.answerer(self._generate, self._check).answer(
-            messages, self.ask.sampling, self.ask.adapter
-        ):
+        answerer = self.deployment.answerer(self._generate, self._check, self.ask.groups)
+        for event in answerer.answer(messages, self.ask.sampling, self.ask.adapter):
             match event:
                 case Passages():
                     self.found = tuple(
-                        Passage(result, self.deployment.document(result.chunk.document_id)) for result in event.results
+                        Passage(result, self.deployment.document(result.chunk.document_id, self.ask.groups))
+                        for result in event.results
                     )
                     self.context = GuardContext(tuple(item.text for item in self.found), messages[-1].content)
                     yield Found(self.found)
@@ -232,6 +239,8 @@ class _Run:
                     if event.dropped and all(verdict.allowed for verdict in self.outbound):
                         reason = f"{len(event.dropped)} sentence(s) that no passage supports were left out"
                         self.outbound.append(Verdict(False, "", "output.grounding.unsupported", reason))
+                    if not sent:
+                        yield Piece(event.text)
                     yield _Draft(
                         event.text, event.tokens, event.usage, event.finish_reason, event.citations, event.abstained
                     )
@@ -241,7 +250,7 @@ class _Run:
         texts: list[str] = []
         tokens: list[int] = []
         reason, usage = "stop", Usage(0, 0)
-        for delta in self._generate(Request(messages, self.ask.sampling, self.ask.adapter, self.ask.user)):
+        for delta in self._generate(Request(messages, self.ask.sampling, self.ask.adapter)):
             if delta.token is not None:
                 tokens.append(delta.token)
             usage = delta.usage or Usage(usage.prompt_tokens, len(tokens))
@@ -295,5 +304,10 @@ def summarise(verdicts: list[Verdict]) -> tuple[Verdict, ...]:
         if verdict.rule in acted:
             kept[verdict.rule] = acted[verdict.rule]
         elif verdict.rule not in guards:
-            kept[verdict.rule] = Verdict(True, "", verdict.rule, "")
+            kept[verdict.rule] = verdict
     return tuple(kept.values())
+
+
+def _mute(verdict: Verdict) -> Verdict:
+    """The verdict without the text it was about, which may hold what another guard takes out."""
+    return replace(verdict, text="")

@@ -63,9 +63,9 @@ class Browser:
             "genwerk": {"kind": kind, "parent": parent, "artifact": artifact.id if artifact else None},
         }  # fmt: skip
 
-    def document(self, identity: str) -> dict[str, Any]:
+    def document(self, identity: str, groups: tuple[str, ...] = ()) -> dict[str, Any]:
         """A document with its text. Raises RequestError (404)."""
-        document = self.deployment.document(identity)
+        document = self.deployment.document(identity, groups)
         return {
             "id": document.id, "source": document.source, "title": title_of(document.metadata, document.source),
             "sha256": document.sha256, "text": document.text, "metadata": dict(document.metadata),

@@ -18,7 +18,7 @@ from genwerk.core.artifact import Artifact, is_id
 from genwerk.core.assets import KNOWN, fetch
 from genwerk.core.errors import RequestError, WorkspaceError
 from genwerk.core.hashing import digest
-from genwerk.core.types import Document, Message, Request, Sampling, Verdict
+from genwerk.core.types import Chunk, Document, Message, Request, Sampling, Verdict
 from genwerk.core.workspace import Workspace
 from genwerk.data.questions import known_item_questions
 from genwerk.guardrails.policy import Guards, GuardsConfig, build_guards
@@ -26,6 +26,7 @@ from genwerk.inference.engine import Delta, Engine
 from genwerk.retrieval.abstention import load_abstention
 from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
+from genwerk.retrieval.citations import Passage, align
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
@@ -61,7 +62,7 @@ class Deployment:
     index: Index | None = None
     embedder: Embedder | None = None
     embedder_name: str = ""
-    make_answerer: Callable[[Generate, Check], AnswerSource] | None = None
+    make_answerer: Callable[[Generate, Check, Sequence[str]], AnswerSource] | None = None
     questions: tuple[str, ...] = ()
 
     @property
@@ -73,11 +74,11 @@ class Deployment:
         """Changes when any part changes."""
         return f"fp_{digest({part: artifact.id for part, artifact in self.artifacts.items()})[:12]}"
 
-    def answerer(self, generate: Generate, check: Check) -> AnswerSource:
+    def answerer(self, generate: Generate, check: Check, groups: Sequence[str] = ()) -> AnswerSource:
         """Raises RequestError where there are no documents."""
         if self.make_answerer is None:
             raise RequestError("this deployment has no documents", param="grounded", remedy="Ask with it false.")
-        return self.make_answerer(generate, check)
+        return self.make_answerer(generate, check, groups)
 
     def document(self, identity: str, groups: Sequence[str] = ()) -> Document:
         """A document that `groups` may see. Raises RequestError (404)."""
@@ -108,7 +109,7 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
         remedy = f"Run its recipe first: `genwerk run {name}.yaml`; it is promoted when its gates pass."
         raise WorkspaceError(f"nothing has been promoted as `{name}`", where=str(workspace.root), remedy=remedy)
     parts = {part: workspace.find(str(value)) for part, value in ids.items() if is_id(str(value))}
-    guards = build_guards(GuardsConfig.parse(ids.get("guards") or {}, where=f"pin serving-{name}"))
+    guards = build_guards(GuardsConfig.parse(ids.get("guards") or {}, where=f"pin serving-{name}"), is_supported)
     engine = load_engine(parts["model"], parts.get("adapter"), name)
     if "index" not in parts:
         return Deployment(name, workspace, engine, guards, parts)
@@ -119,8 +120,9 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
     searcher = Searcher(index, embedder, load_fusion(fit.path).choice if fit else None)
     abstention = load_abstention(fit.path) if fit else None
 
-    def make_answerer(generate: Generate, check: Check) -> AnswerSource:
-        return Answerer(index, searcher, generate, abstention, count_tokens=engine.count_tokens, check=check)
+    def make_answerer(generate: Generate, check: Check, groups: Sequence[str]) -> AnswerSource:
+        count = engine.count_tokens
+        return Answerer(index, searcher, generate, abstention, count_tokens=count, check=check, groups=groups)
 
     questions = example_questions(index)
     return Deployment(
@@ -134,6 +136,16 @@ def load_engine(model: Artifact, adapter: Artifact | None, name: str) -> Engine:
     base = Path(base).name if base.startswith((".", "/", "path:")) else base
     tuned = name if name != base else f"{name}-tuned"
     return Engine.load(model.path, adapters={tuned: adapter.path} if adapter else {}, name=base)
+
+
+def is_supported(sentence: str, passages: Sequence[str]) -> bool:
+    """Whether a passage holds the sentence word for word, or a span that says it (see `retrieval.citations`)."""
+    bare = "".join(sentence.split())
+    if any(bare in "".join(passage.split()) for passage in passages):
+        return True
+    documents = [Document.create("", passage) for passage in passages]
+    spans = [Passage(Chunk(document.id, 0, len(document.text)), document) for document in documents]
+    return align(sentence, spans) is not None
 
 
 def find_embedder(spec: str) -> tuple[str, Path]:

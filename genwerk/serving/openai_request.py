@@ -69,8 +69,11 @@ def parse_body(data: bytes) -> dict[str, Any]:
     return body
 
 
-def parse_chat(body: Mapping[str, Any], deployment: Deployment) -> ChatCall:
-    """Check a chat completion request. Raises RequestError: 404 for an unknown model, else 400 with the field."""
+def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[str, ...] = ()) -> ChatCall:
+    """Check a chat completion request of somebody in `groups`.
+
+    Raises RequestError: 404 for an unknown model, else 400 with the field.
+    """
     _refuse_unserved(body, _KNOWN)
     model, adapter = _model(body, deployment)
     stream, grounded = _flag(body, "stream", False), _flag(body, "grounded", deployment.index is not None)
@@ -85,7 +88,8 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment) -> ChatCall:
     if options and not stream:
         raise _invalid("stream_options", "it is only allowed when `stream` is true")
     include_usage = _flag(options, "include_usage", False)
-    ask = Ask(messages, sampling, adapter, grounded, _text(body, "user"))
+    _text(body, "user")
+    ask = Ask(messages, sampling, adapter, grounded, groups)
     return ChatCall(ask, model, stream, include_usage)
 
 

@@ -86,7 +86,7 @@ def test_masking_leaves_no_personal_data() -> None:
 def test_policy_builds_what_is_configured_and_refuses_other_words() -> None:
     assert build_guards(GuardsConfig()).names == ("input.injection", "input.pii", "output.pii")
     everything = build_guards(GuardsConfig(), lambda text, passages: True)
-    assert everything.names[-1] == "output.grounding"
+    assert everything.names[2:] == ("output.grounding", "output.pii")
     nothing = GuardsConfig(input_pii="off", input_injection="off", output_pii="off", output_grounding="off")
     assert build_guards(nothing, lambda text, passages: True).names == ()
     with pytest.raises(ConfigError, match="input_pii"):

@@ -1,0 +1,94 @@
+"""Contract of a deployment: read from its pin, named as people expect, and clear about what is missing."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_chain
+from rich.console import Console
+
+from genwerk.core.errors import GenwerkError, RequestError, WorkspaceError
+from genwerk.core.types import Verdict
+from genwerk.core.workspace import Workspace
+from genwerk.serving.browse import MAX_POINTS, Browser, read_curve
+from genwerk.serving.deployment import Deployment, find_embedder, load_deployment
+from genwerk.serving.terminal import chat_in_terminal, choose_adapter
+
+
+def test_the_pin_decides_what_is_served(tiny_workspace: Workspace, tiny_deployment: Deployment) -> None:
+    pinned = tiny_workspace.pinned(f"serving-{tiny_chain.NAME}")
+    assert {part: artifact.id for part, artifact in tiny_deployment.artifacts.items()} == {
+        part: pinned[part] for part in ("dataset", "model", "adapter", "index", "fit", "report")
+    }
+    assert tiny_deployment.default_model == tiny_chain.NAME in tiny_deployment.engine.adapters
+    assert tiny_deployment.guards.names[:2] == ("input.injection", "input.pii")
+    assert tiny_deployment.count("documents") == len(tiny_chain.TOPICS) + 1
+    assert 0 < len(tiny_deployment.questions) <= 4
+
+
+def test_a_model_alone_is_served_without_documents(tiny_workspace: Workspace) -> None:
+    pinned = tiny_workspace.pinned(f"serving-{tiny_chain.NAME}")
+    tiny_workspace.pin("serving-bare", {"model": pinned["model"], "guards": {"input_pii": "off"}})
+    bare = load_deployment(tiny_workspace, "bare")
+    assert bare.index is None and bare.default_model == "bare-base"
+    assert "input.pii" not in bare.guards.names
+    with pytest.raises(RequestError, match="no documents"):
+        bare.answerer(lambda request: iter(()), lambda text: Verdict(True, text, "output", ""))
+    assert Browser(bare).info(keys=False)["grounded"] is False
+
+
+def test_nothing_promoted_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match=r"genwerk run other\.yaml"):
+        load_deployment(Workspace(tmp_path), "other")
+
+
+def test_a_lost_embedding_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match="gone"):
+        find_embedder(str(tmp_path / "none"))
+    assert find_embedder(str(tmp_path)) == (tmp_path.name, tmp_path)
+
+
+def test_documents_that_may_not_be_seen_are_not_found(
+    tiny_deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index: Any = tiny_deployment.index
+    identity = index.document_ids[0]
+    assert tiny_deployment.document(identity).id == identity
+    monkeypatch.setattr(index, "may_see", lambda identity, groups=(): False)
+    with pytest.raises(RequestError, match="no document"):
+        tiny_deployment.document(identity)
+
+
+def test_a_long_curve_keeps_its_ends_and_every_validation(tmp_path: Path) -> None:
+    rows = [f'{{"step": {step}, "loss": 1.0{", " + chr(34) + "val_x" + chr(34) + ": 2" if step % 100 == 7 else ""}}}'
+            for step in range(5000)]  # fmt: skip
+    (tmp_path / "loss.jsonl").write_text("\n".join(rows))
+    found = read_curve(tmp_path / "loss.jsonl")
+    assert found[0]["step"] == 0 and found[-1]["step"] == 4999 and len(found) <= MAX_POINTS + 51
+    assert sum("val_x" in row for row in found) == 50
+    assert read_curve(tmp_path / "none.jsonl") == []
+
+
+def test_runs_show_curves_gates_and_what_is_served(tiny_deployment: Deployment) -> None:
+    browser = Browser(tiny_deployment)
+    runs = {run["id"]: run for run in browser.runs()["data"]}
+    report = runs[tiny_deployment.artifacts["report"].id]
+    assert report["gates"]["passed"] and report["serving"] and report["report"]
+    model = browser.run(tiny_deployment.artifacts["model"].id)
+    assert model["curve"] and {parent["kind"] for parent in model["lineage"]} >= {"dataset", "tokenizer"}
+
+
+def test_the_terminal_shows_answer_and_sources(tiny_workspace: Workspace, question: str) -> None:
+    out = io.StringIO()
+    chat_in_terminal(tiny_workspace, tiny_chain.NAME, question=question, console=Console(file=out, width=160))
+    assert "[1]" in out.getvalue() and "documents/" in out.getvalue() and "genwerk trace ans-" in out.getvalue()
+
+
+def test_an_adapter_is_chosen_by_name(tiny_deployment: Deployment) -> None:
+    assert choose_adapter(tiny_deployment, "") == tiny_chain.NAME
+    assert choose_adapter(tiny_deployment, "none") is None
+    with pytest.raises(GenwerkError, match="handbook, none"):
+        choose_adapter(tiny_deployment, "other")
