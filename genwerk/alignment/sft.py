@@ -92,9 +92,10 @@ def train_sft(config: SFTConfig, step: Step, base: Artifact, dataset: Artifact) 
     is no longer a number.
     """
     documents = load_documents(dataset.path)
-    examples = Examples.make(documents, Tokenizer.load(base.path), config, where=str(dataset))
     device = choose_device(config.precision)
     model = load_decoder(base.path).to(device.where)
+    longest = min(config.max_tokens, model.config.max_positions)
+    examples = Examples.make(documents, Tokenizer.load(base.path), config, longest, where=str(dataset))
     add_adapter(model, _NAME, config_of_adapter(config), seed=config.seed)
     run = _Run(config, examples, model, device)
     with deterministic(device.where):
@@ -146,23 +147,25 @@ class Examples:
     counts: Mapping[str, int]
 
     @classmethod
-    def make(cls, documents: Sequence[Document], tokenizer: Tokenizer, config: SFTConfig, *, where: str) -> Examples:
-        """Chats of `documents`, encoded. Raises DataError when none is left to learn from."""
+    def make(
+        cls, documents: Sequence[Document], tokenizer: Tokenizer, config: SFTConfig, longest: int, *, where: str
+    ) -> Examples:
+        """Chats of `documents` of at most `longest` tokens. Raises DataError when none is left to learn from."""
         made = make_chat_examples(documents, seed=config.seed, limit=config.max_examples)
         train = _encode(tokenizer, [example for example in made if example.split == "train"])
-        kept = tuple(chat for chat in train if len(chat) <= config.max_tokens)
+        kept = tuple(chat for chat in train if len(chat) <= longest)
         dropped = len(train) - len(kept)
         if dropped:
-            say(f"{dropped} of {len(train)} chats are longer than {config.max_tokens} tokens and are left out.")
+            say(f"{dropped} of {len(train)} chats are longer than {longest} tokens and are left out.")
         if not kept:
-            reason = f"all {dropped} chats are longer than {config.max_tokens} tokens" if dropped else "there are none"
+            reason = f"all {dropped} chats are longer than {longest} tokens" if dropped else "there are none"
             raise DataError(
                 f"no chat can be made from the documents to tune on: {reason}",
                 where=where,
                 remedy="Raise `max_tokens`, add documents with running text, or leave out `tune`.",
             )
         others = _encode(tokenizer, [e for e in made if e.split == "heldout"][: 2 * config.eval_examples])
-        held_out = tuple(chat for chat in others if len(chat) <= config.max_tokens)[: config.eval_examples]
+        held_out = tuple(chat for chat in others if len(chat) <= longest)[: config.eval_examples]
         counts = {"examples": len(kept), "examples_too_long": dropped, "examples_held_out": len(held_out)}
         return cls(kept, held_out, counts)
 

@@ -17,7 +17,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,7 @@ def pretrain(
         say(f"{reason.name} = {reason.value}: {reason.why}", style="dim")
     with deterministic(device.where):
         seed_step(config.seed)
-        model = Decoder(shape).to(device.where).train()
+        model = Decoder(replace(shape, max_positions=max(shape.max_positions, config.context))).to(device.where).train()
         optimiser = make_adamw(model.parameters(), config.lr, config.weight_decay, config.betas)
         run = _Run(config, shards, model, device)
         plan = plan_steps(step.scratch, steps=config.steps, minutes=config.minutes, probe=run.probe)

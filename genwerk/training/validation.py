@@ -125,10 +125,8 @@ def token_nats(model: Decoder, inputs: Tensor, targets: Tensor, wanted: Tensor) 
     """-ln p of the targets where `wanted`, in float64, in row-major order: (B, T), (B, T), (B, T) -> (N,)."""
     hidden, labels = model.hidden(inputs)[wanted], targets[wanted]  # (N, D), (N,)
     parts = [
-        F.cross_entropy(model.logits(some), wanted_labels, reduction="none")
-        for some, wanted_labels in zip(
-            torch.split(hidden, _ROWS_AT_ONCE), torch.split(labels, _ROWS_AT_ONCE), strict=True
-        )
+        F.cross_entropy(model.logits(hidden[rows]), labels[rows], reduction="none")
+        for rows in (slice(at, at + _ROWS_AT_ONCE) for at in range(0, len(labels), _ROWS_AT_ONCE))
     ]
     return torch.cat(parts).double() if parts else torch.zeros(0, dtype=torch.float64, device=inputs.device)
 
