@@ -140,6 +140,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
         tokens = step("genwerk.training.tokenise:tokenise", TokeniseConfig(), dataset, tokenizer, kind="tokens")
         role = "model" if isinstance(recipe.base, TrainBase) else "pretrained"
         parts[role] = step("genwerk.training.pretrain:pretrain", from_scratch, tokens, tokenizer, kind=role)
+        parts["tokens"] = tokens
 
     # 2  or load what others trained
     if not isinstance(recipe.base, TrainBase):
