@@ -139,10 +139,9 @@ def _tree(trace: Trace) -> Tree:
     for number, span in enumerate(trace.citations, start=1):
         _add_citation(cited, number, span)
     made = tree.add("[bold]made from[/]")
-    ancestors = {ancestor.artifact.id: ancestor for ancestor in trace.ancestors}
+    known = {ancestor.artifact.id: ancestor.artifact for ancestor in trace.ancestors}
     for ancestor in trace.ancestors:
-        if ancestor.part:
-            _add_artifact(made, ancestor, ancestors)
+        _add_artifact(made, ancestor, known)
     for missing in trace.missing:
         made.add(f"[red]✗ {escape(missing)}[/]")
     tree.add("[green]✓ every citation and every file holds[/]" if trace.sound else "[red]✗ something does not hold[/]")
@@ -159,14 +158,14 @@ def _add_citation(branch: Tree, number: int, span: CitedSpan) -> None:
     node.add(f"source    {escape(citation.source)}")
 
 
-def _add_artifact(branch: Tree, ancestor: Ancestor, known: Mapping[str, Ancestor]) -> None:
+def _add_artifact(branch: Tree, ancestor: Ancestor, known: Mapping[str, Artifact]) -> None:
+    """One line per artifact; its parents are named, not drawn again, because one dataset is the parent of many."""
     artifact = ancestor.artifact
     label = f"{ancestor.part}: {artifact.kind}" if ancestor.part not in ("", artifact.kind) else artifact.kind
     mark = "".join(f" [red]✗ {escape(problem)}[/]" for problem in ancestor.problems) or " [green]✓[/]"
-    node = branch.add(f"[bold]{label}[/] {artifact.id}  content {artifact.content_sha256[:16]}…{mark}")
+    node = branch.add(f"[bold]{label}[/] {artifact.id}  content {artifact.content_sha256}{mark}")
     for name, sha256 in artifact.sources.items():
-        node.add(f"source {escape(name)}  sha256 {sha256[:16]}…")
-    for parent in artifact.parents:
-        if parent in known:
-            above = known[parent]
-            _add_artifact(node, Ancestor("", above.artifact, above.problems), known)
+        node.add(f"source {escape(name)}  sha256 {sha256}")
+    parents = [f"{known[parent].kind} {parent[:8]}…" for parent in artifact.parents if parent in known]
+    if parents:
+        node.add(f"from {', '.join(parents)}")
