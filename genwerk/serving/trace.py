@@ -6,6 +6,7 @@ is what the API returns, `print_trace` what `genwerk trace` prints.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -123,8 +124,13 @@ def print_trace(workspace: Workspace, answer_id: str, *, console: Console | None
         trace = build_trace(workspace, log.get(answer_id), deep=True)
     finally:
         log.close()
-    (console or Console(highlight=False, soft_wrap=True)).print(_tree(trace))
+    (console or _wide_console()).print(_tree(trace))
     return trace.sound
+
+
+def _wide_console() -> Console:
+    """As wide as the terminal; wide enough for whole hashes where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _tree(trace: Trace) -> Tree:
