@@ -126,7 +126,7 @@ CATALOGUE: dict[str, Definition] = {
         higher_is_better=False,
     ),
     "citations.gold": Definition(
-        "Answers citing the right section", "Answers with a citation from the very section the question was made from."
+        "Cites the right section", "Answers with a citation from the very section the question was made from."
     ),
     "abstention.when_removed": Definition(
         "Silent when the source is gone",

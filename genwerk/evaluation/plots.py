@@ -116,7 +116,8 @@ def loss_curve(points: Sequence[CurvePoint], *, name: str, unit: str, descriptio
             ends.append((final, f"training {final:.2f}", S1))
         if heldout:
             steps, values = [step for step, _ in heldout], [value for _, value in heldout]
-            axes.plot(steps, values, color=S2, linewidth=1.6, marker="o", markersize=3.6)
+            line = "-" if len(heldout) > 2 else "none"  # before and after alone say nothing of the way between
+            axes.plot(steps, values, linestyle=line, color=S2, linewidth=1.6, marker="o", markersize=4, clip_on=False)
             ends.append((values[-1], f"held out {values[-1]:.2f}", S2))
         last = max((point.step for point in points), default=1)
         first = min((point.step for point in points), default=0)
@@ -221,7 +222,7 @@ def risk_coverage(curve: Sequence[tuple[float, float]], chosen: tuple[float, flo
         if chosen is not None:
             axes.plot([chosen[0]], [chosen[1]], "o", color=S1, markersize=8)
             side = "right" if chosen[0] > 0.5 else "left"
-            label = f"answers {_percent(chosen[0])}\nwrong {_percent(chosen[1])}"
+            label = f"answers {_percent(chosen[0])}\nrisk {_percent(chosen[1])}"
             axes.annotate(label, chosen, (-8 if side == "right" else 8, 10), textcoords="offset points", ha=side,
                           color=S1, weight="bold")  # fmt: skip
         axes.set_xlim(0, 1.02)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genwerk.evaluation import plots
-from genwerk.evaluation.measures import ARMS, RANKS, Measure
+from genwerk.evaluation.measures import ARMS, CATALOGUE, RANKS, Measure
 from genwerk.evaluation.plots import CurvePoint, Dot
 from genwerk.evaluation.wording import Row, format_interval, format_value, row
 
@@ -37,7 +37,8 @@ class Evidence:
     abstention: Mapping[str, Any] | None = None
 
     def group(self, name: str) -> list[Measure]:
-        return [measure for measure in self.measures.values() if measure.name.startswith(f"{name}.")]
+        """The measures of a group in the order of the catalogue."""
+        return [self.measures[known] for known in CATALOGUE if known.startswith(f"{name}.") and known in self.measures]
 
 
 def sections(evidence: Evidence) -> View:
@@ -70,7 +71,8 @@ def _pretraining(evidence: Evidence) -> View | None:
     return {
         "lead": f"A small decoder learned from your documents alone, beginning with random weights.{fall}",
         "plot": plots.loss_curve(points, name="pretraining", unit="bits per byte", description="Loss of pretraining"),
-        "caption": "Thin line: each step. Thick line: moving average. Dots: held-out documents, never trained on.",
+        "caption": ("Thin line: each step. Thick line: moving average. " if scale else "")
+        + "Dots: held-out documents, never trained on.",
     }
 
 
@@ -124,8 +126,8 @@ def _tuning_note(measures: Mapping[str, Measure]) -> str:
     moved = tuned.value - base.value
     if moved > 0.0005:
         return (
-            f"Tuning raised the bits per byte of raw text by {moved:.3f}. That is the usual price: it taught the model "
-            "to answer from passages, not to recite documents. The loss on answers is what it was meant to lower."
+            f"Tuning raised the bits per byte of raw text by {moved:.3f}: the model predicts documents worse than "
+            "before. It was taught to answer from passages, and the loss on answers is what tuning was meant to lower."
         )
     return (
         f"Tuning moved the bits per byte of raw text by {moved:+.3f}. It was meant to lower the loss on answers; raw "

@@ -26,6 +26,7 @@ _HEADLINES = (
     "retrieval.ndcg@10", "citations.valid", "citations.gold", "abstention.when_removed", "perplexity.tuned_answer_loss",
     "speed.first_token_ms", "speed.decode_tokens_per_second",
 )  # fmt: skip
+_MOST_HEADLINES = 5  # one line of the page
 _FORMATS = {"ms": "{:,.0f} ms", "s": "{:.1f} s", "tokens/s": "{:.1f} tokens/s", "citations": "{:.2f}"}
 
 
@@ -74,17 +75,17 @@ def format_value(name: str, value: float | None) -> str:
 
 
 def format_interval(measure: Measure) -> str:
-    """`low – high` in the unit of the value, empty without an interval."""
+    """`low – high`, with the sign of per cent where there is one; empty without an interval."""
     if measure.low is None or measure.high is None:
         return ""
     low, high = (format_value(measure.name, end) for end in (measure.low, measure.high))
     unit = next((unit for unit in (" %", " ms", " s", " tokens/s") if high.endswith(unit)), "")
-    return f"{low.removesuffix(unit)} – {high}"
+    return f"{low.removesuffix(unit)} – {high if unit == ' %' else high.removesuffix(unit)}"
 
 
 def row(measure: Measure) -> Row:
     """The table line of a measure."""
-    how = f"{measure.how}; interval: {measure.spread}" if measure.spread else measure.how
+    how = f"{measure.how}; interval: {measure.spread}" if measure.spread.startswith("95 %") else measure.how
     return Row(
         definition(measure.name).label,
         format_value(measure.name, measure.value),
@@ -102,7 +103,8 @@ def gate_cards(results: Sequence[GateResult], measures: Mapping[str, Measure]) -
 def headline_cards(results: Sequence[GateResult], measures: Mapping[str, Measure]) -> list[Card]:
     """The measures a reader asks for first, without those that a gate already shows."""
     gated = {_base(result.gate.measure) for result in results}
-    return [_plain_card(measures[name]) for name in _HEADLINES if name in measures and name not in gated]
+    shown = [name for name in _HEADLINES if name in measures and name not in gated]
+    return [_plain_card(measures[name]) for name in shown[:_MOST_HEADLINES]]
 
 
 def _base(name: str) -> str:
