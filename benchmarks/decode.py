@@ -84,7 +84,7 @@ def pairs(ours: Callable[[], Run], theirs: Callable[[], Run], count: int, label:
             else:
                 a, b = ours(), theirs()
             done.append((a, b))
-            bar.advance()
+            bar.advance(note=f"decode {a.rate:.1f} and {b.rate:.1f} tokens/s, first {a.first:.2f} and {b.first:.2f} s")
     return done
 
 
