@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
 from genwerk.core.workspace import Artifact, Workspace
 
 
 def print_artifacts(workspace: Workspace, kind: str = "") -> None:
-    """Newest first: id, kind, when, size of the lineage, and the first metrics."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading, width in (("id", 16), ("kind", 10), ("made", 19), ("metrics", 20)):
-        table.add_column(heading, no_wrap=True, min_width=width)
+    """Newest first, a line each: id, kind, when (UTC) and the first metrics."""
+    console = Console(highlight=False, soft_wrap=True)
     found = [item for item in workspace.artifacts() if kind in ("", item.kind)]
+    if not found:
+        console.print(f"no {kind or 'artifacts'} in {workspace.root}")
     for item in sorted(found, key=lambda each: each.created, reverse=True):
         shown = "  ".join(f"{key} {_number(value)}" for key, value in list(item.metrics.items())[:3])
-        table.add_row(item.id, item.kind, item.created[:19].replace("T", " "), shown)
-    Console().print(table if found else f"no {kind or 'artifacts'} in {workspace.root}")
+        made = item.created[:19].replace("T", " ")
+        console.print(f"[bold]{item.id}[/]  {item.kind:<11} {made}  [dim]{shown}[/]")
 
 
 def print_artifact(workspace: Workspace, artifact: Artifact, *, verify: bool = False) -> bool:
