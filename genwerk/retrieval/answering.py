@@ -7,8 +7,9 @@
 The model is never trusted with citations: its own markers are taken off, and each sentence is tied to a span of a
 passage by the server, cut out of the document again and compared byte by byte, before it leaves.
 
-Chosen:   a sentence is held back until it is whole and checked; one that no passage supports is dropped; an unfinished
-          one at the end is dropped unless its beginning stands in a passage, whose whole sentence is then shown.
+Chosen:   a sentence is held back until it is whole and checked; one that no passage supports, or that only
+          repeats a heading, is dropped; an unfinished one at the end is dropped unless its beginning stands in a
+          passage, whose whole sentence is then shown.
 Left out: rewriting of follow-up questions by the model (the question before is put in front of a short one).
 Try it:   genwerk chat
 """
@@ -27,7 +28,7 @@ from genwerk.inference.engine import Delta
 from genwerk.retrieval.abstention import Abstention
 from genwerk.retrieval.answer_events import AnswerEvent, Done, Passages, Sentence
 from genwerk.retrieval.citations import Passage, align, strip_markers, verify
-from genwerk.retrieval.extract import best_quote
+from genwerk.retrieval.extract import best_quote, is_readable
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
 from genwerk.retrieval.words import content_words, words_of
@@ -175,7 +176,7 @@ class Answerer:
             draft.repeats += 1
             return
         citation = align(written, draft.passages)
-        if citation is None or not self._holds(citation):
+        if citation is None or not is_readable(citation.quote) or not self._holds(citation):
             draft.dropped.append(text)
             draft.repeats += draft.dropped.count(text) > 1
             return

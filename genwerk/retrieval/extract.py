@@ -1,9 +1,11 @@
 """Quoting instead of generating: the sentences of the found passages that answer the question best.
 
     score(sentence) = cos(question, sentence) + share of the question's content words in it
+                      + 0.1 if it opens its passage - 0.1 if it is a list item or announces one - 0.2 in passage 2
 
 Chosen:   at most about 300 characters, cut at sentence ends; a sentence that is longer than that on its own is cut at a
-          word. Headings and scraps of fewer than four words are passed over while there is anything else.
+          word. Headings and scraps are passed over while there is anything else. The three small weights are set by
+          hand: they order sentences that the question does not tell apart.
 Left out: putting sentences of several documents together.
 """
 
@@ -19,36 +21,48 @@ from genwerk.retrieval.citations import Passage, cite
 from genwerk.retrieval.embedding import TextEncoder
 from genwerk.retrieval.words import content_words, stem, words_of
 
-__all__ = ["best_quote"]
+__all__ = ["best_quote", "is_readable"]
 
 _MAX_CHARS = 300
-_MIN_WORDS = 4
+_MIN_WORDS, _MANY_WORDS = 4, 8
 _PASSAGES = 2
 
 
 def best_quote(question: str, passages: Sequence[Passage], embedder: TextEncoder) -> Citation | None:
     """The best sentence of the first two passages with those that follow it while there is room; None without text."""
     places = [(passage, span) for passage in passages[:_PASSAGES] for span in split_sentences(passage.text)]
-    whole = [place for place in places if _is_whole(place[0].text[slice(*place[1])])]
-    places = whole or places
+    places = [place for place in places if is_readable(place[0].text[slice(*place[1])])] or places
     if not places:
         return None
     texts = [passage.text[start:end] for passage, (start, end) in places]
     vectors = embedder.embed([question, *texts])
     asked = {stem(word.folded) for word in content_words(question)}
-    shares = [len(asked & {stem(word.folded) for word in words_of(text)}) / max(len(asked), 1) for text in texts]
-    best = int(np.argmax(vectors[1:] @ vectors[0] + np.array(shares)))
+    scores = vectors[1:] @ vectors[0]
+    for number, ((passage, _), text) in enumerate(zip(places, texts, strict=True)):
+        opens = number == 0 or places[number - 1][0] is not passage
+        scores[number] += len(asked & {stem(word.folded) for word in words_of(text)}) / max(len(asked), 1)
+        scores[number] += _prior(text, opens, passage is passages[0])
+    best = int(np.argmax(scores))
     passage, (start, end) = places[best]
     for following, (next_start, next_end) in places[best + 1 :]:
-        if following is not passage or next_end - start > _MAX_CHARS or "\n\n" in passage.text[end:next_start]:
+        apart = "\n\n" in passage.text[end:next_start] and not passage.text[start:end].endswith(":")
+        if following is not passage or next_end - start > _MAX_CHARS or apart:
             break
         end = next_end
     end = _cut_at_word(passage.text, start, end)
     return cite(passage.document, passage.chunk.start + start, passage.chunk.start + end)
 
 
-def _is_whole(sentence: str) -> bool:
-    return len(words_of(sentence)) >= _MIN_WORDS and sentence.rstrip("\"'”’)»*`_ ").endswith((".", "!", "?", ":", "…"))
+def is_readable(sentence: str) -> bool:
+    """Whether it reads as a statement: four words and an end, or many words; not a heading or a scrap."""
+    count = len(words_of(sentence))
+    ended = sentence.rstrip("\"'”’)»*`_ ").endswith((".", "!", "?", ":", "…"))
+    return count >= _MIN_WORDS and (ended or count >= _MANY_WORDS)
+
+
+def _prior(sentence: str, opens: bool, first: bool) -> float:
+    listed = sentence.startswith(("*", "-", "•", "+")) or sentence.endswith(":")
+    return 0.1 * opens - 0.1 * listed - 0.2 * (not first)
 
 
 def _cut_at_word(text: str, start: int, end: int) -> int:

@@ -189,3 +189,13 @@ def test_quotes_end_at_a_word_when_a_sentence_is_endless(make_index, encoder) ->
     sentence = next(event for event in events if isinstance(event, Sentence))
     assert sentence.citation is not None and len(sentence.citation.quote) <= 300
     assert sentence.citation.quote.split()[-1] in {"the", "river", "carries", "water", "and", "ends."}
+
+
+def test_headings_are_no_answers_and_a_colon_brings_what_it_announces(make_index, encoder) -> None:  # type: ignore[no-untyped-def]
+    text = "# Mutable Sequence Types\n\nMutable sequences hold these parts:\n\n* items that may change later on.\n"
+    index = make_index([Document.create("types.md", text)], 400)
+    answerer = Answerer(index, Searcher(index, encoder), Model("Mutable Sequence Types"), ALWAYS)
+    events = list(answerer.answer([Message("user", "Which parts do mutable sequences hold?")]))
+    sentences = [event for event in events if isinstance(event, Sentence)]
+    assert [sentence.quoted for sentence in sentences] == [True]
+    assert sentences[0].text == "Mutable sequences hold these parts: * items that may change later on."
