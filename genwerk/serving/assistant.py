@@ -272,7 +272,8 @@ class _Run:
             draft.finish_reason, draft.abstained,
         )  # fmt: skip
         results = tuple(item.result for item in self.found)
-        ids = {part: artifact.id for part, artifact in self.deployment.artifacts.items()}
+        parts = self.deployment.served(grounded=self.ask.grounded, adapter=self.ask.adapter is not None)
+        ids = {part: artifact.id for part, artifact in parts.items()}
         self.assistant.log.append(AnswerRecord(reply, question, self.ask.mode, results, ids))
         metrics, usage = self.assistant.metrics, draft.usage
         metrics.verdicts((verdict.rule, outcome(verdict)) for verdict in verdicts)

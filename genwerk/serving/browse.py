@@ -73,7 +73,7 @@ class Browser:
 
     def runs(self) -> dict[str, Any]:
         """Every artifact, newest first, in short."""
-        serving = {artifact.id for artifact in self.deployment.artifacts.values()}
+        serving = {artifact.id for artifact in self.deployment.served().values()}
         found = sorted(self.deployment.workspace.artifacts(), key=lambda artifact: artifact.created, reverse=True)
         return {"object": "list", "data": [self._summary(artifact, serving) for artifact in found]}
 
@@ -81,7 +81,7 @@ class Browser:
         """One artifact with config, curve, gates and lineage. Raises RequestError (404)."""
         artifact = self._find(identity)
         workspace = self.deployment.workspace
-        serving = {artifact.id for artifact in self.deployment.artifacts.values()}
+        serving = {artifact.id for artifact in self.deployment.served().values()}
         lineage = [{"id": item.id, "kind": item.kind} for item in workspace.lineage(artifact)[:-1]]
         return {
             **self._summary(artifact, serving), "config": dict(artifact.config), "files": dict(artifact.files),

@@ -1,13 +1,14 @@
 """A deployment: the artifacts that were promoted together, loaded and ready to answer.
 
     workspace.pinned("serving-handbook") = {"model": id, "adapter": id, "index": id, "fit": id, "dataset": id,
-                                            "report": id, "embedder": "minilm", "guards": {…}, …}
+                                            "report": id, "embedder": "minilm", "guards": {…}, "questions": […]}
 
 The pin moves in one write, so a server loads the old parts or the new ones, never some of each.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,7 +24,7 @@ from genwerk.core.workspace import Workspace
 from genwerk.data.questions import known_item_questions
 from genwerk.guardrails.policy import Guards, GuardsConfig, build_guards
 from genwerk.inference.engine import Delta, Engine
-from genwerk.retrieval.abstention import load_abstention
+from genwerk.retrieval.abstention import Abstention, load_abstention
 from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.citations import Passage, align
@@ -33,6 +34,8 @@ from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
 
 EXAMPLES = 4
+_CANDIDATES = 32
+_IDENTIFIER = re.compile(r"\w[._]\w|__|\(")
 
 
 Generate = Callable[[Request], Iterator[Delta]]
@@ -68,6 +71,11 @@ class Deployment:
     @property
     def default_model(self) -> str:
         return self.engine.adapters[0] if self.engine.adapters else self.engine.name
+
+    def served(self, *, grounded: bool = True, adapter: bool = True) -> dict[str, Artifact]:
+        """The artifacts that an answer rests on, by part."""
+        parts = ["model", *(["adapter"] if adapter else []), *(["dataset", "index", "fit"] if grounded else [])]
+        return {part: self.artifacts[part] for part in parts if part in self.artifacts}
 
     @property
     def fingerprint(self) -> str:
@@ -124,7 +132,7 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
         count = engine.count_tokens
         return Answerer(index, searcher, generate, abstention, count_tokens=count, check=check, groups=groups)
 
-    questions = example_questions(index)
+    questions = tuple(ids.get("questions") or example_questions(searcher, abstention))
     return Deployment(
         name, workspace, engine, guards, parts, index, embedder, embedder_name, make_answerer, questions
     )  # fmt: skip
@@ -161,10 +169,19 @@ def find_embedder(spec: str) -> tuple[str, Path]:
     return Path(spec).name, Path(spec)
 
 
-def example_questions(index: Index, limit: int = EXAMPLES) -> tuple[str, ...]:
-    """A few questions that the documents answer, the same for the same index."""
+def example_questions(searcher: Searcher, abstention: Abstention | None, limit: int = EXAMPLES) -> tuple[str, ...]:
+    """A few plain questions that the documents answer, each about another document; the same for the same index."""
+    index = searcher.index
     documents = [index.document(identity) for identity in index.document_ids if index.may_see(identity)]
-    short = [document for document in documents if len(document.text) < 60_000][:200]
-    found = [item.text for item in known_item_questions(short, seed=1, limit=limit * 8) if item.style == "title"]
-    plain = [text for text in found if 16 <= len(text) <= 80]
-    return tuple((plain or found)[:limit])
+    short = [document for document in documents if len(document.text) < 60_000][:120]
+    titled = [item for item in known_item_questions(short, seed=1) if item.style == "title" and len(item.text) <= 70]
+    plain = sorted(titled, key=lambda item: (_IDENTIFIER.search(item.text) is not None, len(item.text) > 48))
+    chosen: dict[str, str] = {}
+    for question in plain[:_CANDIDATES]:
+        found = searcher.look(question.text, 1)
+        there = found.results and found.results[0].chunk.document_id == question.document_id
+        if there and not (abstention and abstention.abstains(found.signals)):
+            chosen.setdefault(question.document_id, question.text)
+        if len(chosen) == limit:
+            break
+    return tuple(chosen.values())

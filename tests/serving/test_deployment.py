@@ -76,7 +76,8 @@ def test_runs_show_curves_gates_and_what_is_served(tiny_deployment: Deployment) 
     browser = Browser(tiny_deployment)
     runs = {run["id"]: run for run in browser.runs()["data"]}
     report = runs[tiny_deployment.artifacts["report"].id]
-    assert report["gates"]["passed"] and report["serving"] and report["report"]
+    assert report["gates"]["passed"] and report["report"] and not report["serving"]
+    assert {run["kind"] for run in runs.values() if run["serving"]} == {"model", "adapter", "index", "fit", "dataset"}
     model = browser.run(tiny_deployment.artifacts["model"].id)
     assert model["curve"] and {parent["kind"] for parent in model["lineage"]} >= {"dataset", "tokenizer"}
 

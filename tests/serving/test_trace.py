@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+import tiny_chain
 from rich.console import Console
 
 from genwerk.core.errors import RequestError
@@ -19,7 +20,7 @@ from genwerk.serving.trace import as_json, build_trace, print_trace
 
 @pytest.fixture
 def answered(assistant: Assistant, question: str) -> str:
-    return assistant.reply(Ask((Message("user", question),), Sampling(max_tokens=8))).id
+    return assistant.reply(Ask((Message("user", question),), Sampling(max_tokens=8), adapter=tiny_chain.NAME)).id
 
 
 def printed(workspace: Workspace, answer: str) -> tuple[bool, str]:

@@ -125,6 +125,7 @@ class Turn {
       this.body.append(text);
       return;
     }
+    if (extra.quoted && !this.body.hasChildNodes()) this.body.before(el("p", { class: "quiet small", text: "In the words of the document" }));
     const words = text.replace(/\s*\[\d+\]$/, "");
     const sentence = el(extra.quoted ? "q" : "span", { class: extra.quoted ? "sentence quoted" : "sentence", text: words.trimStart() });
     this.body.append(words.startsWith(" ") ? " " : "", sentence, "\u2060", citeButton(extra.citation));
@@ -139,7 +140,7 @@ class Turn {
     const cited = this.extra.citations || [];
     if (cited.length) this.foot.append(sources(cited));
     else if (this.extra.abstained && this.passages.length) this.foot.append(nearest(this.passages));
-    this.foot.append(verdicts(this.extra.verdicts || []), this.facts());
+    this.foot.append(verdicts(this.extra.verdicts || [], this.reason === "content_filter"), this.facts());
     this.body.normalize();
   }
 
@@ -198,13 +199,14 @@ function nearest(passages) {
   return el("div", {}, el("p", { class: "quiet small", text: "The nearest passages" }), el("div", { class: "cards" }, ...cards));
 }
 
-function verdicts(found) {
+function verdicts(found, refused) {
   const passed = found.filter((verdict) => verdict.outcome === "passed");
   const acted = found.filter((verdict) => verdict.outcome !== "passed");
   const row = el("div", { class: "chips", "aria-label": "Guards" });
   for (const verdict of acted) {
-    row.append(el("span", { class: `chip ${verdict.outcome}`, title: verdict.reason }, icon(verdict.outcome === "blocked" ? "shield" : "alert"),
-      el("span", { class: "mono", text: verdict.rule }), el("span", { text: OUTCOMES[verdict.outcome] })));
+    const leftOut = verdict.outcome === "blocked" && !refused; // one sentence was held back, the rest was shown
+    row.append(el("span", { class: `chip ${leftOut ? "redacted" : verdict.outcome}`, title: verdict.reason }, icon(leftOut || refused ? "shield" : "alert"),
+      el("span", { class: "mono", text: verdict.rule }), el("span", { text: leftOut ? "left out" : OUTCOMES[verdict.outcome] })));
   }
   if (passed.length) {
     const names = passed.map((verdict) => el("li", {}, el("span", { class: "mono", text: verdict.rule }), el("span", { class: "quiet", text: RULES[verdict.rule] || "" })));
