@@ -25,9 +25,9 @@ from genwerk.retrieval.chunking import RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
 
 
-def passages(count: int) -> list[str]:
-    """Chunks of the language reference, as the index would cut them."""
-    chunker = RecursiveChunker()
+def passages(count: int, embedder: Embedder) -> list[str]:
+    """Chunks of the language reference, as the index cuts them: none is longer than the window."""
+    chunker = RecursiveChunker(count_tokens=embedder.count_tokens, max_tokens=embedder.window)
     found: list[str] = []
     for name, text in sorted(topics.items()):
         found += [text[chunk.start : chunk.end] for chunk in chunker.chunk(Document.create(f"{name}.rst", text))]
@@ -57,7 +57,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     path = fetch(KNOWN["minilm"].spec, KNOWN["minilm"].sha256)
     ours, theirs = Embedder.load(path), SentenceTransformer(str(path), device="cpu")
-    texts = passages(chosen.texts)
+    texts = passages(chosen.texts, ours)
 
     def run_ours(batch: Sequence[str]) -> np.ndarray:
         return ours.embed(batch, batch_texts=chosen.batch)

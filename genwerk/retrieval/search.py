@@ -20,6 +20,7 @@ import math
 import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -35,6 +36,7 @@ __all__ = ["ARMS", "Candidates", "Findings", "FusionChoice", "Searcher", "Signal
 ARMS = ("bm25", "dense", "hybrid")
 DEPTH = 100
 _MAX_QUERY_WORDS = 64
+_CACHED_QUERIES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Searcher:
                 remedy="Run the recipe again, or give the embedder that the index names.",
             )
         self.index, self.embedder, self.fusion = index, embedder, fusion or FusionChoice()
+        self._vector = lru_cache(maxsize=_CACHED_QUERIES)(lambda query: embedder.embed([query])[0])
 
     def search(
         self,
@@ -143,7 +146,7 @@ class Searcher:
             return Candidates(nothing.astype(np.int64), nothing, nothing)
         mask = self.index.visible(groups, exclude)
         words = self._bm25(query, mask)
-        cosines = self.index.vectors @ self.embedder.embed([query])[0]  # (N,)
+        cosines = self.index.vectors @ self._vector(query)  # (N,)
         meaning = _top(cosines, mask, DEPTH)
         numbers = np.array(sorted({*words, *meaning.tolist()}), dtype=np.int64)
         dense = np.maximum(cosines[numbers], 0.0).astype(np.float64)
