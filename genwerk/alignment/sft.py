@@ -65,7 +65,7 @@ class SFTConfig(Config):
     alpha: float = Field(32.0, gt=0, description="the adapter's product is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the adapter's input dropped in training")
     targets: tuple[str, ...] = Field(_TARGETS, min_length=1, description="which weights are adapted")
-    steps: int = Field(40, ge=1, description="optimiser steps; ignored when `minutes` is given")
+    steps: int = Field(28, ge=1, description="optimiser steps; ignored when `minutes` is given")
     minutes: float | None = Field(None, gt=0, description="time to tune for; turned into steps by timing a few")
     batch: int = Field(4, ge=1, description="chats per step")
     micro_tokens: int = Field(

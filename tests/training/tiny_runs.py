@@ -25,7 +25,7 @@ from genwerk.training.pretrain import PretrainConfig, pretrain
 from genwerk.training.tokenise import TokeniseConfig, tokenise
 
 PRETRAIN: dict[str, Any] = {
-    "depth": 1, "steps": 40, "batch_tokens": 128, "context": 32, "warmup": 4, "accumulation": 2,
+    "depth": 1, "steps": 40, "batch_tokens": 128, "context": 32, "lr": 2e-3, "warmup": 4, "accumulation": 2,
     "eval_every": 10, "eval_tokens": 512, "checkpoint_every": 4,
 }  # fmt: skip
 SFT: dict[str, Any] = {
