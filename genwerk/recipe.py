@@ -71,6 +71,7 @@ class ServeSection(Config):
 
     host: str = Field("127.0.0.1", description="loopback: nothing outside this machine can ask")
     port: int = Field(8000, ge=1, le=65535, description="the usual port for a local model server")
+    questions: tuple[str, ...] = Field((), description="examples on the page; empty: made from the documents")
 
 
 class Recipe(Config):
@@ -174,6 +175,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     parts["report"] = report
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
+    if recipe.serve.questions:
+        pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):
         if workspace.pinned(name) != pin:
             workspace.pin(name, pin)
