@@ -22,6 +22,10 @@ keys = typer.Typer(no_args_is_help=True, help="Bearer keys of the server.")
 app.add_typer(keys, name="keys")
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Where artifacts are kept.")]
+HostOption = Annotated[
+    str, typer.Option(show_default="the recipe's, 127.0.0.1", help="Address; other than loopback needs a key.")
+]
+PortOption = Annotated[int, typer.Option(show_default="the recipe's, 8000", help="Port to listen on.")]
 HERE = Path(".genwerk")
 
 
@@ -29,14 +33,16 @@ HERE = Path(".genwerk")
 def quickstart(
     workspace: WorkspaceOption = HERE,
     serve_it: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve at the end, or stop before.")] = True,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    host: HostOption = "",
+    port: PortOption = 0,
 ) -> None:
     """All six steps on the Python reference that comes with Python, then a page that answers with sources."""
     recipe = Path(__file__).parent / "recipes" / "quickstart.yaml"
-    _run(recipe, workspace)
+    promoted = _run(recipe, workspace)
     if serve_it:
         _serve("quickstart", workspace, host, port)
+    elif not promoted:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: `genwerk init handbook --docs ./docs`")
@@ -65,8 +71,8 @@ def run(
 def serve(
     name: Annotated[str, typer.Argument(help="Deployment or recipe; may be left out if there is only one.")] = "",
     workspace: WorkspaceOption = HERE,
-    host: Annotated[str, typer.Option(help="Address to listen on; other than loopback needs a key.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    host: HostOption = "",
+    port: PortOption = 0,
 ) -> None:
     """Serve the promoted model: an OpenAI-compatible API and a page, behind guards."""
     _serve(name, workspace, host, port)
@@ -226,7 +232,9 @@ def _run(recipe: Path, workspace: Path) -> bool:
 def _serve(name: str, workspace: Path, host: str, port: int) -> None:
     from genwerk.serving.run import serve_deployment
 
-    serve_deployment(_workspace(workspace), _deployment_name(name, workspace), host=host, port=port)
+    opened, chosen = _workspace(workspace), _deployment_name(name, workspace)
+    noted = opened.pinned(f"serving-{chosen}").get("serve", {})
+    serve_deployment(opened, chosen, host=host or noted.get("host", "127.0.0.1"), port=port or noted.get("port", 8000))
 
 
 def _deployment_name(name: str, workspace: Path) -> str:

@@ -175,6 +175,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     parts["report"] = report
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
+    pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port}}
     if recipe.serve.questions:
         pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):
