@@ -13,12 +13,15 @@ Try it:   python benchmarks/embed.py --texts 64
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import tokenizers
+import torch
 
 from genwerk.core.errors import ModelError
 from genwerk.core.hashing import digest, sha256_file
@@ -80,7 +83,12 @@ class Embedder:
         return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts))]
 
     def embed(self, texts: Sequence[str], *, batch_texts: int = _BATCH_TEXTS) -> np.ndarray:
-        """Vectors (N, dimension) float32 of length 1, in the order of `texts`."""
+        """Vectors (N, dimension) float32 of length 1, in the order of `texts`. One text alone is done by one thread."""
+        if len(texts) == 1:
+            return _one_thread().submit(self._embed, texts, batch_texts).result()
+        return self._embed(texts, batch_texts)
+
+    def _embed(self, texts: Sequence[str], batch_texts: int) -> np.ndarray:
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         for places, found in self.embed_batches(self.tokenize(texts), batch_texts=batch_texts):
             vectors[places] = found
@@ -109,6 +117,19 @@ class Embedder:
             vectors[places] = found
         mean = np.average(vectors, axis=0, weights=[len(part) for part in parts])
         return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+@functools.cache
+def _one_thread() -> ThreadPoolExecutor:
+    """A thread in which torch uses no others: for ten tokens, waiting for a second core costs more than it gives.
+
+    Thread counts belong to the thread that sets them; the second call restores what threads made later begin with.
+    """
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(1, "embed-one")
+    pool.submit(torch.set_num_threads, 1).result()
+    torch.set_num_threads(threads)
+    return pool
 
 
 def plan_batches(lengths: Sequence[int], batch_texts: int) -> list[list[int]]:
