@@ -134,7 +134,7 @@ def main() -> None:
         if path is None:
             path, known = Path(scratch) / "smollm2-135m-instruct", KNOWN["smollm2-135m-instruct"]
             convert_gguf(fetch(known.spec, known.sha256), path)
-        engine = Engine.load(path, prefix_cache_tokens=0)
+        engine = Engine.load(path, share_prefixes=False)
         peer = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
         prose = engine.tokenizer.encode("\n\n".join(topics[name] for name in sorted(topics)))
         for size, new in ((ask.prompt_tokens, ask.new_tokens), (ask.long_prompt_tokens, 1)):

@@ -4,37 +4,40 @@
     for delta in engine.stream(Request((Message("user", "What does zip do?"),), adapter="handbook")):
         print(delta.text, end="")
 
-A prompt is read in blocks that begin at fixed positions and an answer token by token, so a sequence's numbers depend on
-nothing but the sequence: not on who else is served, not on what was cached. Between two steps the turn goes to whoever
-has waited longest, so a slow reader holds nobody up. Closing a stream stops its work at the next step.
+All sequences in progress share one step: each gets its next token, prompts are read in pieces beside (scheduler.py), and
+what prompts have in common is computed once (blocks.py). A sequence's numbers depend on nothing but the sequence: not on
+who else is served, not on what was cached, not on how its prompt was cut.
 
-Chosen:   one sequence per step; caches of finished prompts are kept and reused bit for bit (prefix.py).
-Left out: several sequences in one step, quantised weights, speculation, constrained decoding.
+Chosen:   no thread of its own: of the callers that wait for a token, one runs the step for all, so nothing is computed
+          that nobody waits for, and closing a stream ends its work.
+Left out: speculation, constrained decoding, several answers to one prompt.
 Try it:   genwerk generate
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Sequence as Tokens
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import torch
 from torch import Tensor
 
-from genwerk.core.errors import RequestError
+from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Receipt, Request, Sampling, Usage
-from genwerk.inference.prefix import BLOCK, PrefixStore
+from genwerk.inference.backend import choose_runner
+from genwerk.inference.blocks import BlockManager
 from genwerk.inference.receipt import check_replayable, make_receipt
+from genwerk.inference.runner import BLOCK, Chunk, Runner
 from genwerk.inference.sampler import Alternative, Draw, check_sampling, make_generator, sample
+from genwerk.inference.scheduler import Scheduler, Slice
+from genwerk.inference.sequence import Sequence
 from genwerk.inference.stopping import StopMatcher
-from genwerk.inference.turns import Turnstile
-from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import load_decoder
-from genwerk.models.kv_cache import KVCache
-from genwerk.models.lora import load_adapter, use_adapter
+from genwerk.models.lora import load_adapter
 from genwerk.tokenizers.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["Alternative", "Delta", "Engine", "Generation", "TokenLogprob"]
@@ -76,33 +79,36 @@ class Generation:
 
 
 class Engine:
-    """Serves a decoder and its adapters, which it owns from then on. All methods may be called from several threads.
+    """Serves a network and its adapters. All methods may be called from several threads.
 
-    name                 what receipts and the API call the model
-    adapters             names of adapters that `model` already holds
-    max_context          most tokens of prompt and answer together; default: all positions the model knows
-    prefix_cache_tokens  positions of finished prompts that are kept for reuse; 0 keeps none
-    max_sequences        answers in progress at once (each holds a key-value cache); later ones wait in line
+    name            what receipts and the API call the model
+    max_context     most tokens of prompt and answer together; default: all positions the model knows
+    max_sequences   answers in progress at once; later ones wait in line
+    max_rows        most tokens of one step: a long prompt is read in pieces, between which others get their tokens
+    share_prefixes  whether prompts that begin alike are computed once
     """
 
     def __init__(
         self,
-        model: Decoder,
+        runner: Runner,
         tokenizer: Tokenizer,
         *,
         name: str,
-        adapters: Sequence[str] = (),
         max_context: int | None = None,
-        prefix_cache_tokens: int = 8192,
-        max_sequences: int = 8,
+        max_sequences: int = 32,
+        max_rows: int = 256,
+        share_prefixes: bool = True,
     ) -> None:
-        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
-        self.adapters = tuple(adapters)
-        self.max_context = min(max_context or model.config.max_positions, model.config.max_positions)
-        self._prefixes = PrefixStore(prefix_cache_tokens)
-        self._admission, self._turn = Turnstile(max_sequences), Turnstile()
-        self._active: str | None = None
-        use_adapter(model, None)
+        self.runner, self.tokenizer, self.name, self.adapters = runner, tokenizer, name, tuple(runner.adapters)
+        most = min(runner.config.max_positions, runner.blocks * BLOCK)
+        self.max_context = min(max_context or most, most)
+        self.blocks = BlockManager(runner.blocks, share=share_prefixes)
+        self.scheduler = Scheduler(
+            self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned
+        )
+        self._changed = threading.Condition()
+        self._stepping = False
+        self._cancelled: list[Sequence] = []
 
     @classmethod
     def load(
@@ -112,22 +118,29 @@ class Engine:
         adapters: Mapping[str, Path] | None = None,
         name: str | None = None,
         max_context: int | None = None,
-        prefix_cache_tokens: int = 8192,
+        cache_positions: int | None = None,
+        engine: str = "auto",
+        precision: str = "float32",
+        share_prefixes: bool = True,
     ) -> Self:
-        """Read a Hugging Face directory and adapters in peft's format. Raises ModelError."""
+        """Read a Hugging Face directory and adapters in peft's format. Raises ModelError.
+
+        engine           native, torch, or auto: native where the kernels can be built and know the network
+        cache_positions  keys and values that are kept in memory, in tokens; default: two whole contexts
+        """
         model, tokenizer = load_decoder(path), Tokenizer.load(path)
         for adapter, place in (adapters or {}).items():
             load_adapter(model, adapter, place)
+        context = min(max_context or model.config.max_positions, model.config.max_positions)
+        positions = cache_positions or 2 * context
+        runner = choose_runner(
+            model, engine=engine, precision=precision, positions=positions, adapters=tuple(adapters or ())
+        )
         return cls(
-            model,
-            tokenizer,
-            name=name or path.name,
-            adapters=tuple(adapters or ()),
-            max_context=max_context,
-            prefix_cache_tokens=prefix_cache_tokens,
+            runner, tokenizer, name=name or path.name, max_context=max_context, share_prefixes=share_prefixes
         )
 
-    def count_tokens(self, messages: Sequence[Message]) -> int:
+    def count_tokens(self, messages: Tokens[Message]) -> int:
         """Length of the prompt that `messages` become, template included."""
         return len(self.tokenizer.encode_chat(messages))
 
@@ -143,7 +156,8 @@ class Engine:
         """The answer step by step. The request is checked here, before the first step; close() ends the work."""
         if not request.messages:
             raise RequestError("there are no messages", param="messages", remedy="Send at least one user message.")
-        return self.stream_ids(self.tokenizer.encode_chat(request.messages), request.sampling, request.adapter)
+        ids = self.tokenizer.encode_chat(request.messages)
+        return self.stream_ids(ids, request.sampling, request.adapter, request.user)
 
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""
@@ -156,7 +170,7 @@ class Engine:
         return self.stream_ids(self.tokenizer.encode(prompt) or ([] if start is None else [start]), sampling, adapter)
 
     def stream_ids(
-        self, prompt: Sequence[int], sampling: Sampling, adapter: str | None = None
+        self, prompt: Tokens[int], sampling: Sampling, adapter: str | None = None, user: str = ""
     ) -> Generator[Delta, None, None]:
         """Continue token ids step by step. Raises RequestError here, before the first step."""
         check_sampling(sampling, self.tokenizer.vocab_size)
@@ -177,17 +191,19 @@ class Engine:
                 code="context_length_exceeded",
                 remedy="Shorten the prompt or start a new conversation.",
             )
-        return self._deltas(list(prompt), sampling, adapter)
+        return self._deltas(list(prompt), sampling, adapter, user)
 
-    def replay(self, receipt: Receipt, messages: Sequence[Message]) -> Generation:
+    def replay(self, receipt: Receipt, messages: Tokens[Message]) -> Generation:
         """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
         check_replayable(receipt, self.name, self.tokenizer.template_sha256)
         return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter))
 
-    def _deltas(self, prompt: list[int], sampling: Sampling, adapter: str | None) -> Generator[Delta, None, None]:
+    def _deltas(
+        self, prompt: list[int], sampling: Sampling, adapter: str | None, user: str
+    ) -> Generator[Delta, None, None]:
         limit = min(sampling.max_tokens, self.max_context - len(prompt))
         decoder, stops = StreamDecoder(self.tokenizer), StopMatcher(sampling.stop)
-        with closing(self._draws(prompt, sampling, adapter, limit)) as draws:
+        with closing(self._draws(prompt, sampling, adapter, user, limit)) as draws:
             for drawn, draw in enumerate(draws, start=1):
                 ended = draw.token in self.tokenizer.eos_ids
                 text = "" if ended else stops.push(decoder.push(draw.token))
@@ -201,42 +217,91 @@ class Engine:
                     return
 
     def _draws(
-        self, prompt: list[int], sampling: Sampling, adapter: str | None, limit: int
+        self, prompt: list[int], sampling: Sampling, adapter: str | None, user: str, limit: int
     ) -> Generator[Draw, None, None]:
-        """Up to `limit` tokens after `prompt`; the caller stops at the end of the answer."""
-        generator = make_generator(sampling.seed)
-        history: list[int] = []
-        with self._admission:
-            cache = self._prefixes.take(adapter, prompt)
-            if cache is None:
-                cache = KVCache(self.model.config, self.max_context, dtype=self.model.dtype, device=self.model.device)
+        """Up to `limit` tokens after `prompt`; ends with an end token."""
+        sequence = Sequence(prompt, sampling, adapter, user, limit, make_generator(sampling.seed))
+        with self._changed:
+            self.scheduler.add(sequence)
+        try:
+            while (draw := self._next(sequence)) is not None:
+                yield draw
+        finally:
+            self._cancel(sequence)
+
+    def _next(self, sequence: Sequence) -> Draw | None:
+        """The sequence's next token. Whoever waits for one runs the steps, for all sequences; the others look on."""
+        while True:
+            with self._changed:
+                while self._stepping and not (sequence.draws or sequence.finished or sequence.error):
+                    self._changed.wait()
+                if sequence.draws:
+                    return sequence.draws.popleft()
+                if sequence.error is not None:
+                    raise sequence.error
+                if sequence.finished:
+                    return None
+                plan = self.scheduler.plan()
+                self._stepping = True
             try:
-                logits = self._read(prompt, adapter, cache)
-                while True:
-                    draw = sample(logits, history, prompt, sampling, generator)
-                    history.append(draw.token)
-                    yield draw
-                    if len(history) == limit:
-                        return
-                    logits = self._step([draw.token], adapter, cache)
+                self._step(plan)
             finally:
-                self._prefixes.give(adapter, prompt, cache)
+                with self._changed:
+                    self._stepping = False
+                    for gone in self._cancelled:
+                        self.scheduler.remove(gone)
+                    self._cancelled.clear()
+                    self._changed.notify_all()
 
-    def _read(self, prompt: list[int], adapter: str | None, cache: KVCache) -> Tensor:
-        """Logits after the prompt, (V,). Blocks begin at multiples of BLOCK; what `cache` holds is not read again."""
-        logits: Tensor
-        for start in range(cache.length, len(prompt), BLOCK):
-            logits = self._step(prompt[start : start + BLOCK], adapter, cache)
-        return logits
+    def _step(self, plan: list[Slice]) -> None:
+        """Compute `plan` and draw a token for every sequence that is read to its end."""
+        assert plan, "a sequence waits and no step is possible: blocks were lost"
+        chunks = []
+        for part in plan:
+            sequence = part.sequence
+            assert sequence.table is not None
+            chunks.append(
+                Chunk(sequence.tokens(part.start, part.stop), part.start, sequence.table.blocks, sequence.adapter)
+            )
+        try:
+            logits = self.runner.step(chunks)
+        except Exception as error:
+            for part in plan:
+                part.sequence.error = error
+            raise
+        drawn: dict[int, Draw | ModelError] = {}
+        for row, part in enumerate(plan):
+            if part.stop == part.sequence.length:
+                drawn[row] = self._draw(part.sequence, logits[row])
+        with self._changed:
+            for row, part in enumerate(plan):
+                self.scheduler.commit(part)
+                if row in drawn:
+                    self._give(part.sequence, drawn[row])
 
-    def _step(self, tokens: list[int], adapter: str | None, cache: KVCache) -> Tensor:
-        """Run (1, T) tokens in this thread's turn; logits after the last, (V,)."""
-        with self._turn, torch.inference_mode():
-            if adapter != self._active:
-                use_adapter(self.model, adapter)
-                self._active = adapter
-            hidden = self.model.hidden(torch.tensor([tokens], device=self.model.device), cache=cache)  # (1, T, D)
-            return self.model.logits(hidden[0, -1])
+    def _draw(self, sequence: Sequence, logits: Tensor) -> Draw | ModelError:
+        try:
+            return sample(logits, sequence.drawn, sequence.prompt, sequence.sampling, sequence.generator)
+        except ModelError as error:
+            return error
+
+    def _give(self, sequence: Sequence, draw: Draw | ModelError) -> None:
+        if isinstance(draw, ModelError):
+            sequence.error = draw
+            self.scheduler.remove(sequence, forget=True)
+            return
+        sequence.drawn.append(draw.token)
+        sequence.draws.append(draw)
+        if draw.token in self.tokenizer.eos_ids or len(sequence.drawn) == sequence.limit:
+            sequence.finished = True
+            self.scheduler.remove(sequence)
+
+    def _cancel(self, sequence: Sequence) -> None:
+        with self._changed:
+            if self._stepping:
+                self._cancelled.append(sequence)
+            else:
+                self.scheduler.remove(sequence)
 
 
 def _logprob(draw: Draw) -> TokenLogprob | None:

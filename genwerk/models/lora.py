@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ __all__ = [
     "active_adapter",
     "adapter",
     "adapter_parameters",
+    "adapter_products",
     "add_adapter",
     "load_adapter",
     "merge_adapter",
@@ -190,6 +191,22 @@ def adapter_parameters(model: Decoder, name: str) -> list[nn.Parameter]:
     return [
         parameter for _, linear in _linears(model) if _has(linear, name) for parameter in _of(linear, name).parameters()
     ]
+
+
+class Products(NamedTuple):
+    """y += b (a x): a (r, d_in), b (d_out, r) with the scale in it; r counts the ranks of all adapted parts."""
+
+    a: Tensor
+    b: Tensor
+
+
+def adapter_products(linear: Linear, name: str) -> Products | None:
+    """What the adapter `name` adds to this weight's output, or None if it leaves it alone."""
+    if not _has(linear, name):
+        return None
+    one = _of(linear, name)
+    with torch.no_grad():
+        return Products(one.a.detach(), one.spread().detach())
 
 
 def save_adapter(model: Decoder, name: str, path: Path, base_model_name: str) -> None:

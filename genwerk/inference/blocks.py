@@ -1,0 +1,141 @@
+"""Who holds which cache blocks, and which blocks already hold the beginning of a new prompt.
+
+Sources: Kwon et al. (2023), PagedAttention; the prefix cache by content hash of vLLM.
+
+A full block is known by the hash of everything up to its end, adapter included:
+
+    key_0 = H(adapter),   key_{i+1} = H(key_i, the block's 32 tokens)
+
+so a prompt that begins like an earlier one takes the earlier one's blocks, with a reference each, and computes only the
+rest. A block that nobody refers to stays findable until its room is needed; the longest unused goes first.
+
+Left out: sharing a block that is not full (copy on write).
+Try it:   pytest tests/inference/test_blocks.py
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from genwerk.inference.runner import BLOCK
+
+__all__ = ["BlockManager", "Table"]
+
+
+@dataclass(slots=True)
+class Table:
+    """The blocks of one sequence, in order. `keys`: the chain of hashes of those that are full and were sealed."""
+
+    root: bytes
+    blocks: list[int] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+
+    @property
+    def sealed(self) -> int:
+        """Positions in sealed blocks."""
+        return len(self.keys) * BLOCK
+
+
+class BlockManager:
+    """Hands out `count` blocks. With `share` off nothing is found again. Not safe among threads."""
+
+    def __init__(self, count: int, *, share: bool = True) -> None:
+        self.count, self._share = count, share
+        self._free = list(range(count - 1, -1, -1))
+        self._idle: OrderedDict[int, None] = OrderedDict()  # findable, held by nobody; longest unused first
+        self._references = [0] * count
+        self._key_of: dict[int, bytes] = {}
+        self._block_of: dict[bytes, int] = {}
+
+    @property
+    def available(self) -> int:
+        """Blocks that could be handed out now."""
+        return len(self._free) + len(self._idle)
+
+    def open(self, adapter: str | None, tokens: Sequence[int], *, aligned: int = 1) -> Table:
+        """A table that holds the longest known beginning of `tokens`, in whole multiples of `aligned` positions.
+
+        At least the last token is left to compute, because its logits are needed.
+        """
+        table = Table(_hash(b"", repr(adapter).encode()))
+        key = table.root
+        found: list[tuple[int, bytes]] = []
+        for start in range(0, len(tokens) - BLOCK, BLOCK) if self._share else ():
+            key = _hash(key, array("q", tokens[start : start + BLOCK]).tobytes())
+            if (block := self._block_of.get(key)) is None:
+                break
+            found.append((block, key))
+        step = max(1, aligned // BLOCK)
+        for block, key in found[: len(found) // step * step]:
+            self._hold(block)
+            table.blocks.append(block)
+            table.keys.append(key)
+        return table
+
+    def extend(self, table: Table, positions: int) -> bool:
+        """Give `table` room for `positions`; False, and nothing is changed, where there are too few blocks."""
+        missing = -(-positions // BLOCK) - len(table.blocks)
+        if missing > self.available:
+            return False
+        for _ in range(missing):
+            block = self._free.pop() if self._free else self._evict()
+            self._references[block] = 1
+            table.blocks.append(block)
+        return True
+
+    def seal(self, table: Table, tokens: Sequence[int], positions: int) -> None:
+        """Make the full blocks among the first `positions` of `tokens`, which are computed, findable."""
+        if not self._share:
+            return
+        for index in range(len(table.keys), positions // BLOCK):
+            held = array("q", tokens[index * BLOCK : (index + 1) * BLOCK]).tobytes()
+            key = _hash(table.keys[-1] if table.keys else table.root, held)
+            table.keys.append(key)
+            if key not in self._block_of:  # else another sequence computed the same beside this one
+                self._block_of[key] = table.blocks[index]
+                self._key_of[table.blocks[index]] = key
+
+    def close(self, table: Table, *, forget: bool = False) -> None:
+        """Take back all blocks of `table`; with `forget` what they hold is not to be found again."""
+        for block in reversed(table.blocks):  # the end of a prompt is less likely to be shared: it goes first
+            if forget:
+                self._unname(block)
+            self._references[block] -= 1
+            if self._references[block] == 0:
+                if block in self._key_of:
+                    self._idle[block] = None
+                else:
+                    self._free.append(block)
+        table.blocks.clear()
+        table.keys.clear()
+
+    def check(self) -> None:
+        """Raise AssertionError unless every block is free, idle or held, and only one of them."""
+        held = {block for block, references in enumerate(self._references) if references}
+        assert len(self._free) == len(set(self._free))
+        assert held.isdisjoint(self._free) and held.isdisjoint(self._idle) and set(self._free).isdisjoint(self._idle)
+        assert len(held) + len(self._free) + len(self._idle) == self.count
+        assert {key: block for block, key in self._key_of.items()} == self._block_of
+        assert set(self._idle) <= set(self._key_of) and set(self._free).isdisjoint(self._key_of)
+
+    def _hold(self, block: int) -> None:
+        self._idle.pop(block, None)
+        self._references[block] += 1
+
+    def _evict(self) -> int:
+        block, _ = self._idle.popitem(last=False)
+        self._unname(block)
+        return block
+
+    def _unname(self, block: int) -> None:
+        key = self._key_of.pop(block, None)
+        if key is not None:
+            del self._block_of[key]
+
+
+def _hash(before: bytes, held: bytes) -> bytes:
+    return hashlib.blake2b(before + held, digest_size=16).digest()

@@ -1,0 +1,89 @@
+// Attention of some query rows over one sequence's cache blocks, with an online softmax.
+//
+// Source: Milakov and Gimelshein (2018), Online normalizer calculation for softmax; Kwon et al. (2023), PagedAttention.
+//
+//     per block of 32 keys:  s = q K,  m' = max(m, s),  c = e^(m - m'),  p = e^(s - m')
+//                            l <- c l + sum p,  o <- c o + p V,  m <- m';    in the end  o / l
+//
+// Blocks lie at fixed positions and are taken in order, so a row's result does not depend on how its prompt was cut.
+#pragma once
+
+#include "matmul.h"
+
+namespace GENWERK_VARIANT {
+
+constexpr int MOST_QUERIES = 6, MOST_HEAD = 256;
+
+struct Queries {
+    const float* q[MOST_QUERIES];  // [head], scaled
+    float* out[MOST_QUERIES];      // [head]
+    int position[MOST_QUERIES];    // positions of one sequence, not falling
+};
+
+// `keys` and `values` are one head's part of a layer's first block, `stride` floats from block to block.
+template <int R>
+static void attend(const Queries& rows, const int32_t* table, const float* keys, const float* values, int64_t stride,
+                   int head, int window) {
+    alignas(64) float o[R][MOST_HEAD], p[R][PANEL];
+    F top[R], total[R];
+    for (int r = 0; r < R; ++r) {
+        top[r] = all(-1e30f), total[r] = F{};
+        std::memset(o[r], 0, sizeof(float) * size_t(head));
+    }
+    const int first = window && rows.position[0] >= window ? (rows.position[0] - window + 1) / PANEL : 0;
+    const int last = rows.position[R - 1] / PANEL;
+    I lane;
+    for (int i = 0; i < LANES; ++i) lane[i] = i;
+    for (int block = first; block <= last; ++block) {
+        const float* k = keys + table[block] * stride;
+        F s[R][2] = {};
+        for (int d = 0; d < head; ++d, k += PANEL) {
+            const F left = load(k), right = load(k + LANES);
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r) {
+                const F q = all(rows.q[r][d]);
+                s[r][0] += q * left;
+                s[r][1] += q * right;
+            }
+        }
+        F shrink[R];
+        for (int r = 0; r < R; ++r) {
+            const int newest = rows.position[r] - block * PANEL;
+            if (newest < PANEL - 1 || (window && newest - window + 1 > 0)) {
+                const I low = all(int32_t(window ? newest - window + 1 : -1)), high = all(int32_t(newest));
+                for (int half = 0; half < 2; ++half) {
+                    const I at = lane + LANES * half;
+                    s[r][half] = ((at <= high) & (at >= low)) ? s[r][half] : all(-INFINITY);
+                }
+            }
+            const F best = larger(top[r], all(largest(larger(s[r][0], s[r][1]))));
+            shrink[r] = exponential(top[r] - best);
+            top[r] = best;
+            const F left = exponential(s[r][0] - best), right = exponential(s[r][1] - best);
+            store(p[r], left), store(p[r] + LANES, right);
+            total[r] = total[r] * shrink[r] + left + right;
+        }
+        const int valid = rows.position[R - 1] - block * PANEL + 1;
+        const int count = valid < PANEL ? valid : PANEL;  // what lies behind was never written
+        const float* v = values + table[block] * stride;
+        for (int d = 0; d < head; d += LANES) {
+            F acc[R];
+            for (int r = 0; r < R; ++r) acc[r] = load(o[r] + d) * shrink[r];
+            for (int i = 0; i < count; ++i) {
+                const F value = load(v + i * head + d);
+#pragma GCC unroll 8
+                for (int r = 0; r < R; ++r) acc[r] += all(p[r][i]) * value;
+            }
+            for (int r = 0; r < R; ++r) store(o[r] + d, acc[r]);
+        }
+    }
+    for (int r = 0; r < R; ++r) {
+        const float inverse = 1.0f / sum(total[r]);
+        for (int d = 0; d < head; d += LANES) store(rows.out[r] + d, load(o[r] + d) * inverse);
+    }
+}
+
+typedef void (*Attend)(const Queries&, const int32_t*, const float*, const float*, int64_t, int, int);
+constexpr Attend ATTEND[] = {attend<1>, attend<2>, attend<3>, attend<4>, attend<5>, attend<6>};
+
+}  // namespace GENWERK_VARIANT

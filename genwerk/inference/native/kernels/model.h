@@ -1,0 +1,64 @@
+// What Python hands over: shapes, and pointers into memory that Python owns. The layouts are described in layout.md of
+// this folder's Python side (pack.py); all counts here are already padded.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+enum Format : int32_t { FLOAT32 = 0, INT8 = 1 };
+
+// One weight matrix, packed by panels of 32 outputs.
+//   FLOAT32  data: float [outputs / 32][inputs][32]
+//   INT8     data: uint8 [outputs / 32][inputs / 4][32][4], the weight + 128; scale: float [outputs]
+struct Matrix {
+    int32_t format, outputs, inputs;
+    const void* data;
+    const float* scale;
+    const float* bias;  // [outputs], or null
+};
+
+// A low-rank update of one matrix: y += b (a x). Both FLOAT32; null data where the matrix is not adapted.
+struct Update {
+    Matrix a, b;
+};
+
+struct Layer {
+    Matrix qkv, out, gate_up, down;
+    const float *attention_norm, *feed_forward_norm;  // [width]
+    const float *query_norm, *key_norm;               // [head], or null
+};
+
+struct LayerUpdates {
+    Update qkv, out, gate_up, down;
+};
+
+// width: d_model padded to 32; head: head_dim padded to 16, head_dim the true size; hidden: d_ff padded to 32.
+// In `gate_up` a panel of gates is followed by its panel of ups.
+struct Model {
+    int32_t n_layers, n_heads, n_kv_heads, head, head_dim, d_model, width, hidden, vocab, window;
+    float eps;
+    const Layer* layers;
+    const float* final_norm;
+    Matrix unembed;        // outputs: vocab padded to 32
+    const Matrix* embed;   // where the input's embedding is another matrix; null: `unembed` serves both
+    const float *cos, *sin;  // [positions][head_dim / 2]
+};
+
+// The cache is cut into blocks of 32 positions; per layer, block and head:  keys [head][32], values [32][head].
+struct Cache {
+    int64_t n_blocks;
+    float *keys, *values;  // [n_layers][n_blocks][n_kv_heads][32 * head]
+};
+
+// Tokens of several sequences. Those of sequence s are rows first[s] .. first[s + 1], at positions from start[s] on;
+// its blocks are tables[table[s]], tables[table[s] + 1], ...
+struct Batch {
+    int32_t n_sequences;
+    const int32_t *tokens, *first, *start, *table, *tables, *adapter;  // adapter: an index, or -1
+    int32_t n_wanted;
+    const int32_t* wanted;  // rows whose logits are computed
+    float* logits;          // [n_wanted][vocab padded to 32]
+};
+
+}  // extern "C"

@@ -1,0 +1,313 @@
+// One step of the decoder over all its layers, for all tokens of a batch: prompts, parts of prompts and single tokens.
+//
+//     x <- x + W_out attention(rope(q), rope(K), V),   q, k, v = W_qkv rms(x)
+//     x <- x + W_down ( silu(W_gate rms(x)) * W_up rms(x) )
+//     logits = W_vocab rms(x), only for the rows that are wanted
+//
+// Every weight is read once for the whole batch. Each row is computed in an order of its own that no neighbour changes.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "attention.h"
+
+namespace GENWERK_VARIANT {
+
+// Rows from..to of one sequence with all query heads of one key head.
+struct Piece {
+    int sequence, from, to, head;
+};
+
+// Memory of a step, kept for the next one.
+struct Scratch {
+    std::vector<float> x, normal, wide, mixed, scale, low_rank, update;
+    std::vector<int8_t> whole;
+    std::vector<int32_t> offset, sequence;
+    std::vector<Piece> pieces;
+};
+
+class Step {
+public:
+    Step(const Model& model, const LayerUpdates* const* updates, const Cache& cache, const Batch& batch,
+         Scratch& scratch, genwerk::Pool& pool)
+        : model_(model), updates_(updates), cache_(cache), batch_(batch), scratch_(scratch), pool_(pool) {}
+
+    void run() {
+        reserve();
+        look_up();
+        for (int layer = 0; layer < model_.n_layers; ++layer) {
+            const Layer& l = model_.layers[layer];
+            normalise(l.attention_norm, l.qkv.format);
+            project(layer, l.qkv, &LayerUpdates::qkv, scratch_.normal, scratch_.wide, false);
+            place(layer);
+            attend_all(layer);
+            to_whole(scratch_.mixed, l.out);
+            project(layer, l.out, &LayerUpdates::out, scratch_.mixed, scratch_.x, true);
+            normalise(l.feed_forward_norm, l.gate_up.format);
+            feed_forward(layer);
+            to_whole(scratch_.mixed, l.down);
+            project(layer, l.down, &LayerUpdates::down, scratch_.mixed, scratch_.x, true);
+        }
+        answer();
+    }
+
+private:
+    int rows() const { return batch_.first[batch_.n_sequences]; }
+
+    void reserve() {
+        const size_t n = size_t(rows());
+        const int qkv = model_.layers[0].qkv.outputs, out_in = model_.layers[0].out.inputs;
+        const int widest = std::max({model_.width, model_.hidden, out_in});
+        grow(scratch_.x, n * model_.width);
+        grow(scratch_.normal, n * model_.width);
+        grow(scratch_.wide, n * qkv);
+        grow(scratch_.mixed, n * std::max(model_.hidden, out_in));
+        grow(scratch_.scale, n * widest / PANEL);
+        grow(scratch_.offset, n * widest / PANEL);
+        grow(scratch_.whole, n * widest);
+        scratch_.sequence.resize(n);
+        for (int s = 0; s < batch_.n_sequences; ++s)
+            for (int row = batch_.first[s]; row < batch_.first[s + 1]; ++row) scratch_.sequence[row] = s;
+    }
+
+    template <class T>
+    static void grow(std::vector<T>& memory, size_t size) {
+        if (memory.size() < size) memory.resize(size);
+    }
+
+    // Rows in pieces that are worth waking a thread for.
+    template <class Body>
+    void each_row(int count, const Body& body) {
+        constexpr int TOGETHER = 8;
+        pool_.run((count + TOGETHER - 1) / TOGETHER, [&](int piece) {
+            const int last = std::min(count, (piece + 1) * TOGETHER);
+            for (int row = piece * TOGETHER; row < last; ++row) body(row);
+        });
+    }
+
+    void look_up() {
+        const Matrix& table = model_.embed ? *model_.embed : model_.unembed;
+        each_row(rows(), [&](int row) {
+            const int token = batch_.tokens[row], panel = token / PANEL, column = token % PANEL;
+            float* x = scratch_.x.data() + size_t(row) * model_.width;
+            if (table.format == FLOAT32) {
+                const float* from = static_cast<const float*>(table.data) + int64_t(panel) * table.inputs * PANEL + column;
+                for (int i = 0; i < model_.width; ++i) x[i] = from[int64_t(i) * PANEL];
+            } else {
+                const uint8_t* from = static_cast<const uint8_t*>(table.data) + int64_t(panel) * table.inputs * PANEL;
+                const float scale = table.scale[token];
+                for (int i = 0; i < model_.width; ++i)
+                    x[i] = scale * float(int(from[(i / 4) * 4 * PANEL + 4 * column + i % 4]) - 128);
+            }
+        });
+    }
+
+    void normalise_row(const float* x, const float* weight, float* out) const {
+        F squares = F{};
+        for (int i = 0; i < model_.width; i += LANES) squares += load(x + i) * load(x + i);
+        const float inverse = 1.0f / std::sqrt(sum(squares) / float(model_.d_model) + model_.eps);
+        for (int i = 0; i < model_.width; i += LANES) store(out + i, load(x + i) * inverse * load(weight + i));
+    }
+
+    void quantise_row(const float* x, int row, int inputs) {
+        const size_t groups = size_t(inputs) / PANEL;
+        quantise(x, inputs, scratch_.whole.data() + size_t(row) * inputs, scratch_.scale.data() + row * groups,
+                 scratch_.offset.data() + row * groups);
+    }
+
+    void normalise(const float* weight, int format) {
+        each_row(rows(), [&](int row) {
+            float* out = scratch_.normal.data() + size_t(row) * model_.width;
+            normalise_row(scratch_.x.data() + size_t(row) * model_.width, weight, out);
+            if (format == INT8) quantise_row(out, row, model_.width);
+        });
+    }
+
+    void to_whole(const std::vector<float>& from, const Matrix& next) {
+        if (next.format != INT8) return;
+        each_row(rows(), [&](int row) { quantise_row(from.data() + size_t(row) * next.inputs, row, next.inputs); });
+    }
+
+    Rows input(const std::vector<float>& values) const {
+        return {values.data(), scratch_.whole.data(), scratch_.scale.data(), scratch_.offset.data()};
+    }
+
+    // Adds b (a x) of each sequence's adapter into `update` ([rows][outputs]); false where no row has one.
+    bool low_rank(int layer, Update LayerUpdates::*which, const std::vector<float>& from, int outputs) {
+        bool any = false;
+        for (int s = 0; s < batch_.n_sequences; ++s) {
+            const Update* one = update_of(layer, which, s);
+            if (!one) continue;
+            if (!any) {
+                grow(scratch_.update, size_t(rows()) * outputs);
+                std::fill_n(scratch_.update.begin(), size_t(rows()) * outputs, 0.0f);
+                any = true;
+            }
+            grow(scratch_.low_rank, size_t(rows()) * one->a.outputs);
+            const int begin = batch_.first[s], end = batch_.first[s + 1];
+            apply(one->a, {from.data(), nullptr, nullptr, nullptr}, begin, end, scratch_.low_rank);
+            apply(one->b, {scratch_.low_rank.data(), nullptr, nullptr, nullptr}, begin, end, scratch_.update);
+        }
+        return any;
+    }
+
+    const Update* update_of(int layer, Update LayerUpdates::*which, int sequence) const {
+        const int adapter = batch_.adapter[sequence];
+        if (adapter < 0) return nullptr;
+        const Update& one = updates_[adapter][layer].*which;
+        return one.a.data ? &one : nullptr;
+    }
+
+    void apply(const Matrix& w, const Rows& x, int begin, int end, std::vector<float>& out) {
+        each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
+            panel_product(w, panel, x, begin, end, [&](int row, const float* values) {
+                std::memcpy(out.data() + size_t(row) * w.outputs + size_t(panel) * PANEL, values, sizeof(float) * PANEL);
+            });
+        });
+    }
+
+    void project(int layer, const Matrix& w, Update LayerUpdates::*which, const std::vector<float>& from,
+                 std::vector<float>& out, bool add) {
+        const bool updated = low_rank(layer, which, from, w.outputs);
+        const Rows x = input(from);
+        each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
+            panel_product(w, panel, x, 0, rows(), [&](int row, float* values) {
+                const size_t at = size_t(row) * w.outputs + size_t(panel) * PANEL;
+                for (int i = 0; i < PANEL; i += LANES) {
+                    F value = load(values + i);
+                    if (updated) value += load(scratch_.update.data() + at + i);
+                    if (add) value += load(out.data() + at + i);
+                    store(out.data() + at + i, value);
+                }
+            });
+        });
+    }
+
+    // The gate's panel and the up's panel are neighbours, so both are at hand where their product is taken.
+    void feed_forward(int layer) {
+        const Matrix& w = model_.layers[layer].gate_up;
+        const bool updated = low_rank(layer, &LayerUpdates::gate_up, scratch_.normal, w.outputs);
+        const Rows x = input(scratch_.normal);
+        each_panel(pool_, w.outputs / PANEL, 2, [&](int panel) {
+            const auto with_update = [&](int row, int which, const float* values, int i) {
+                F value = load(values + i);
+                if (updated)
+                    value += load(scratch_.update.data() + size_t(row) * w.outputs + size_t(which) * PANEL + i);
+                return value;
+            };
+            const auto target = [&](int row) {
+                return scratch_.mixed.data() + size_t(row) * model_.hidden + size_t(panel) / 2 * PANEL;
+            };
+            panel_product(w, panel, x, 0, rows(), [&](int row, const float* values) {
+                for (int i = 0; i < PANEL; i += LANES) {
+                    const F gate = with_update(row, panel, values, i);
+                    store(target(row) + i, gate / (1.0f + exponential(-gate)));
+                }
+            });
+            panel_product(w, panel + 1, x, 0, rows(), [&](int row, const float* values) {
+                for (int i = 0; i < PANEL; i += LANES)
+                    store(target(row) + i, load(target(row) + i) * with_update(row, panel + 1, values, i));
+            });
+        });
+    }
+
+    int64_t block_size() const { return int64_t(model_.n_kv_heads) * PANEL * model_.head; }
+    float* keys_of(int layer, int head) const { return cache_.keys + at(layer, head); }
+    float* values_of(int layer, int head) const { return cache_.values + at(layer, head); }
+    int64_t at(int layer, int head) const {
+        return layer * cache_.n_blocks * block_size() + int64_t(head) * PANEL * model_.head;
+    }
+    const int32_t* table_of(int sequence) const { return batch_.tables + batch_.table[sequence]; }
+    float* qkv_of(int row) { return scratch_.wide.data() + size_t(row) * model_.layers[0].qkv.outputs; }
+
+    // Turns queries and keys to their positions and writes keys and values into the cache.
+    void place(int layer) {
+        const Layer& l = model_.layers[layer];
+        const int head = model_.head, heads = model_.n_heads, groups = model_.n_kv_heads;
+        const float soften = 1.0f / std::sqrt(float(model_.head_dim));
+        each_row(rows(), [&](int row) {
+            const int s = scratch_.sequence[row], position = batch_.start[s] + row - batch_.first[s];
+            float* qkv = qkv_of(row);
+            for (int h = 0; h < heads; ++h) {
+                turn(qkv + h * head, l.query_norm, position);
+                for (int d = 0; d < head; ++d) qkv[h * head + d] *= soften;
+            }
+            const int64_t block = table_of(s)[position / PANEL] * block_size();
+            const int slot = position % PANEL;
+            for (int g = 0; g < groups; ++g) {
+                float* key = qkv + (heads + g) * head;
+                turn(key, l.key_norm, position);
+                float* to = keys_of(layer, g) + block + slot;
+                for (int d = 0; d < head; ++d) to[d * PANEL] = key[d];
+                std::memcpy(values_of(layer, g) + block + slot * head, key + groups * head, sizeof(float) * size_t(head));
+            }
+        });
+    }
+
+    void turn(float* x, const float* norm, int position) const {
+        const int half = model_.head_dim / 2;
+        if (norm) {
+            F squares = F{};
+            for (int d = 0; d < model_.head; d += LANES) squares += load(x + d) * load(x + d);
+            const float inverse = 1.0f / std::sqrt(sum(squares) / float(model_.head_dim) + model_.eps);
+            for (int d = 0; d < model_.head; d += LANES) store(x + d, load(x + d) * inverse * load(norm + d));
+        }
+        const float *cos = model_.cos + int64_t(position) * half, *sin = model_.sin + int64_t(position) * half;
+        for (int d = 0; d < half; ++d) {
+            const float a = x[d], b = x[d + half];
+            x[d] = a * cos[d] - b * sin[d];
+            x[d + half] = b * cos[d] + a * sin[d];
+        }
+    }
+
+    void attend_all(int layer) {
+        const int share = model_.n_heads / model_.n_kv_heads, tokens = share < MOST_QUERIES ? 4 * MOST_QUERIES / share : 4;
+        scratch_.pieces.clear();
+        for (int s = 0; s < batch_.n_sequences; ++s)
+            for (int row = batch_.first[s]; row < batch_.first[s + 1]; row += tokens)
+                for (int g = 0; g < model_.n_kv_heads; ++g)
+                    scratch_.pieces.push_back({s, row, std::min(row + tokens, batch_.first[s + 1]), g});
+        pool_.run(int(scratch_.pieces.size()), [&](int i) { attend_piece(layer, scratch_.pieces[size_t(i)], share); });
+    }
+
+    void attend_piece(int layer, const Piece& piece, int share) {
+        const int head = model_.head, width = model_.layers[0].out.inputs, count = (piece.to - piece.from) * share;
+        for (int begin = 0; begin < count; begin += MOST_QUERIES) {
+            Queries queries;
+            const int n = std::min(MOST_QUERIES, count - begin);
+            for (int r = 0; r < n; ++r) {
+                const int row = piece.from + (begin + r) / share, h = piece.head * share + (begin + r) % share;
+                queries.q[r] = qkv_of(row) + h * head;
+                queries.out[r] = scratch_.mixed.data() + size_t(row) * width + size_t(h) * head;
+                queries.position[r] = batch_.start[piece.sequence] + row - batch_.first[piece.sequence];
+            }
+            ATTEND[n - 1](queries, table_of(piece.sequence), keys_of(layer, piece.head), values_of(layer, piece.head),
+                          block_size(), head, model_.window);
+        }
+    }
+
+    void answer() {
+        const Matrix& w = model_.unembed;
+        each_row(batch_.n_wanted, [&](int i) {
+            float* out = scratch_.normal.data() + size_t(i) * model_.width;
+            normalise_row(scratch_.x.data() + size_t(batch_.wanted[i]) * model_.width, model_.final_norm, out);
+            if (w.format == INT8) quantise_row(out, i, model_.width);
+        });
+        const Rows x = input(scratch_.normal);
+        each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
+            panel_product(w, panel, x, 0, batch_.n_wanted, [&](int row, const float* values) {
+                std::memcpy(batch_.logits + size_t(row) * w.outputs + size_t(panel) * PANEL, values, sizeof(float) * PANEL);
+            });
+        });
+    }
+
+    const Model& model_;
+    const LayerUpdates* const* updates_;
+    const Cache& cache_;
+    const Batch& batch_;
+    Scratch& scratch_;
+    genwerk::Pool& pool_;
+};
+
+}  // namespace GENWERK_VARIANT

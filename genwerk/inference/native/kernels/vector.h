@@ -1,0 +1,116 @@
+// Sixteen lanes at a time, written once for every instruction set: the compiler splits or keeps the 64-byte vectors.
+//
+// Each instruction set compiles this code in a namespace of its own (GENWERK_VARIANT), so that one library holds all of
+// them and the right one is chosen when it is loaded.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace GENWERK_VARIANT {
+
+constexpr int LANES = 16;
+
+typedef float F __attribute__((vector_size(64)));
+typedef int32_t I __attribute__((vector_size(64)));
+typedef float UnalignedF __attribute__((vector_size(64), aligned(4), may_alias));
+
+static inline F load(const float* from) { return *reinterpret_cast<const UnalignedF*>(from); }
+static inline void store(float* to, F value) { *reinterpret_cast<UnalignedF*>(to) = value; }
+static inline F all(float value) { return value - F{}; }
+static inline I all(int32_t value) { return value - I{}; }
+static inline F to_float(I value) { return __builtin_convertvector(value, F); }
+static inline F larger(F a, F b) { return a > b ? a : b; }
+static inline F smaller(F a, F b) { return a < b ? a : b; }
+
+// Sums and maxima over lanes go in one fixed tree, so a row's result never depends on its neighbours.
+static inline float sum(F value) {
+    float lane[LANES];
+    std::memcpy(lane, &value, sizeof lane);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+static inline float largest(F value) {
+    float lane[LANES];
+    std::memcpy(lane, &value, sizeof lane);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+    return lane[0];
+}
+
+static inline F magnitude(F value) {
+    I bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    bits &= 0x7fffffff;
+    std::memcpy(&value, &bits, sizeof bits);
+    return value;
+}
+
+// To the nearest whole number, ties to even, for |value| < 2^22.
+static inline F nearest(F value) {
+    const F shift = all(12582912.0f);  // 1.5 * 2^23
+    return (value + shift) - shift;
+}
+
+// e^x: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, then the exponent of 2^n. Relative error below 2e-7.
+// Below -87 the result is exactly 0.
+static inline F exponential(F x) {
+    const F tiny = all(-87.0f);
+    F bounded = smaller(larger(x, tiny), all(88.0f));
+    F n = nearest(bounded * 1.44269504088896341f);
+    F r = bounded - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    F p = all(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    I exponent = (__builtin_convertvector(n, I) + 127) << 23;
+    F scale;
+    std::memcpy(&scale, &exponent, sizeof scale);
+    return x < tiny ? F{} : p * scale;
+}
+
+// acc[lane] += sum over 4 bytes of weights[4 lane + i] (unsigned) * four[i] (signed); nothing saturates.
+typedef uint8_t Bytes __attribute__((vector_size(64)));
+
+static inline Bytes load_bytes(const uint8_t* from) {
+    Bytes value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+static inline I dot(I acc, Bytes weights, const int8_t* four) {
+    int32_t word;
+    std::memcpy(&word, four, sizeof word);
+#if defined(__AVX512VNNI__)
+    return (I)_mm512_dpbusd_epi32((__m512i)acc, (__m512i)weights, _mm512_set1_epi32(word));
+#elif defined(__AVX2__)
+    const __m256i x = _mm256_cvtepi8_epi16(_mm_set1_epi32(word));
+    __m256i part[2];
+    for (int half = 0; half < 2; ++half) {
+        const __m128i* bytes = reinterpret_cast<const __m128i*>(&weights) + 2 * half;
+        const __m256i low = _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(bytes)), x);
+        const __m256i high = _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(bytes + 1)), x);
+        part[half] = _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
+    }
+    I products;
+    std::memcpy(&products, part, sizeof products);
+    return acc + products;
+#else
+    for (int lane = 0; lane < LANES; ++lane)
+        for (int i = 0; i < 4; ++i) acc[lane] += int(weights[4 * lane + i]) * int(four[i]);
+    return acc;
+#endif
+}
+
+}  // namespace GENWERK_VARIANT

@@ -1,0 +1,76 @@
+"""What the kernels read, as ctypes structures: the twin of kernels/model.h, field by field."""
+
+from __future__ import annotations
+
+import ctypes
+
+__all__ = ["Batch", "Cache", "Layer", "LayerUpdates", "Matrix", "Model", "Update"]
+
+_pointer, _int, _long, _float = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_float
+
+
+class Matrix(ctypes.Structure):
+    _fields_ = (
+        ("format", _int),
+        ("outputs", _int),
+        ("inputs", _int),
+        ("data", _pointer),
+        ("scale", _pointer),
+        ("bias", _pointer),
+    )
+
+
+class Update(ctypes.Structure):
+    _fields_ = (("a", Matrix), ("b", Matrix))
+
+
+class Layer(ctypes.Structure):
+    _fields_ = (
+        *((name, Matrix) for name in ("qkv", "out", "gate_up", "down")),
+        *((name, _pointer) for name in ("attention_norm", "feed_forward_norm", "query_norm", "key_norm")),
+    )
+
+
+class LayerUpdates(ctypes.Structure):
+    _fields_ = tuple((name, Update) for name in ("qkv", "out", "gate_up", "down"))
+
+
+class Model(ctypes.Structure):
+    _fields_ = (
+        *(
+            (name, _int)
+            for name in (
+                "n_layers",
+                "n_heads",
+                "n_kv_heads",
+                "head",
+                "head_dim",
+                "d_model",
+                "width",
+                "hidden",
+                "vocab",
+                "window",
+            )
+        ),
+        ("eps", _float),
+        ("layers", ctypes.POINTER(Layer)),
+        ("final_norm", _pointer),
+        ("unembed", Matrix),
+        ("embed", ctypes.POINTER(Matrix)),
+        ("cos", _pointer),
+        ("sin", _pointer),
+    )
+
+
+class Cache(ctypes.Structure):
+    _fields_ = (("n_blocks", _long), ("keys", _pointer), ("values", _pointer))
+
+
+class Batch(ctypes.Structure):
+    _fields_ = (
+        ("n_sequences", _int),
+        *((name, _pointer) for name in ("tokens", "first", "start", "table", "tables", "adapter")),
+        ("n_wanted", _int),
+        ("wanted", _pointer),
+        ("logits", _pointer),
+    )

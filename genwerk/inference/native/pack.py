@@ -1,0 +1,93 @@
+"""Weights in the order the kernels read them.
+
+A matrix (N outputs, K inputs) is cut into panels of 32 outputs; a panel is read front to back while one input after the
+other is multiplied, so each weight is touched once and no lane waits for another:
+
+    float32   [N / 32][K][32]
+    int8      [N / 32][K / 4][32][4] as unsigned bytes (weight + 128), with one scale per output:  W = scale · (byte - 128)
+
+What is no multiple of 32 is filled with zeros, which change no sum. Heads are filled up each for itself, and a panel of
+gates is followed by the panel of ups that it multiplies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genwerk.inference.native.layout import Matrix
+from genwerk.models.decoder_config import DecoderConfig
+
+__all__ = ["FORMATS", "PANEL", "Arrangement", "Packed", "fill", "pack"]
+
+PANEL = 32
+FORMATS = {"float32": 0, "int8": 1}
+
+
+@dataclass
+class Packed:
+    """A `Matrix` and the tensors it points into, which must live as long as it."""
+
+    matrix: Matrix = field(default_factory=Matrix)
+    kept: list[Tensor] = field(default_factory=list)
+
+    def keep(self, tensor: Tensor) -> ctypes.c_void_p:
+        self.kept.append(tensor)
+        return ctypes.c_void_p(tensor.data_ptr())
+
+
+def pack(weight: Tensor, bias: Tensor | None, precision: str) -> Packed:
+    """Pack (N, K) float32, filled up to multiples of 32."""
+    weight = fill(fill(weight.detach().float(), 0), 1)
+    outputs, inputs = weight.shape
+    packed = Packed()
+    matrix = packed.matrix
+    matrix.format, matrix.outputs, matrix.inputs = FORMATS[precision], outputs, inputs
+    if precision == "float32":
+        matrix.data = packed.keep(weight.view(-1, PANEL, inputs).transpose(1, 2).contiguous())
+    else:
+        scale = (weight.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)  # (N,)
+        whole = (weight / scale[:, None]).round().to(torch.int16).add_(128).to(torch.uint8)
+        panels = whole.view(-1, PANEL, inputs // 4, 4).transpose(1, 2)  # (N / 32, K / 4, 32, 4)
+        matrix.data, matrix.scale = packed.keep(panels.contiguous()), packed.keep(scale)
+    if bias is not None:
+        matrix.bias = packed.keep(fill(bias.detach().float(), 0).contiguous())
+    return packed
+
+
+def fill(tensor: Tensor, axis: int, multiple: int = PANEL) -> Tensor:
+    """Zeros up to a multiple along `axis`."""
+    missing = -tensor.shape[axis] % multiple
+    return F.pad(tensor, [0, 0] * (tensor.ndim - 1 - axis) + [0, missing]) if missing else tensor
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Where outputs and inputs of each matrix go. The methods take a tensor whose first axis is that of the outputs
+    (or of the inputs) and return it filled up and reordered."""
+
+    config: DecoderConfig
+
+    @property
+    def head(self) -> int:
+        """head_dim, filled up so that vectors of 16 fit and all heads together make whole panels."""
+        size = -(-self.config.head_dim // 16) * 16
+        return size if self.config.n_heads * size % PANEL == 0 else -(-size // PANEL) * PANEL
+
+    def heads(self, rows: Tensor) -> Tensor:
+        size = self.config.head_dim
+        return fill(rows.reshape(-1, size, *rows.shape[1:]), 1, self.head).flatten(0, 1)
+
+    def gate_up(self, rows: Tensor) -> Tensor:
+        gate, up = (fill(part, 0).reshape(-1, PANEL, *rows.shape[1:]) for part in rows.chunk(2))
+        return torch.stack((gate, up), 1).flatten(0, 2)
+
+    def outputs(self, name: str, rows: Tensor) -> Tensor:
+        return {"qkv": self.heads, "gate_up": self.gate_up}.get(name, lambda same: same)(rows)
+
+    def inputs(self, name: str, rows: Tensor) -> Tensor:
+        return self.heads(rows) if name == "out" else rows

@@ -1,0 +1,50 @@
+"""What the engine needs of a network: run tokens of several sequences, whose keys and values lie in numbered blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from genwerk.models.decoder_config import DecoderConfig
+
+__all__ = ["BLOCK", "Chunk", "Runner"]
+
+BLOCK = 32  # positions of a cache block
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens of one sequence at the positions from `start` on.
+
+    table   block i of it holds positions 32 i .. 32 i + 31; those before `start` were written by earlier steps.
+    """
+
+    tokens: Sequence[int]
+    start: int
+    table: Sequence[int]
+    adapter: str | None = None
+
+
+class Runner(Protocol):
+    """One step at a time. The numbers of a chunk never depend on the other chunks of its step.
+
+    aligned   1 if they do not depend either on how a sequence is cut into chunks; else prompts must be cut at multiples
+              of this many positions, and answers be run token by token, for the same numbers to come out.
+    """
+
+    config: DecoderConfig
+    aligned: int
+    blocks: int
+    adapters: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What computes, for receipts: engine, precision, instruction set."""
+        ...
+
+    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+        """Logits after the last token of each chunk, (len(chunks), V) float32."""
+        ...

@@ -1,0 +1,145 @@
+"""Which tokens the next step computes: continuous batching with chunked prompts.
+
+Sources: Yu et al. (2022), Orca; Kwon et al. (2023), vLLM; Agrawal et al. (2023), Sarathi (chunked prefill); Sheng et al.
+(2023), Fairness in serving large language models (tokens served per user decide who is next).
+
+    1  every running answer gets its next token
+    2  what is left of `max_rows` goes to prompts that are being read, then to waiting ones, the user with the fewest
+       tokens served first
+    3  where blocks run out, the youngest running sequence gives its own back and waits again (its tokens are computed
+       once more later); the oldest always goes on, so every sequence ends
+
+Try it:   pytest tests/inference/test_scheduler.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from genwerk.inference.blocks import BlockManager
+from genwerk.inference.runner import BLOCK
+from genwerk.inference.sequence import Sequence
+
+__all__ = ["Scheduler", "Slice"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Positions start..stop of a sequence, to be computed in this step."""
+
+    sequence: Sequence
+    start: int
+    stop: int
+
+
+class Scheduler:
+    """Not safe among threads.
+
+    max_rows        most tokens of one step; at least `aligned`.
+    max_sequences   most answers in progress at once.
+    aligned         see `Runner`.
+    """
+
+    def __init__(self, blocks: BlockManager, *, max_rows: int, max_sequences: int, aligned: int = 1) -> None:
+        self.blocks, self.aligned = blocks, aligned
+        self.max_rows, self.max_sequences = max(max_rows, aligned), max_sequences
+        self.running: list[Sequence] = []  # in the order of arrival
+        self.waiting: list[Sequence] = []
+        self._arrivals = 0
+        self._served: dict[str, int] = {}
+
+    def add(self, sequence: Sequence) -> None:
+        """Let `sequence` wait for its turn. Whoever was away does not get back what others were served meanwhile."""
+        live = {other.user for other in self._live()}
+        if sequence.user not in live:
+            least = min((self._served[user] for user in live), default=0)
+            self._served = {user: tokens for user, tokens in self._served.items() if user in live}
+            self._served[sequence.user] = least
+        self._arrivals += 1
+        sequence.arrival = self._arrivals
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence, *, forget: bool = False) -> None:
+        """Take a sequence out, finished or not; its blocks are free, and with `forget` not to be found again."""
+        for line in (self.running, self.waiting):
+            if sequence in line:
+                line.remove(sequence)
+        if sequence.table is not None:
+            self.blocks.close(sequence.table, forget=forget)
+            sequence.table = None
+
+    def plan(self) -> list[Slice]:
+        """What the next step computes; empty when nothing can be done."""
+        chosen: list[Slice] = []
+        answering = [one for one in self.running if one.computed == one.length - 1]
+        reading = [one for one in self.running if one.computed < one.length - 1]
+        for sequence in [*answering, *reading]:
+            self._choose(sequence, chosen)
+        while self.waiting and len(self.running) < self.max_sequences and self._budget(chosen) > 0:
+            sequence = min(self.waiting, key=lambda one: (self._served[one.user], one.arrival))
+            if not self._admit(sequence):
+                break
+            if not self._choose(sequence, chosen):
+                break
+        for part in chosen:
+            self._served[part.sequence.user] += part.stop - part.start
+        return chosen
+
+    def commit(self, part: Slice) -> None:
+        """Count a slice as computed."""
+        sequence = part.sequence
+        sequence.computed = part.stop
+        if sequence.table is None:
+            return
+        # Drawn tokens are found again only where they come out the same when they are read as part of a prompt.
+        size = len(sequence.prompt)
+        known = part.stop if self.aligned == 1 else min(part.stop, size // self.aligned * self.aligned)
+        if known - sequence.table.sealed >= BLOCK:
+            self.blocks.seal(sequence.table, sequence.tokens(0, known), known)
+
+    def _live(self) -> Iterator[Sequence]:
+        yield from self.running
+        yield from self.waiting
+
+    def _budget(self, chosen: list[Slice]) -> int:
+        return self.max_rows - sum(part.stop - part.start for part in chosen)
+
+    def _choose(self, sequence: Sequence, chosen: list[Slice]) -> bool:
+        """Add the next slice of a running sequence if rows and blocks allow it."""
+        if sequence not in self.running:
+            return False
+        stop = sequence.next_stop(self._budget(chosen), self.aligned)
+        if stop == sequence.computed or not self._make_room(sequence, stop, chosen):
+            return False
+        chosen.append(Slice(sequence, sequence.computed, stop))
+        return True
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Move a waiting sequence to the running ones if there are blocks for all it holds so far."""
+        table = self.blocks.open(sequence.adapter, sequence.tokens(0, sequence.length), aligned=self.aligned)
+        if not self.blocks.extend(table, sequence.length):
+            self.blocks.close(table)
+            return False
+        sequence.table, sequence.computed = table, table.sealed
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        self.running.sort(key=lambda one: one.arrival)
+        return True
+
+    def _make_room(self, sequence: Sequence, stop: int, chosen: list[Slice]) -> bool:
+        assert sequence.table is not None
+        taken = {id(part.sequence) for part in chosen}
+        while not self.blocks.extend(sequence.table, stop):
+            youngest = next(one for one in reversed(self.running) if one is sequence or id(one) not in taken)
+            self._preempt(youngest)
+            if youngest is sequence:
+                return False
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        assert sequence.table is not None
+        self.blocks.close(sequence.table)
+        sequence.table, sequence.computed = None, 0
+        self.running.remove(sequence)
+        self.waiting.append(sequence)

@@ -1,0 +1,76 @@
+"""The reference: models/decoder.py, one chunk after the other, with keys and values gathered from their blocks.
+
+It runs every network on every device that PyTorch knows. Products of another size add up in another order, so the same
+numbers come out only where prompts are cut at the same places: at multiples of 256 positions.
+
+Left out: several sequences in one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from genwerk.inference.runner import BLOCK, Chunk
+from genwerk.models.decoder import Decoder
+from genwerk.models.lora import use_adapter
+
+__all__ = ["TorchRunner"]
+
+
+class TorchRunner:
+    """Owns `model` from then on. See `Runner`."""
+
+    aligned = 256
+
+    def __init__(self, model: Decoder, *, blocks: int, adapters: Sequence[str] = ()) -> None:
+        self.model, self.config, self.blocks, self.adapters = model.eval(), model.config, blocks, tuple(adapters)
+        config = model.config
+        shape = (config.n_layers, config.n_kv_heads, blocks, BLOCK, config.head_dim)
+        with torch.inference_mode(False):
+            self._keys = torch.zeros(shape, dtype=model.dtype, device=model.device)
+            self._values = torch.zeros_like(self._keys)
+        self._active: str | None = None
+        use_adapter(model, None)
+
+    @property
+    def title(self) -> str:
+        precision = str(self.model.dtype).removeprefix("torch.")
+        where = torch.backends.cpu.get_cpu_capability() if self.model.device.type == "cpu" else str(self.model.device)
+        return f"torch {torch.__version__} {precision} {where}, {torch.get_num_threads()} threads"
+
+    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+        return torch.stack([self._run(chunk) for chunk in chunks])
+
+    @torch.inference_mode()
+    def _run(self, chunk: Chunk) -> Tensor:
+        if chunk.adapter != self._active:
+            use_adapter(self.model, chunk.adapter)
+            self._active = chunk.adapter
+        table = torch.tensor(chunk.table, device=self.model.device)
+        cache = _Blocks(self._keys, self._values, table, chunk.start)
+        hidden = self.model.hidden(torch.tensor([list(chunk.tokens)], device=self.model.device), cache=cache)
+        return self.model.logits(hidden[0, -1])
+
+
+class _Blocks:
+    """One sequence's blocks in the shape of a `KVCache`."""
+
+    def __init__(self, keys: Tensor, values: Tensor, table: Tensor, length: int) -> None:
+        self._keys, self._values, self._table, self.length = keys, values, table, length
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write (1, K, T, D) at the positions from `length` on; returns all up to them, (1, K, S, D)."""
+        stop = self.length + keys.shape[2]
+        return self._put(self._keys[layer], keys, stop), self._put(self._values[layer], values, stop)
+
+    def _put(self, pool: Tensor, new: Tensor, stop: int) -> Tensor:
+        at = torch.arange(self.length, stop, device=pool.device)
+        pool[:, self._table[at // BLOCK], at % BLOCK] = new[0]
+        held = pool[:, self._table[: -(-stop // BLOCK)]]  # (K, n, 32, D)
+        return held.flatten(1, 2)[None, :, :stop]
+
+    def advance(self, tokens: int) -> None:
+        self.length += tokens
