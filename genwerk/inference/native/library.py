@@ -19,10 +19,12 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from genwerk.core.assets import cache_directory
 from genwerk.core.errors import ModelError
+from genwerk.core.machine import probe
 from genwerk.core.progress import track
 from genwerk.inference.native.layout import Batch, Cache, Model
 
@@ -30,7 +32,7 @@ __all__ = ["NativeUnavailableError", "build", "load_library", "variants"]
 
 _KERNELS = Path(__file__).parent / "kernels"
 _FLAGS = ("-std=c++20", "-O3", "-fPIC", "-Wno-psabi", "-pthread")
-_VARIANTS = {"portable": ()}
+_VARIANTS: dict[str, tuple[str, ...]] = {"portable": ()}
 if platform.machine() in ("x86_64", "AMD64"):
     _VARIANTS |= {"avx2": ("-march=x86-64-v3",), "avx512": ("-march=x86-64-v4", "-mavx512vnni")}
 
@@ -60,17 +62,21 @@ def build(place: Path, *, compiler: str, flags: tuple[str, ...] = _FLAGS) -> Non
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        objects = [Path(scratch) / f"{name}.o" for name in ("library", *_VARIANTS)]
-        with track("building the native kernels, once", total=len(objects) + 1, unit="files") as bar:
-            _compile(compiler, *flags, "-c", str(_KERNELS / "library.cpp"), "-o", str(objects[0]))
-            bar.advance()
-            for out, (variant, instructions) in zip(objects[1:], _VARIANTS.items(), strict=True):
-                source = str(_KERNELS / "variant.cpp")
-                named = f"-DGENWERK_VARIANT={variant}"
-                _compile(compiler, *flags, *instructions, named, "-c", source, "-o", str(out))
+        objects = {name: Path(scratch) / f"{name}.o" for name in ("library", *_VARIANTS)}
+
+        def compile_one(name: str) -> None:
+            source = ["library.cpp"] if name == "library" else [f"-DGENWERK_VARIANT={name}", "variant.cpp"]
+            source[-1] = str(_KERNELS / source[-1])
+            _compile(compiler, *flags, *_VARIANTS.get(name, ()), "-c", *source, "-o", str(objects[name]))
+
+        with (
+            track("building the native kernels, once", total=len(objects) + 1, unit="files") as bar,
+            ThreadPoolExecutor(probe().cores) as workers,
+        ):
+            for _ in workers.map(compile_one, reversed(objects)):
                 bar.advance()
             linked = Path(scratch) / place.name
-            _compile(compiler, *flags, "-shared", *map(str, objects), "-o", str(linked))
+            _compile(compiler, *flags, "-shared", *map(str, objects.values()), "-o", str(linked))
             linked.replace(place)
             bar.advance()
 

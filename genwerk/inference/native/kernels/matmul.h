@@ -10,9 +10,9 @@ namespace GENWERK_VARIANT {
 
 constexpr int PANEL = 32;  // outputs that are computed together, inputs that share a scale, positions in a cache block
 
-// Rows of activations: as they are, and as integers in groups of 32 inputs.
+// Rows of activations for one product: as they are, or as integers in groups of 32 inputs.
 struct Rows {
-    const float* values;    // [rows][inputs]
+    const float* tiles;     // [rows / 12][inputs][12], the last tile as narrow as it must be
     const int8_t* whole;    // [rows][inputs]
     const float* scale;     // [rows][inputs / 32]
     const int32_t* offset;  // [rows][inputs / 32]: -128 times the sum of the group's whole numbers
@@ -42,13 +42,13 @@ static inline void quantise(const float* x, int inputs, int8_t* whole, float* sc
 template <int M>
 static void tile_float(const Matrix& w, int panel, const Rows& x, int row, float* out) {
     const float* weights = static_cast<const float*>(w.data) + int64_t(panel) * w.inputs * PANEL;
-    const float* a = x.values + int64_t(row) * w.inputs;
+    const float* a = x.tiles + int64_t(row) * w.inputs;
     F acc[M][2] = {};
-    for (int k = 0; k < w.inputs; ++k, weights += PANEL) {
+    for (int k = 0; k < w.inputs; ++k, weights += PANEL, a += M) {
         const F left = load(weights), right = load(weights + LANES);
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
-            const F value = all(a[int64_t(m) * w.inputs + k]);
+            const F value = all(a[m]);
             acc[m][0] += value * left;
             acc[m][1] += value * right;
         }
@@ -97,14 +97,14 @@ constexpr Tile TILES_FLOAT[] = {tile_float<1>, tile_float<2>, tile_float<3>, til
                                 tile_float<7>, tile_float<8>, tile_float<9>, tile_float<10>, tile_float<11>, tile_float<12>};
 constexpr Tile TILES_INT8[] = {tile_int8<1>, tile_int8<2>, tile_int8<3>, tile_int8<4>, tile_int8<5>, tile_int8<6>};
 
-// One panel for rows from..to, `finish(row, values)` for each with its 32 values.
+// One panel for `count` rows of `x`, `finish(row, values)` for each with its 32 values.
 template <class Finish>
-static inline void panel_product(const Matrix& w, int panel, const Rows& x, int from, int to, const Finish& finish) {
+static inline void panel_product(const Matrix& w, int panel, const Rows& x, int count, const Finish& finish) {
     const int most = w.format == FLOAT32 ? MOST_FLOAT : MOST_INT8;
     const Tile* tiles = w.format == FLOAT32 ? TILES_FLOAT : TILES_INT8;
     alignas(64) float out[MOST_FLOAT * PANEL];
-    for (int row = from; row < to;) {
-        const int rows = to - row < most ? to - row : most;
+    for (int row = 0; row < count;) {
+        const int rows = count - row < most ? count - row : most;
         tiles[rows - 1](w, panel, x, row, out);
         if (w.bias) {
             for (int m = 0; m < rows; ++m)

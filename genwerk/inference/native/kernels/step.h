@@ -21,7 +21,7 @@ struct Piece {
 
 // Memory of a step, kept for the next one.
 struct Scratch {
-    std::vector<float> x, normal, wide, mixed, scale, low_rank, update;
+    std::vector<float> x, normal, wide, mixed, tiles, scale, low_rank, update;
     std::vector<int8_t> whole;
     std::vector<int32_t> offset, sequence;
     std::vector<Piece> pieces;
@@ -63,6 +63,7 @@ private:
         grow(scratch_.normal, n * model_.width);
         grow(scratch_.wide, n * qkv);
         grow(scratch_.mixed, n * std::max(model_.hidden, out_in));
+        grow(scratch_.tiles, n * widest);
         grow(scratch_.scale, n * widest / PANEL);
         grow(scratch_.offset, n * widest / PANEL);
         grow(scratch_.whole, n * widest);
@@ -129,8 +130,18 @@ private:
         each_row(rows(), [&](int row) { quantise_row(from.data() + size_t(row) * next.inputs, row, next.inputs); });
     }
 
-    Rows input(const std::vector<float>& values) const {
-        return {values.data(), scratch_.whole.data(), scratch_.scale.data(), scratch_.offset.data()};
+    // `count` rows from `from` as the product with a matrix of this format reads them.
+    Rows input(const Matrix& w, const float* from, int count) {
+        if (w.format == INT8) return {nullptr, scratch_.whole.data(), scratch_.scale.data(), scratch_.offset.data()};
+        if (count == 1) return {from, nullptr, nullptr, nullptr};
+        pool_.run((count + MOST_FLOAT - 1) / MOST_FLOAT, [&](int tile) {
+            const int first = tile * MOST_FLOAT, rows = std::min(MOST_FLOAT, count - first);
+            const float* x = from + int64_t(first) * w.inputs;
+            float* to = scratch_.tiles.data() + int64_t(first) * w.inputs;
+            for (int k = 0; k < w.inputs; ++k)
+                for (int m = 0; m < rows; ++m) *to++ = x[int64_t(m) * w.inputs + k];
+        });
+        return {scratch_.tiles.data(), nullptr, nullptr, nullptr};
     }
 
     // Adds b (a x) of each sequence's adapter into `update` ([rows][outputs]); false where no row has one.
@@ -145,9 +156,10 @@ private:
                 any = true;
             }
             grow(scratch_.low_rank, size_t(rows()) * one->a.outputs);
+            grow(scratch_.tiles, size_t(rows()) * one->a.outputs);
             const int begin = batch_.first[s], end = batch_.first[s + 1];
-            apply(one->a, {from.data(), nullptr, nullptr, nullptr}, begin, end, scratch_.low_rank);
-            apply(one->b, {scratch_.low_rank.data(), nullptr, nullptr, nullptr}, begin, end, scratch_.update);
+            apply(one->a, from, begin, end, scratch_.low_rank);
+            apply(one->b, scratch_.low_rank, begin, end, scratch_.update);
         }
         return any;
     }
@@ -159,10 +171,13 @@ private:
         return one.a.data ? &one : nullptr;
     }
 
-    void apply(const Matrix& w, const Rows& x, int begin, int end, std::vector<float>& out) {
+    // Rows begin..end of out = those of from times w.
+    void apply(const Matrix& w, const std::vector<float>& from, int begin, int end, std::vector<float>& out) {
+        const Rows x = input(w, from.data() + size_t(begin) * w.inputs, end - begin);
+        float* first = out.data() + size_t(begin) * w.outputs;
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
-            panel_product(w, panel, x, begin, end, [&](int row, const float* values) {
-                std::memcpy(out.data() + size_t(row) * w.outputs + size_t(panel) * PANEL, values, sizeof(float) * PANEL);
+            panel_product(w, panel, x, end - begin, [&](int row, const float* values) {
+                std::memcpy(first + size_t(row) * w.outputs + size_t(panel) * PANEL, values, sizeof(float) * PANEL);
             });
         });
     }
@@ -170,9 +185,9 @@ private:
     void project(int layer, const Matrix& w, Update LayerUpdates::*which, const std::vector<float>& from,
                  std::vector<float>& out, bool add) {
         const bool updated = low_rank(layer, which, from, w.outputs);
-        const Rows x = input(from);
+        const Rows x = input(w, from.data(), rows());
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
-            panel_product(w, panel, x, 0, rows(), [&](int row, float* values) {
+            panel_product(w, panel, x, rows(), [&](int row, float* values) {
                 const size_t at = size_t(row) * w.outputs + size_t(panel) * PANEL;
                 for (int i = 0; i < PANEL; i += LANES) {
                     F value = load(values + i);
@@ -188,7 +203,7 @@ private:
     void feed_forward(int layer) {
         const Matrix& w = model_.layers[layer].gate_up;
         const bool updated = low_rank(layer, &LayerUpdates::gate_up, scratch_.normal, w.outputs);
-        const Rows x = input(scratch_.normal);
+        const Rows x = input(w, scratch_.normal.data(), rows());
         each_panel(pool_, w.outputs / PANEL, 2, [&](int panel) {
             const auto with_update = [&](int row, int which, const float* values, int i) {
                 F value = load(values + i);
@@ -199,13 +214,13 @@ private:
             const auto target = [&](int row) {
                 return scratch_.mixed.data() + size_t(row) * model_.hidden + size_t(panel) / 2 * PANEL;
             };
-            panel_product(w, panel, x, 0, rows(), [&](int row, const float* values) {
+            panel_product(w, panel, x, rows(), [&](int row, const float* values) {
                 for (int i = 0; i < PANEL; i += LANES) {
                     const F gate = with_update(row, panel, values, i);
                     store(target(row) + i, gate / (1.0f + exponential(-gate)));
                 }
             });
-            panel_product(w, panel + 1, x, 0, rows(), [&](int row, const float* values) {
+            panel_product(w, panel + 1, x, rows(), [&](int row, const float* values) {
                 for (int i = 0; i < PANEL; i += LANES)
                     store(target(row) + i, load(target(row) + i) * with_update(row, panel + 1, values, i));
             });
@@ -294,9 +309,9 @@ private:
             normalise_row(scratch_.x.data() + size_t(batch_.wanted[i]) * model_.width, model_.final_norm, out);
             if (w.format == INT8) quantise_row(out, i, model_.width);
         });
-        const Rows x = input(scratch_.normal);
+        const Rows x = input(w, scratch_.normal.data(), batch_.n_wanted);
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
-            panel_product(w, panel, x, 0, batch_.n_wanted, [&](int row, const float* values) {
+            panel_product(w, panel, x, batch_.n_wanted, [&](int row, const float* values) {
                 std::memcpy(batch_.logits + size_t(row) * w.outputs + size_t(panel) * PANEL, values, sizeof(float) * PANEL);
             });
         });
