@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Message, Retrieved, Sampling
@@ -14,6 +15,8 @@ from genwerk.evaluation.artifacts import Inputs
 from genwerk.evaluation.speed import Stopwatch
 from genwerk.inference.engine import Engine
 from genwerk.models.decoder import Decoder
+from genwerk.models.huggingface import load_decoder
+from genwerk.models.lora import load_adapter
 from genwerk.retrieval.abstention import Abstention, load_abstention
 from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
@@ -38,16 +41,29 @@ class Assistant:
 
     @cached_property
     def engine(self) -> Engine:
+        """What answers, as it will be served."""
+        return Engine.load(self._path, adapters=self._adapters, name="evaluated")
+
+    @cached_property
+    def model(self) -> Decoder:
+        """The same network with its adapter at hand, for what is measured on whole texts."""
+        model = load_decoder(self._path).eval()
+        for name, path in self._adapters.items():
+            load_adapter(model, name, path)
+        return model
+
+    @property
+    def _path(self) -> Path:
         """The answering model: kind `model`, or the one trained here where a run has no other."""
         model = self._given.artifact("model") or self._given.artifact("pretrained")
         if model is None:
             raise WorkspaceError("there is no model to evaluate", remedy="Give an artifact of kind `model`.")
-        tuned = self._given.artifact("adapter")
-        return Engine.load(model.path, adapters={_ADAPTER: tuned.path} if tuned else {}, name="evaluated")
+        return model.path
 
     @property
-    def model(self) -> Decoder:
-        return self.engine.model
+    def _adapters(self) -> dict[str, Path]:
+        tuned = self._given.artifact("adapter")
+        return {_ADAPTER: tuned.path} if tuned else {}
 
     @property
     def tokenizer(self) -> Tokenizer:

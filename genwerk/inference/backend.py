@@ -15,9 +15,7 @@ __all__ = ["ENGINES", "choose_runner"]
 ENGINES = ("auto", "native", "torch")
 
 
-def choose_runner(
-    model: Decoder, *, engine: str, precision: str, positions: int, adapters: tuple[str, ...]
-) -> Runner:
+def choose_runner(model: Decoder, *, engine: str, precision: str, positions: int, adapters: tuple[str, ...]) -> Runner:
     """The runner named `engine`; auto is native where its kernels can be built and know the network, else torch.
 
     positions  room for keys and values, in tokens, of all sequences together.

@@ -4,9 +4,9 @@
     for delta in engine.stream(Request((Message("user", "What does zip do?"),), adapter="handbook")):
         print(delta.text, end="")
 
-All sequences in progress share one step: each gets its next token, prompts are read in pieces beside (scheduler.py), and
-what prompts have in common is computed once (blocks.py). A sequence's numbers depend on nothing but the sequence: not on
-who else is served, not on what was cached, not on how its prompt was cut.
+All sequences in progress share one step: each gets its next token, prompts are read in pieces beside (scheduler.py),
+and what prompts have in common is computed once (blocks.py). A sequence's numbers depend on nothing but the sequence:
+not on who else is served, not on what was cached, not on how its prompt was cut.
 
 Chosen:   no thread of its own: of the callers that wait for a token, one runs the step for all, so nothing is computed
           that nobody waits for, and closing a stream ends its work.
@@ -103,9 +103,7 @@ class Engine:
         most = min(runner.config.max_positions, runner.blocks * BLOCK)
         self.max_context = min(max_context or most, most)
         self.blocks = BlockManager(runner.blocks, share=share_prefixes)
-        self.scheduler = Scheduler(
-            self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned
-        )
+        self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned)
         self._changed = threading.Condition()
         self._stepping = False
         self._cancelled: list[Sequence] = []
@@ -136,9 +134,7 @@ class Engine:
         runner = choose_runner(
             model, engine=engine, precision=precision, positions=positions, adapters=tuple(adapters or ())
         )
-        return cls(
-            runner, tokenizer, name=name or path.name, max_context=max_context, share_prefixes=share_prefixes
-        )
+        return cls(runner, tokenizer, name=name or path.name, max_context=max_context, share_prefixes=share_prefixes)
 
     def count_tokens(self, messages: Tokens[Message]) -> int:
         """Length of the prompt that `messages` become, template included."""
@@ -146,7 +142,9 @@ class Engine:
 
     def receipt(self, request: Request) -> Receipt:
         """What `replay` needs, with the messages, to get the same tokens again."""
-        return make_receipt(self.name, request.adapter, self.tokenizer.template_sha256, request.sampling)
+        return make_receipt(
+            self.name, request.adapter, self.tokenizer.template_sha256, request.sampling, self.runner.title
+        )
 
     def generate(self, request: Request) -> Generation:
         """The whole answer. Raises RequestError for what cannot be asked, ModelError for a broken model."""
@@ -161,7 +159,7 @@ class Engine:
 
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""
-        receipt = make_receipt(self.name, adapter, "", sampling)
+        receipt = make_receipt(self.name, adapter, "", sampling, self.runner.title)
         return _collect(self.stream_text(prompt, sampling, adapter), receipt)
 
     def stream_text(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generator[Delta, None, None]:

@@ -1,21 +1,20 @@
 """Receipts: what is needed to get the same tokens again, and whether this engine can.
 
-A receipt names the model, the adapter, the hash of the chat template, the sampling with its seed and the versions that
-decide floating-point results (genwerk, torch, number of threads, the processor's vector instructions).
+A receipt names the model, the adapter, the hash of the chat template, the sampling with its seed and what decides
+floating-point results: the version of genwerk, and the runner with its precision and the processor's vector
+instructions (for PyTorch its version and number of threads too).
 """
 
 from __future__ import annotations
-
-import torch
 
 from genwerk import __version__
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Receipt, Sampling
 
 
-def make_receipt(model: str, adapter: str | None, template_sha256: str, sampling: Sampling) -> Receipt:
-    """The receipt of one generation on this machine."""
-    return Receipt(model, adapter, template_sha256, sampling, _versions())
+def make_receipt(model: str, adapter: str | None, template_sha256: str, sampling: Sampling, runner: str) -> Receipt:
+    """The receipt of one generation on this machine; `runner` is the title of what computed it."""
+    return Receipt(model, adapter, template_sha256, sampling, _versions(runner))
 
 
 def check_replayable(receipt: Receipt, model: str, template_sha256: str) -> None:
@@ -33,9 +32,9 @@ def check_replayable(receipt: Receipt, model: str, template_sha256: str) -> None
             )
 
 
-def version_differences(receipt: Receipt) -> list[str]:
+def version_differences(receipt: Receipt, runner: str) -> list[str]:
     """Versions that are not those of `receipt`, one line each; empty means bit-equal replay is promised."""
-    ours = _versions()
+    ours = _versions(runner)
     names = sorted({*ours, *receipt.versions})
     return [
         f"{name}: the receipt has {receipt.versions.get(name, 'none')}, this process has {ours.get(name, 'none')}"
@@ -44,10 +43,5 @@ def version_differences(receipt: Receipt) -> list[str]:
     ]
 
 
-def _versions() -> dict[str, str]:
-    return {
-        "genwerk": __version__,
-        "torch": torch.__version__,
-        "threads": str(torch.get_num_threads()),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }
+def _versions(runner: str) -> dict[str, str]:
+    return {"genwerk": __version__, "runner": runner}

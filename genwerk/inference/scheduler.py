@@ -1,7 +1,7 @@
 """Which tokens the next step computes: continuous batching with chunked prompts.
 
-Sources: Yu et al. (2022), Orca; Kwon et al. (2023), vLLM; Agrawal et al. (2023), Sarathi (chunked prefill); Sheng et al.
-(2023), Fairness in serving large language models (tokens served per user decide who is next).
+Sources: Yu et al. (2022), Orca; Kwon et al. (2023), vLLM; Agrawal et al. (2023), Sarathi (chunked prefill); Sheng et
+al. (2023), Fairness in serving large language models (tokens served per user decide who is next).
 
     1  every running answer gets its next token
     2  what is left of `max_rows` goes to prompts that are being read, then to waiting ones, the user with the fewest

@@ -56,7 +56,7 @@ class TorchRunner:
 
 
 class _Blocks:
-    """One sequence's blocks in the shape of a `KVCache`."""
+    """One sequence's blocks as a decoder's `Cache`."""
 
     def __init__(self, keys: Tensor, values: Tensor, table: Tensor, length: int) -> None:
         self._keys, self._values, self._table, self.length = keys, values, table, length

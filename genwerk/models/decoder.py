@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from genwerk.models.decoder_config import DecoderConfig
 from genwerk.models.feed_forward import MLP, Experts
-from genwerk.models.kv_cache import KVCache
+from genwerk.models.kv_cache import Cache
 from genwerk.models.linear import Linear
 from genwerk.models.rope import RopeScaling, RopeTable, rotate
 
@@ -88,7 +88,7 @@ class Attention(nn.Module):
         rows = () if self.qk_norm is None else self.qk_norm.detach().unbind()
         return list(zip(("q_norm.weight", "k_norm.weight"), rows, strict=False))
 
-    def forward(self, x: Tensor, at: Positions, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, at: Positions, cache: Cache | None) -> Tensor:
         """(B, T, d_model) -> (B, T, d_model)."""
         batch, length, _ = x.shape
         heads, rotated = self.n_heads, self.n_heads + self.n_kv_heads
@@ -133,7 +133,7 @@ class Block(nn.Module):
         else:
             self.mlp = MLP(config.d_model, config.d_ff)
 
-    def forward(self, x: Tensor, at: Positions, cache: KVCache | None) -> Tensor:
+    def forward(self, x: Tensor, at: Positions, cache: Cache | None) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x), at, cache)
         return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
 
@@ -173,11 +173,11 @@ class Decoder(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.embed_tokens.dtype
 
-    def forward(self, tokens: Tensor, *, cache: KVCache | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, *, cache: Cache | None = None) -> Tensor:
         """Logits of all positions: (B, T) int64 -> (B, T, V) float32."""
         return self.logits(self.hidden(tokens, cache=cache))
 
-    def hidden(self, tokens: Tensor, *, cache: KVCache | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, *, cache: Cache | None = None) -> Tensor:
         """States after the final norm: (B, T) -> (B, T, d_model).
 
         With a cache, `tokens` continue what it holds and are appended to it; without, they start at position 0.

@@ -6,15 +6,27 @@ New entries are written in place; layers read views, so nothing is copied at a s
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from genwerk.core.errors import ModelError
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["KVCache"]
+__all__ = ["Cache", "KVCache"]
 
 _FIRST_ROOM = 256
+
+
+class Cache(Protocol):
+    """What a decoder needs of a cache: how many positions are valid, and a place for new ones. See `KVCache`."""
+
+    length: int
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def advance(self, tokens: int) -> None: ...
 
 
 class KVCache:

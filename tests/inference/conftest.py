@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from genwerk.inference.backend import choose_runner
 from genwerk.inference.engine import Engine
+from genwerk.inference.runner import Chunk
 from genwerk.models.decoder import Decoder, DecoderConfig
-from genwerk.models.kv_cache import KVCache
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 TEMPLATE = (
@@ -61,30 +63,45 @@ def tiny_model() -> Decoder:
     return model
 
 
+@pytest.fixture(params=["torch", "native"])
+def make_engine(
+    request: pytest.FixtureRequest, tiny_model: Decoder, byte_tokenizer: Tokenizer
+) -> Callable[..., Engine]:
+    """make_engine(adapters=("tuned",), **options) serves `tiny_model`; every test that uses it runs on both runners."""
+
+    def make(*, adapters: Sequence[str] = (), positions: int = 4096, name: str = "tiny", **options: Any) -> Engine:
+        runner = choose_runner(
+            tiny_model, engine=request.param, precision="float32", positions=positions, adapters=tuple(adapters)
+        )
+        return Engine(runner, byte_tokenizer, name=name, **options)
+
+    return make
+
+
 @pytest.fixture
-def tiny_engine(tiny_model: Decoder, byte_tokenizer: Tokenizer) -> Engine:
-    return Engine(tiny_model, byte_tokenizer, name="tiny")
+def tiny_engine(make_engine: Callable[..., Engine]) -> Engine:
+    return make_engine()
 
 
-class ScriptedModel(nn.Module):
+class ScriptedRunner:
     """Says the given token numbers one after the other, whatever it reads; NaN for a negative number."""
 
+    config, aligned, blocks, adapters, title = CONFIG, 1, 64, (), "scripted"
+
     def __init__(self, script: Sequence[int]) -> None:
-        super().__init__()
-        self.config, self.script = CONFIG, tuple(script)
-        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.script = tuple(script)
         self.prompt_tokens = 0
         self.steps = 0
 
-    def hidden(self, tokens: Tensor, *, cache: KVCache) -> Tensor:
-        cache.advance(tokens.shape[1])
-        if tokens.shape[1] > 1:
-            self.prompt_tokens = cache.length
+    def step(self, chunks: Sequence[Chunk]) -> Tensor:
         self.steps += 1
-        return torch.full((1, tokens.shape[1], 1), float(cache.length - self.prompt_tokens))
+        return torch.stack([self._logits(chunk) for chunk in chunks])
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        token = self.script[int(hidden.flatten()[-1])]
+    def _logits(self, chunk: Chunk) -> Tensor:
+        length = chunk.start + len(chunk.tokens)
+        if len(chunk.tokens) > 1:
+            self.prompt_tokens = length
+        token = self.script[length - self.prompt_tokens]
         if token < 0:
             return torch.full((CONFIG.vocab_size,), float("nan"))
         return torch.nn.functional.one_hot(torch.tensor(token), CONFIG.vocab_size).float() * 20
@@ -96,8 +113,7 @@ def scripted(byte_tokenizer: Tokenizer) -> Callable[..., Engine]:
 
     def make(text: str | Sequence[int], *, end: bool = True) -> Engine:
         script = byte_tokenizer.encode(text) if isinstance(text, str) else list(text)
-        model = ScriptedModel([*script, *([257] if end else [])])
-        return Engine(model, byte_tokenizer, name="scripted")  # type: ignore[arg-type]
+        return Engine(ScriptedRunner([*script, *([257] if end else [])]), byte_tokenizer, name="scripted")
 
     return make
 

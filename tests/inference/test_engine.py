@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ import torch
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Request, Sampling
 from genwerk.inference.engine import Engine, Generation
-from genwerk.inference.prefix import BLOCK
 from genwerk.models.decoder import Decoder
 from genwerk.models.lora import load_adapter, merge_adapter
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -26,13 +26,13 @@ def essence(generation: Generation) -> tuple[object, ...]:
     return generation.tokens, generation.text, generation.logprobs, generation.finish_reason, generation.usage
 
 
-def test_greedy_tokens_are_the_argmax_of_a_full_forward(tiny_engine: Engine) -> None:
+def test_greedy_tokens_are_the_argmax_of_a_full_forward(tiny_engine: Engine, tiny_model: Decoder) -> None:
     request = ask(max_tokens=16)
     generation = tiny_engine.generate(request)
     ids = tiny_engine.tokenizer.encode_chat(request.messages)
     with torch.no_grad():
         for token in generation.tokens:
-            assert token == int(tiny_engine.model(torch.tensor([ids]))[0, -1].argmax())
+            assert token == int(tiny_model(torch.tensor([ids]))[0, -1].argmax())
             ids.append(token)
 
 
@@ -54,11 +54,11 @@ def test_text_is_the_decoding_of_the_tokens(tiny_engine: Engine) -> None:
     assert generation.text == tiny_engine.tokenizer.decode(generation.tokens)
 
 
-@pytest.mark.parametrize("size", [1, BLOCK - 60, BLOCK, 2 * BLOCK - 30, 2 * BLOCK + 5, 700])
-def test_a_warm_prompt_gives_the_bits_of_a_cold_one(tiny_model: Decoder, byte_tokenizer: Tokenizer, size: int) -> None:
+@pytest.mark.parametrize("size", [1, 200, 256, 480, 517, 700])
+def test_a_warm_prompt_gives_the_bits_of_a_cold_one(make_engine: Callable[..., Engine], size: int) -> None:
     request = ask("x" * size + "?", logprobs=5, temperature=0.8, seed=3)
-    cold = Engine(tiny_model, byte_tokenizer, name="cold", prefix_cache_tokens=0).generate(request)
-    warm = Engine(tiny_model, byte_tokenizer, name="warm")
+    cold = make_engine(share_prefixes=False).generate(request)
+    warm = make_engine()
     warm.generate(ask("x" * 700))
     warm.generate(request)
     assert essence(warm.generate(request)) == essence(cold)
@@ -67,9 +67,37 @@ def test_a_warm_prompt_gives_the_bits_of_a_cold_one(tiny_model: Decoder, byte_to
 def test_a_warm_prompt_is_not_read_again(scripted: Callable[..., Engine]) -> None:
     engine = scripted("ok")
     engine.generate(ask("x" * 600))
-    before = engine.model.steps
+    before = engine.runner.steps
     engine.generate(ask("x" * 600))
-    assert engine.model.steps - before == 1 + 2  # the last block of the prompt, and a step after each letter
+    assert engine.runner.steps - before == 1 + 2  # the rest of the prompt, and a step after each letter
+
+
+@pytest.mark.parametrize("max_rows", [1, 7, 64, 1000])
+def test_how_a_prompt_is_cut_changes_no_bit(make_engine: Callable[..., Engine], max_rows: int) -> None:
+    request = ask("word " * 60, logprobs=5, temperature=0.8, seed=1)
+    whole = make_engine().generate(request)
+    assert essence(make_engine(max_rows=max_rows).generate(request)) == essence(whole)
+
+
+def test_sequences_that_gave_their_blocks_back_go_on_with_the_same_bits(make_engine: Callable[..., Engine]) -> None:
+    requests = [ask(f"{n} question" * 20, temperature=1.0, seed=n, logprobs=2, max_tokens=150) for n in range(6)]
+    roomy, tight = make_engine(positions=8192), make_engine(positions=1024)
+    alone = [essence(roomy.generate(request))[0] for request in requests]
+    preempted = count_preemptions(tight)
+    streams = [tight.stream(request) for request in requests]
+    together = zip_longest(*streams)  # one token of each in turn
+    got = list(zip(*([delta.token if delta else None for delta in row] for row in together), strict=True))
+    assert [tuple(token for token in tokens if token is not None) for tokens in got] == alone
+    assert preempted
+    tight.blocks.check()
+
+
+def count_preemptions(engine: Engine) -> list[object]:
+    """A list that grows with every preemption."""
+    seen: list[object] = []
+    preempt = engine.scheduler._preempt
+    engine.scheduler._preempt = lambda sequence: (seen.append(sequence), preempt(sequence))  # type: ignore[method-assign]
+    return seen
 
 
 def test_interleaved_requests_equal_isolated_ones(tiny_engine: Engine) -> None:
@@ -106,23 +134,23 @@ def test_threads_get_what_they_would_get_alone(tiny_engine: Engine) -> None:
 
 
 def test_a_switched_adapter_equals_merged_weights(
-    tiny_model: Decoder, byte_tokenizer: Tokenizer, adapter_path: Path
+    tiny_model: Decoder, make_engine: Callable[..., Engine], adapter_path: Path
 ) -> None:
     load_adapter(tiny_model, "tuned", adapter_path)
-    engine = Engine(tiny_model, byte_tokenizer, name="tiny", adapters=("tuned",))
+    engine = make_engine(adapters=("tuned",))
     texts = ["Hello", "x" * 600]
     base = [engine.generate(ask(text)).text for text in texts]
     tuned = [engine.generate(ask(text, adapter="tuned")).text for text in texts]
     assert [engine.generate(ask(text)).text for text in texts] == base
     assert tuned != base
     merge_adapter(tiny_model, "tuned")
-    merged = Engine(tiny_model, byte_tokenizer, name="merged")
+    merged = make_engine(name="merged")
     assert [merged.generate(ask(text)).text for text in texts] == tuned
 
 
-def test_adapters_interleave(tiny_model: Decoder, byte_tokenizer: Tokenizer, adapter_path: Path) -> None:
+def test_adapters_share_a_step(tiny_model: Decoder, make_engine: Callable[..., Engine], adapter_path: Path) -> None:
     load_adapter(tiny_model, "tuned", adapter_path)
-    engine = Engine(tiny_model, byte_tokenizer, name="tiny", adapters=("tuned",))
+    engine = make_engine(adapters=("tuned",))
     requests = [ask("x" * 300), ask("x" * 300, adapter="tuned")]
     alone = [engine.generate(request).tokens for request in requests]
     streams = zip(*(engine.stream(request) for request in requests), strict=False)
@@ -138,9 +166,9 @@ def test_an_unknown_adapter_is_refused_with_the_known_ones(tiny_engine: Engine) 
 
 
 def test_closing_a_stream_stops_the_work_and_lets_others_in(
-    tiny_model: Decoder, byte_tokenizer: Tokenizer, scripted: Callable[..., Engine]
+    make_engine: Callable[..., Engine], scripted: Callable[..., Engine]
 ) -> None:
-    engine = Engine(tiny_model, byte_tokenizer, name="tiny", max_sequences=1)
+    engine = make_engine(max_sequences=1)
     stream = engine.stream(ask(max_tokens=500))
     next(stream)
     stream.close()
@@ -148,15 +176,28 @@ def test_closing_a_stream_stops_the_work_and_lets_others_in(
     told = scripted("a long answer")
     stream = told.stream(ask())
     next(stream), stream.close()
-    assert told.model.steps == 1
+    assert told.runner.steps == 1
+    assert told.blocks.available == told.blocks.count
 
 
-def test_an_error_in_a_step_lets_others_in(scripted: Callable[..., Engine]) -> None:
+def test_a_broken_answer_lets_others_in_and_is_not_found_again(scripted: Callable[..., Engine]) -> None:
     engine = scripted([65, -1])
-    engine._admission = type(engine._admission)(1)
     for _ in range(2):
+        before = engine.runner.steps
         with pytest.raises(ModelError, match="not finite"):
-            engine.generate(ask())
+            engine.generate(ask("x" * 300))
+        assert engine.runner.steps - before == 3  # the whole prompt again, and one token
+    assert engine.blocks.available == engine.blocks.count
+
+
+def test_an_error_in_a_step_reaches_every_caller_and_the_engine_goes_on(scripted: Callable[..., Engine]) -> None:
+    engine = scripted("ok")
+    step, engine.runner.step = engine.runner.step, lambda chunks: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        engine.generate(ask())
+    engine.runner.step = step
+    assert engine.generate(ask()).text == "ok"
+    assert engine.blocks.available == engine.blocks.count
 
 
 @pytest.mark.parametrize("text", ["Grüße, 日本語 und 👩‍👩‍👧‍👦!", "🎉" * 5, "é"])
@@ -199,12 +240,12 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_counts(tiny_engin
 
 
 def test_an_answer_that_reaches_the_end_of_the_context_says_length(
-    tiny_model: Decoder, byte_tokenizer: Tokenizer
+    make_engine: Callable[..., Engine], byte_tokenizer: Tokenizer
 ) -> None:
     room = 9
     request = ask("Hello", max_tokens=1000, temperature=1.0)
     prompt = len(byte_tokenizer.encode_chat(request.messages))
-    engine = Engine(tiny_model, byte_tokenizer, name="tiny", max_context=prompt + room)
+    engine = make_engine(max_context=prompt + room)
     byte_tokenizer.eos_ids, before = frozenset(), byte_tokenizer.eos_ids
     try:
         generation = engine.generate(request)
@@ -226,19 +267,19 @@ def test_no_messages_and_empty_prompts_are_refused(tiny_engine: Engine) -> None:
         tiny_engine.stream_ids([], Sampling())
 
 
-def test_raw_text_is_continued_without_the_template(tiny_engine: Engine) -> None:
+def test_raw_text_is_continued_without_the_template(tiny_engine: Engine, tiny_model: Decoder) -> None:
     generation = tiny_engine.complete("abc", Sampling(max_tokens=5))
     assert generation.usage.prompt_tokens == 3
     with torch.no_grad():
-        logits = tiny_engine.model(torch.tensor([tiny_engine.tokenizer.encode("abc")]))
+        logits = tiny_model(torch.tensor([tiny_engine.tokenizer.encode("abc")]))
     assert generation.tokens[0] == int(logits[0, -1].argmax())
 
 
 def test_a_receipt_and_the_messages_give_the_same_tokens_again(
-    tiny_model: Decoder, byte_tokenizer: Tokenizer, adapter_path: Path
+    tiny_model: Decoder, make_engine: Callable[..., Engine], adapter_path: Path
 ) -> None:
     load_adapter(tiny_model, "tuned", adapter_path)
-    engine = Engine(tiny_model, byte_tokenizer, name="tiny", adapters=("tuned",))
+    engine = make_engine(adapters=("tuned",))
     request = ask("How?", adapter="tuned", temperature=1.1, top_p=0.9, seed=99, logprobs=1)
     first = engine.generate(request)
     engine.generate(ask("something between", temperature=1.0))
@@ -264,12 +305,15 @@ def test_the_callers_grad_mode_is_left_alone(tiny_engine: Engine) -> None:
 
 
 def test_an_engine_loads_a_directory_with_adapters(
-    tiny_model: Decoder, byte_tokenizer: Tokenizer, adapter_path: Path, tmp_path: Path
+    tiny_model: Decoder,
+    tiny_engine: Engine,
+    byte_tokenizer: Tokenizer,
+    adapter_path: Path,
+    tmp_path: Path,
 ) -> None:
     from genwerk.models.huggingface import save_decoder
 
     save_decoder(tiny_model, tmp_path / "model", Path(byte_tokenizer._where))
     engine = Engine.load(tmp_path / "model", adapters={"tuned": adapter_path})
     assert (engine.name, engine.adapters) == ("model", ("tuned",))
-    there = Engine(tiny_model, byte_tokenizer, name="here")
-    assert engine.generate(ask()).tokens == there.generate(ask()).tokens
+    assert engine.generate(ask()).tokens == tiny_engine.generate(ask()).tokens

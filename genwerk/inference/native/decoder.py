@@ -3,8 +3,8 @@
     native = NativeDecoder(decoder, precision="int8", blocks=256)
     logits = native.step([Chunk(tokens, start=0, table=[3, 7], adapter=None)])
 
-A row's numbers depend on its own sequence alone: not on the batch, not on how its prompt was cut, not on which blocks it
-was given. In float32 they equal models/decoder.py up to rounding.
+A row's numbers depend on its own sequence alone: not on the batch, not on how its prompt was cut, not on which blocks
+it was given. In float32 they equal models/decoder.py up to rounding.
 
 Chosen:   the weights are packed once (pack.py) and the decoder is not needed after; adapters stay in float32.
 Left out: experts and qualities of attention that models/decoder.py lacks too.
@@ -151,9 +151,9 @@ class NativeDecoder:
 
     def _describe_layer(self, block: Block) -> layout.Layer:
         attention = block.self_attn
-        norms = (None, None)
+        norms: list[int] | tuple[None, None] = (None, None)
         if attention.qk_norm is not None:
-            norms = tuple(self._vector(row, self._arrange.head) for row in attention.qk_norm.detach())
+            norms = [self._vector(row, self._arrange.head) for row in attention.qk_norm.detach()]
         return layout.Layer(
             *(self._pack(name, linear) for name, linear in _linears(block)),
             self._vector(block.input_layernorm.weight),

@@ -1,8 +1,8 @@
 """Build and load the kernels: plain C++ behind a C interface, one library for every instruction set it may meet.
 
-The sources are compiled once per machine by its own C++ compiler (c++, g++ or clang++, or what $CXX names) into the cache
-folder, under a name that holds their hash; a library that does not fit the sources is never loaded. Nothing of Python or
-PyTorch is compiled in.
+The sources are compiled once per machine by its own C++ compiler (c++, g++ or clang++, or what $CXX names) into the
+cache folder, under a name that holds their hash; a library that does not fit the sources is never loaded. Nothing of
+Python or PyTorch is compiled in.
 
 Chosen:   ctypes, which lets go of the interpreter's lock for the length of a call; the object files are linked with the
           portable one first, so that code which all variants share runs everywhere.

@@ -4,7 +4,7 @@ A matrix (N outputs, K inputs) is cut into panels of 32 outputs; a panel is read
 other is multiplied, so each weight is touched once and no lane waits for another:
 
     float32   [N / 32][K][32]
-    int8      [N / 32][K / 4][32][4] as unsigned bytes (weight + 128), with one scale per output:  W = scale · (byte - 128)
+    int8      [N / 32][K / 4][32][4] as unsigned bytes (weight + 128), one scale per output:  W = scale · (byte - 128)
 
 What is no multiple of 32 is filled with zeros, which change no sum. Heads are filled up each for itself, and a panel of
 gates is followed by the panel of ups that it multiplies.
