@@ -114,7 +114,8 @@ def _unnameable(what: str, remedy: str) -> WorkspaceError:
 def code_hash(function: Callable[..., Any] | str) -> str:
     """Hash of the source of the function's module and of every genwerk module it imports, at any depth.
 
-    Imports inside functions and names in strings ("genwerk.x.y:z") count; those under TYPE_CHECKING do not.
+    Imports inside functions and names in strings ("genwerk.x.y:z") count; those under TYPE_CHECKING do not. Files
+    beside a module that are no Python (templates, C++ sources) count as part of it.
     """
     name = name_function(function)
     sources = {name.module: _read(name.file, name.module)}
@@ -135,20 +136,34 @@ class _Source:
     imports: frozenset[str]
 
 
-_SOURCES: dict[tuple[str, int, int], _Source] = {}
+_SOURCES: dict[tuple[tuple[str, int, int], ...], _Source] = {}
 
 
 def _read(file: Path, module: str) -> _Source:
-    status = file.stat()
-    key = (str(file), status.st_mtime_ns, status.st_size)
+    beside = sorted(_companions(file.parent)) if file.is_relative_to(_PACKAGE_ROOT) else []
+    status = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in (file, *beside)]
+    key = tuple(status)
     if key not in _SOURCES:
         text = file.read_text(encoding="utf-8")
         package = module if file.name == "__init__.py" else module.rpartition(".")[0]
         imports = set(_LAZY_STRING.findall(text))
         for statement in _imports(ast.parse(text).body):
             imports.update(_imported(statement, package))
-        _SOURCES[key] = _Source(sha256_text(text), frozenset(name for name in imports if name.startswith(_PACKAGE)))
+        held = digest([sha256_text(text), *((path.name, sha256_file(path)) for path in beside)])
+        _SOURCES[key] = _Source(held, frozenset(name for name in imports if name.startswith(_PACKAGE)))
     return _SOURCES[key]
+
+
+def _companions(folder: Path) -> Iterator[Path]:
+    """Files of a package's folder that are no Python, those of folders within that are no packages too."""
+    for path in folder.iterdir():
+        if path.name.startswith((".", "__pycache__")):
+            continue
+        if path.is_dir():
+            if not (path / "__init__.py").exists():
+                yield from _companions(path)
+        elif path.suffix != ".py":
+            yield path
 
 
 def _imports(body: list[Any]) -> Iterator[ast.Import | ast.ImportFrom]:

@@ -106,6 +106,16 @@ def test_code_hash_follows_what_is_imported(
         assert (code_hash(function) != before) == (name in counts), name
 
 
+def test_code_hash_counts_templates_and_kernels_beside_a_module(package: Path) -> None:
+    (package / "a" / "kernels").mkdir()
+    for file in ("page.jinja", "kernels/step.h"):
+        before = code_hash("genwerk.a.named:make")
+        (package / "a" / file).write_text("one")
+        added = code_hash("genwerk.a.named:make")
+        (package / "a" / file).write_text("other")
+        assert len({before, added, code_hash("genwerk.a.named:make")}) == 3, file
+
+
 def test_a_better_progress_bar_does_not_change_the_code_of_a_step(package: Path) -> None:
     (package / "core").mkdir()
     (package / "core" / "progress.py").write_text("track = 1\n")
