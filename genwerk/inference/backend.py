@@ -2,36 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
-from genwerk.inference.native.decoder import NativeDecoder
-from genwerk.inference.native.library import NativeUnavailableError
+from genwerk.inference.native.decoder import NativeDecoder, check_shape
+from genwerk.inference.native.library import NativeUnavailableError, load_library
+from genwerk.inference.native.weights import kept_weights, pack_decoder
 from genwerk.inference.runner import BLOCK, Runner
 from genwerk.inference.torch_runner import TorchRunner
 from genwerk.models.decoder import Decoder
+from genwerk.models.decoder_config import DecoderConfig
+from genwerk.models.huggingface import empty_decoder, load_decoder, read_config
+from genwerk.models.lora import load_adapter
 
-__all__ = ["ENGINES", "choose_runner"]
+__all__ = ["ENGINES", "PRECISIONS", "load_runner", "make_runner"]
 
 ENGINES = ("auto", "native", "torch")
+PRECISIONS = ("float32", "int8")
 
 
-def choose_runner(model: Decoder, *, engine: str, precision: str, positions: int, adapters: tuple[str, ...]) -> Runner:
-    """The runner named `engine`; auto is native where its kernels can be built and know the network, else torch.
+def load_runner(
+    path: Path,
+    *,
+    engine: str = "auto",
+    precision: str = "float32",
+    positions: int | None = None,
+    adapters: Mapping[str, Path] | None = None,
+) -> Runner:
+    """Read a model directory, and adapters by name; see `make_runner`. Weights in fewer bits are kept packed on disk."""
+    config = read_config(path)
+    packed = precision != "float32" and _runs_native(config, engine, precision)
+    model = empty_decoder(config) if packed else load_decoder(path)
+    for name, place in (adapters or {}).items():
+        load_adapter(model, name, place)
+    if not packed:
+        return make_runner(
+            model, engine=engine, precision=precision, positions=positions, adapters=tuple(adapters or ())
+        )
+    weights = kept_weights(path, config, precision)
+    return NativeDecoder(weights, blocks=_blocks(config, positions), adapters=tuple(adapters or ()), model=model)
 
-    positions  room for keys and values, in tokens, of all sequences together.
 
-    Raises ModelError for an unknown name, and for `native` where that cannot be.
+def make_runner(
+    model: Decoder,
+    *,
+    engine: str = "auto",
+    precision: str = "float32",
+    positions: int | None = None,
+    adapters: Sequence[str] = (),
+) -> Runner:
+    """A runner of `model`, which it owns from then on, with those of its adapters that are named.
+
+    engine      native, torch, or auto: native where its kernels can be built and know the network
+    precision   float32 or int8; PyTorch runs every model in the precision it has
+    positions   room for keys and values, in tokens of all sequences together; default: two whole contexts
+
+    Raises ModelError for an unknown engine or precision, and for `native` where that cannot be.
     """
-    if engine not in ENGINES:
-        raise ModelError(f"there is no engine `{engine}`", remedy=f"Engines: {', '.join(ENGINES)}.")
-    blocks = -(-positions // BLOCK)
-    if engine != "torch" and model.device.type == "cpu":
-        try:
-            return NativeDecoder(model, precision=precision, blocks=blocks, adapters=adapters)
-        except NativeUnavailableError as error:
-            if engine == "native":
-                raise
-            say(f"PyTorch runs this model, more slowly: {error}", style="yellow")
+    blocks = _blocks(model.config, positions)
+    if model.device.type == "cpu" and _runs_native(model.config, engine, precision):
+        return NativeDecoder(pack_decoder(model, precision), blocks=blocks, adapters=adapters, model=model)
     if precision != "float32":
         say(f"PyTorch runs the model in {model.dtype}, not in {precision}", style="yellow")
     return TorchRunner(model, blocks=blocks, adapters=adapters)
+
+
+def _runs_native(config: DecoderConfig, engine: str, precision: str) -> bool:
+    for what, known, value in (("engine", ENGINES, engine), ("precision", PRECISIONS, precision)):
+        if value not in known:
+            raise ModelError(f"there is no {what} `{value}`", remedy=f"Known: {', '.join(known)}.")
+    if engine == "torch":
+        return False
+    try:
+        check_shape(config)
+        load_library()
+    except NativeUnavailableError as error:
+        if engine == "native":
+            raise
+        say(f"PyTorch runs this model, more slowly: {error}", style="yellow")
+        return False
+    return True
+
+
+def _blocks(config: DecoderConfig, positions: int | None) -> int:
+    return -(-(positions or 2 * config.max_positions) // BLOCK)

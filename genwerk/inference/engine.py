@@ -28,7 +28,7 @@ from torch import Tensor
 
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Receipt, Request, Sampling, Usage
-from genwerk.inference.backend import choose_runner
+from genwerk.inference.backend import load_runner
 from genwerk.inference.blocks import BlockManager
 from genwerk.inference.receipt import check_replayable, make_receipt
 from genwerk.inference.runner import BLOCK, Chunk, Runner
@@ -36,8 +36,6 @@ from genwerk.inference.sampler import Alternative, Draw, check_sampling, make_ge
 from genwerk.inference.scheduler import Scheduler, Slice
 from genwerk.inference.sequence import Sequence
 from genwerk.inference.stopping import StopMatcher
-from genwerk.models.huggingface import load_decoder
-from genwerk.models.lora import load_adapter
 from genwerk.tokenizers.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["Alternative", "Delta", "Engine", "Generation", "TokenLogprob"]
@@ -123,17 +121,11 @@ class Engine:
     ) -> Self:
         """Read a Hugging Face directory and adapters in peft's format. Raises ModelError.
 
-        engine           native, torch, or auto: native where the kernels can be built and know the network
-        cache_positions  keys and values that are kept in memory, in tokens; default: two whole contexts
+        engine, precision   see `inference.backend.make_runner`
+        cache_positions     room for keys and values, in tokens of all sequences; default: two whole contexts
         """
-        model, tokenizer = load_decoder(path), Tokenizer.load(path)
-        for adapter, place in (adapters or {}).items():
-            load_adapter(model, adapter, place)
-        context = min(max_context or model.config.max_positions, model.config.max_positions)
-        positions = cache_positions or 2 * context
-        runner = choose_runner(
-            model, engine=engine, precision=precision, positions=positions, adapters=tuple(adapters or ())
-        )
+        runner = load_runner(path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters)
+        tokenizer = Tokenizer.load(path)
         return cls(runner, tokenizer, name=name or path.name, max_context=max_context, share_prefixes=share_prefixes)
 
     def count_tokens(self, messages: Tokens[Message]) -> int:

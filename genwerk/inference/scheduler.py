@@ -36,26 +36,30 @@ class Slice:
 class Scheduler:
     """Not safe among threads.
 
-    max_rows        most tokens of one step; at least `aligned`.
+    max_rows        most tokens of one step; raised where prompts can only be cut at multiples of `aligned`.
     max_sequences   most answers in progress at once.
     aligned         see `Runner`.
     """
 
     def __init__(self, blocks: BlockManager, *, max_rows: int, max_sequences: int, aligned: int = 1) -> None:
         self.blocks, self.aligned = blocks, aligned
-        self.max_rows, self.max_sequences = max(max_rows, aligned), max_sequences
+        # Beside all answers there must be room for a piece of a prompt, or prompts would wait until the answers end.
+        self.max_rows = max_rows if aligned == 1 else max(max_rows, aligned + max_sequences)
+        self.max_sequences = max_sequences
         self.running: list[Sequence] = []  # in the order of arrival
         self.waiting: list[Sequence] = []
         self._arrivals = 0
         self._served: dict[str, int] = {}
 
     def add(self, sequence: Sequence) -> None:
-        """Let `sequence` wait for its turn. Whoever was away does not get back what others were served meanwhile."""
+        """Let `sequence` wait for its turn. Who was away neither gains what others were served meanwhile nor is
+        forgiven what they were served themselves."""
         live = {other.user for other in self._live()}
         if sequence.user not in live:
             least = min((self._served[user] for user in live), default=0)
-            self._served = {user: tokens for user, tokens in self._served.items() if user in live}
-            self._served[sequence.user] = least
+            known = self._served if live else {}
+            self._served = {user: tokens for user, tokens in known.items() if user in live or tokens > least}
+            self._served[sequence.user] = max(self._served.get(sequence.user, 0), least)
         self._arrivals += 1
         sequence.arrival = self._arrivals
         self.waiting.append(sequence)
@@ -117,7 +121,9 @@ class Scheduler:
 
     def _admit(self, sequence: Sequence) -> bool:
         """Move a waiting sequence to the running ones if there are blocks for all it holds so far."""
-        table = self.blocks.open(sequence.adapter, sequence.tokens(0, sequence.length), aligned=self.aligned)
+        # What was drawn is found again only where it comes out the same as part of a prompt.
+        known = sequence.length if self.aligned == 1 else len(sequence.prompt)
+        table = self.blocks.open(sequence.adapter, sequence.tokens(0, known), aligned=self.aligned)
         if not self.blocks.extend(table, sequence.length):
             self.blocks.close(table)
             return False

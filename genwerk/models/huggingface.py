@@ -27,6 +27,7 @@ __all__ = [
     "empty_decoder",
     "expected_shapes",
     "load_decoder",
+    "read_config",
     "save_decoder",
     "slots",
 ]
@@ -40,11 +41,15 @@ def load_decoder(path: Path, *, dtype: torch.dtype = torch.float32) -> Decoder:
 
     Raises ModelError that names the file for a missing, truncated or unsupported one, and for wrong shapes.
     """
-    config_file = path / "config.json"
-    config = config_from_hf(read_json(config_file), where=str(config_file))
-    model = empty_decoder(config, dtype)
+    model = empty_decoder(read_config(path), dtype)
     fill(model, read_model_tensors(path), where=str(path / "model.safetensors"))
     return model.eval()
+
+
+def read_config(path: Path) -> DecoderConfig:
+    """The shape of the model in a directory. Raises ModelError for a missing or unsupported config.json."""
+    file = path / "config.json"
+    return config_from_hf(read_json(file), where=str(file))
 
 
 def save_decoder(model: Decoder, path: Path, tokenizer_files: Path | None = None) -> None:

@@ -12,7 +12,7 @@ import tokenizers
 import torch
 from torch import Tensor
 
-from genwerk.inference.backend import choose_runner
+from genwerk.inference.backend import make_runner
 from genwerk.inference.engine import Engine
 from genwerk.inference.runner import Chunk
 from genwerk.models.decoder import Decoder, DecoderConfig
@@ -70,7 +70,7 @@ def make_engine(
     """make_engine(adapters=("tuned",), **options) serves `tiny_model`; every test that uses it runs on both runners."""
 
     def make(*, adapters: Sequence[str] = (), positions: int = 4096, name: str = "tiny", **options: Any) -> Engine:
-        runner = choose_runner(
+        runner = make_runner(
             tiny_model, engine=request.param, precision="float32", positions=positions, adapters=tuple(adapters)
         )
         return Engine(runner, byte_tokenizer, name=name, **options)

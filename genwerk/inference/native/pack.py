@@ -12,51 +12,40 @@ gates is followed by the panel of ups that it multiplies.
 
 from __future__ import annotations
 
-import ctypes
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genwerk.inference.native.layout import Matrix
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["FORMATS", "PANEL", "Arrangement", "Packed", "fill", "pack"]
+__all__ = ["FORMATS", "PANEL", "Arrangement", "Packing", "fill", "pack"]
 
 PANEL = 32
 FORMATS = {"float32": 0, "int8": 1}
 
 
-@dataclass
-class Packed:
-    """A `Matrix` and the tensors it points into, which must live as long as it."""
+class Packing(NamedTuple):
+    """One matrix as the kernels read it: `data` in panels, `scale` per output (int8), `bias` where there is one."""
 
-    matrix: Matrix = field(default_factory=Matrix)
-    kept: list[Tensor] = field(default_factory=list)
-
-    def keep(self, tensor: Tensor) -> ctypes.c_void_p:
-        self.kept.append(tensor)
-        return ctypes.c_void_p(tensor.data_ptr())
+    data: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
 
 
-def pack(weight: Tensor, bias: Tensor | None, precision: str) -> Packed:
+def pack(weight: Tensor, bias: Tensor | None, precision: str) -> Packing:
     """Pack (N, K) float32, filled up to multiples of 32."""
     weight = fill(fill(weight.detach().float(), 0), 1)
-    outputs, inputs = weight.shape
-    packed = Packed()
-    matrix = packed.matrix
-    matrix.format, matrix.outputs, matrix.inputs = FORMATS[precision], outputs, inputs
+    inputs = weight.shape[1]
+    bias = None if bias is None else fill(bias.detach().float(), 0).clone()
     if precision == "float32":
-        matrix.data = packed.keep(weight.view(-1, PANEL, inputs).transpose(1, 2).contiguous())
-    else:
-        scale = (weight.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)  # (N,)
-        whole = (weight / scale[:, None]).round().to(torch.int16).add_(128).to(torch.uint8)
-        panels = whole.view(-1, PANEL, inputs // 4, 4).transpose(1, 2)  # (N / 32, K / 4, 32, 4)
-        matrix.data, matrix.scale = packed.keep(panels.contiguous()), packed.keep(scale)
-    if bias is not None:
-        matrix.bias = packed.keep(fill(bias.detach().float(), 0).contiguous())
-    return packed
+        return Packing(weight.view(-1, PANEL, inputs).transpose(1, 2).contiguous(), None, bias)
+    scale = (weight.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)  # (N,)
+    whole = (weight / scale[:, None]).round().to(torch.int16).add_(128).to(torch.uint8)
+    panels = whole.view(-1, PANEL, inputs // 4, 4).transpose(1, 2)  # (N / 32, K / 4, 32, 4)
+    return Packing(panels.contiguous(), scale, bias)
 
 
 def fill(tensor: Tensor, axis: int, multiple: int = PANEL) -> Tensor:

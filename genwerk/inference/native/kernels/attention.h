@@ -20,14 +20,35 @@ struct Queries {
     int position[MOST_QUERIES];    // positions of one sequence, not falling
 };
 
+// o <- c o + p V for N vectors of the head's size from d on.
+template <int R, int N>
+static inline void add_values(float (*o)[MOST_HEAD], const float (*p)[PANEL], const float* shrink, const float* v,
+                              int head, int count, int d) {
+    F acc[R][N];
+    for (int r = 0; r < R; ++r)
+        for (int n = 0; n < N; ++n) acc[r][n] = load(o[r] + d + n * LANES) * shrink[r];
+    for (int i = 0; i < count; ++i, v += head) {
+        F value[N];
+        for (int n = 0; n < N; ++n) value[n] = load(v + n * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+            const F weight = all(p[r][i]);
+            for (int n = 0; n < N; ++n) acc[r][n] += weight * value[n];
+        }
+    }
+    for (int r = 0; r < R; ++r)
+        for (int n = 0; n < N; ++n) store(o[r] + d + n * LANES, acc[r][n]);
+}
+
 // `keys` and `values` are one head's part of a layer's first block, `stride` floats from block to block.
 template <int R>
 static void attend(const Queries& rows, const int32_t* table, const float* keys, const float* values, int64_t stride,
                    int head, int window) {
     alignas(64) float o[R][MOST_HEAD], p[R][PANEL];
-    F top[R], total[R];
+    float top[R], shrink[R];
+    F total[R];
     for (int r = 0; r < R; ++r) {
-        top[r] = all(-1e30f), total[r] = F{};
+        top[r] = -1e30f, total[r] = F{};
         std::memset(o[r], 0, sizeof(float) * size_t(head));
     }
     const int first = window && rows.position[0] >= window ? (rows.position[0] - window + 1) / PANEL : 0;
@@ -46,7 +67,6 @@ static void attend(const Queries& rows, const int32_t* table, const float* keys,
                 s[r][1] += q * right;
             }
         }
-        F shrink[R];
         for (int r = 0; r < R; ++r) {
             const int newest = rows.position[r] - block * PANEL;
             if (newest < PANEL - 1 || (window && newest - window + 1 > 0)) {
@@ -56,8 +76,8 @@ static void attend(const Queries& rows, const int32_t* table, const float* keys,
                     s[r][half] = ((at <= high) & (at >= low)) ? s[r][half] : all(-INFINITY);
                 }
             }
-            const F best = larger(top[r], all(largest(larger(s[r][0], s[r][1]))));
-            shrink[r] = exponential(top[r] - best);
+            const float best = largest(larger(larger(s[r][0], s[r][1]), all(top[r])));
+            shrink[r] = best == top[r] ? 1.0f : exponential(all(top[r] - best))[0];
             top[r] = best;
             const F left = exponential(s[r][0] - best), right = exponential(s[r][1] - best);
             store(p[r], left), store(p[r] + LANES, right);
@@ -66,16 +86,9 @@ static void attend(const Queries& rows, const int32_t* table, const float* keys,
         const int valid = rows.position[R - 1] - block * PANEL + 1;
         const int count = valid < PANEL ? valid : PANEL;  // what lies behind was never written
         const float* v = values + table[block] * stride;
-        for (int d = 0; d < head; d += LANES) {
-            F acc[R];
-            for (int r = 0; r < R; ++r) acc[r] = load(o[r] + d) * shrink[r];
-            for (int i = 0; i < count; ++i) {
-                const F value = load(v + i * head + d);
-#pragma GCC unroll 8
-                for (int r = 0; r < R; ++r) acc[r] += all(p[r][i]) * value;
-            }
-            for (int r = 0; r < R; ++r) store(o[r] + d, acc[r]);
-        }
+        int d = 0;
+        for (; d + 2 * LANES <= head; d += 2 * LANES) add_values<R, 2>(o, p, shrink, v + d, head, count, d);
+        for (; d < head; d += LANES) add_values<R, 1>(o, p, shrink, v + d, head, count, d);
     }
     for (int r = 0; r < R; ++r) {
         const float inverse = 1.0f / sum(total[r]);

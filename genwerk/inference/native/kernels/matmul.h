@@ -30,11 +30,8 @@ static inline void quantise(const float* x, int inputs, int8_t* whole, float* sc
         const Half c = __builtin_convertvector(a, Half), d = __builtin_convertvector(b, Half);
         std::memcpy(whole + PANEL * group, &c, LANES);
         std::memcpy(whole + PANEL * group + LANES, &d, LANES);
-        const I both = a + b;
-        int32_t total = 0;
-        for (int lane = 0; lane < LANES; ++lane) total += both[lane];
         scale[group] = top / 127.0f;
-        offset[group] = -128 * total;
+        offset[group] = -128 * sum(a + b);
     }
 }
 

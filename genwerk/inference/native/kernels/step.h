@@ -269,7 +269,13 @@ private:
             for (int d = 0; d < model_.head; d += LANES) store(x + d, load(x + d) * inverse * load(norm + d));
         }
         const float *cos = model_.cos + int64_t(position) * half, *sin = model_.sin + int64_t(position) * half;
-        for (int d = 0; d < half; ++d) {
+        int d = 0;
+        for (; d + LANES <= half; d += LANES) {
+            const F a = load(x + d), b = load(x + d + half), c = load(cos + d), s = load(sin + d);
+            store(x + d, a * c - b * s);
+            store(x + d + half, b * c + a * s);
+        }
+        for (; d < half; ++d) {
             const float a = x[d], b = x[d + half];
             x[d] = a * cos[d] - b * sin[d];
             x[d + half] = b * cos[d] + a * sin[d];

@@ -28,21 +28,31 @@ static inline F to_float(I value) { return __builtin_convertvector(value, F); }
 static inline F larger(F a, F b) { return a > b ? a : b; }
 static inline F smaller(F a, F b) { return a < b ? a : b; }
 
-// Sums and maxima over lanes go in one fixed tree, so a row's result never depends on its neighbours.
+// Lanes are folded in halves, always in this order, so a row's sum never depends on its neighbours.
+#define GENWERK_FOLD(V, value, combine)                                                                        \
+    value = combine(value, (V)__builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)); \
+    value = combine(value, (V)__builtin_shufflevector(value, value, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)); \
+    value = combine(value, (V)__builtin_shufflevector(value, value, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)); \
+    value = combine(value, (V)__builtin_shufflevector(value, value, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+
+template <class V>
+static inline V plus(V a, V b) {
+    return a + b;
+}
+
 static inline float sum(F value) {
-    float lane[LANES];
-    std::memcpy(lane, &value, sizeof lane);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-    return lane[0];
+    GENWERK_FOLD(F, value, plus)
+    return value[0];
+}
+
+static inline int32_t sum(I value) {
+    GENWERK_FOLD(I, value, plus)
+    return value[0];
 }
 
 static inline float largest(F value) {
-    float lane[LANES];
-    std::memcpy(lane, &value, sizeof lane);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-    return lane[0];
+    GENWERK_FOLD(F, value, larger)
+    return value[0];
 }
 
 static inline F magnitude(F value) {

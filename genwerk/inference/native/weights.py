@@ -1,0 +1,118 @@
+"""All weights of a decoder, packed; and kept on disk, so that the next start maps them instead of packing again.
+
+Names are `3.qkv.data` (layer, matrix, part), `3.attention_norm`, `unembed.data`, `final_norm`. A kept file lies in the
+cache folder under a name made of the model's files and of this code; beside it stands its sha256, and a file that does
+not match is said to be damaged and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genwerk.core.assets import cache_directory
+from genwerk.core.atomic import write_text
+from genwerk.core.hashing import sha256_file
+from genwerk.core.progress import say
+from genwerk.inference.native import pack
+from genwerk.inference.native.pack import Arrangement, Packing, fill
+from genwerk.models.decoder import Block, Decoder
+from genwerk.models.decoder_config import DecoderConfig
+from genwerk.models.feed_forward import MLP
+from genwerk.models.huggingface import load_decoder
+from genwerk.models.linear import Linear
+from genwerk.models.weights import read_tensors, write_tensors
+
+__all__ = ["MATRICES", "PackedWeights", "kept_weights", "linears", "pack_decoder"]
+
+MATRICES = ("qkv", "out", "gate_up", "down")
+_KEPT = 4  # files in the cache folder; the longest unused goes first
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """precision: see pack.py. The tensors must not be changed: they may be a file."""
+
+    config: DecoderConfig
+    precision: str
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+@torch.no_grad()
+def pack_decoder(model: Decoder, precision: str) -> PackedWeights:
+    """Pack every weight of `model`, which is not needed after."""
+    with torch.inference_mode(False):
+        return PackedWeights(model.config, precision, dict(_packed(model, precision)))
+
+
+def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> PackedWeights:
+    """The packed weights of a model directory, from the cache folder or packed and put there. Raises ModelError."""
+    file = cache_directory() / "packed" / f"{_identity(directory, precision)}.safetensors"
+    seal = file.with_suffix(".sha256")
+    if file.exists() and seal.exists():
+        if sha256_file(file) == seal.read_text().strip():
+            file.touch()
+            return PackedWeights(config, precision, read_tensors(file))
+        say(f"{file} is damaged and is made again", style="yellow")
+    packed = pack_decoder(load_decoder(directory), precision)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(file, packed.tensors)
+    write_text(seal, sha256_file(file))
+    for old in sorted(file.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
+        old.unlink(missing_ok=True)
+        old.with_suffix(".sha256").unlink(missing_ok=True)
+    return packed
+
+
+def linears(model: Decoder) -> Iterator[list[Linear]]:
+    """Of each layer the weights named in MATRICES."""
+    for block in model.layers:
+        assert isinstance(block, Block) and isinstance(block.mlp, MLP)
+        yield [block.self_attn.qkv, block.self_attn.out, block.mlp.gate_up, block.mlp.down]
+
+
+def _packed(model: Decoder, precision: str) -> Iterator[tuple[str, Tensor]]:
+    arrange = Arrangement(model.config)
+    for layer, (block, matrices) in enumerate(zip(model.layers, linears(model), strict=True)):
+        assert isinstance(block, Block)
+        for name, linear in zip(MATRICES, matrices, strict=True):
+            weight = arrange.inputs(name, arrange.outputs(name, linear.weight.detach()).t()).t()
+            bias = None if linear.bias is None else arrange.outputs(name, linear.bias.detach())
+            yield from _named(f"{layer}.{name}", pack.pack(weight, bias, precision))
+        yield f"{layer}.attention_norm", _vector(block.input_layernorm.weight)
+        yield f"{layer}.feed_forward_norm", _vector(block.post_attention_layernorm.weight)
+        if (norms := block.self_attn.qk_norm) is not None:
+            yield f"{layer}.query_norm", _vector(norms[0], arrange.head)
+            yield f"{layer}.key_norm", _vector(norms[1], arrange.head)
+    yield "final_norm", _vector(model.norm.weight)
+    head = model.embed_tokens if model.lm_head is None else model.lm_head
+    yield from _named("unembed", pack.pack(head, None, precision))
+    if model.lm_head is not None:
+        yield from _named("embed", pack.pack(model.embed_tokens, None, precision))
+
+
+def _named(name: str, packing: Packing) -> Iterator[tuple[str, Tensor]]:
+    for part, tensor in packing._asdict().items():
+        if tensor is not None:
+            yield f"{name}.{part}", tensor
+
+
+def _vector(weight: Tensor, multiple: int = pack.PANEL) -> Tensor:
+    return fill(weight.detach().float(), 0, multiple).clone()
+
+
+def _identity(directory: Path, precision: str) -> str:
+    """Of the model's files by place, size and time, and of the code that packs."""
+    files = sorted([*directory.glob("*.safetensors"), directory / "config.json"])
+    facts = [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    code = [Path(module).read_text(encoding="utf-8") for module in (__file__, pack.__file__)]
+    return hashlib.sha256("\n".join([precision, *facts, *code]).encode()).hexdigest()[:24]
