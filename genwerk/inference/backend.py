@@ -7,9 +7,9 @@ from pathlib import Path
 
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
-from genwerk.inference.native.decoder import NativeDecoder, check_shape
+from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError, load_library
-from genwerk.inference.native.weights import kept_weights, pack_decoder
+from genwerk.inference.native.weights import check_shape, kept_weights, pack_decoder
 from genwerk.inference.runner import BLOCK, Runner
 from genwerk.inference.torch_runner import TorchRunner
 from genwerk.models.decoder import Decoder
@@ -20,7 +20,7 @@ from genwerk.models.lora import load_adapter
 __all__ = ["ENGINES", "PRECISIONS", "load_runner", "make_runner"]
 
 ENGINES = ("auto", "native", "torch")
-PRECISIONS = ("float32", "int8")
+PRECISIONS = ("float32", "int8", "int4")
 
 
 def load_runner(
@@ -31,7 +31,7 @@ def load_runner(
     positions: int | None = None,
     adapters: Mapping[str, Path] | None = None,
 ) -> Runner:
-    """Read a model directory, and adapters by name; see `make_runner`. Weights in fewer bits are kept packed on disk."""
+    """Read a model directory, and adapters by name; see `make_runner`. Integer weights are kept packed on disk."""
     config = read_config(path)
     packed = precision != "float32" and _runs_native(config, engine, precision)
     model = empty_decoder(config) if packed else load_decoder(path)
@@ -56,7 +56,7 @@ def make_runner(
     """A runner of `model`, which it owns from then on, with those of its adapters that are named.
 
     engine      native, torch, or auto: native where its kernels can be built and know the network
-    precision   float32 or int8; PyTorch runs every model in the precision it has
+    precision   float32, int8 or int4; PyTorch runs every model in the precision it has
     positions   room for keys and values, in tokens of all sequences together; default: two whole contexts
 
     Raises ModelError for an unknown engine or precision, and for `native` where that cannot be.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,25 +24,16 @@ from genwerk.core.errors import ModelError
 from genwerk.inference.native import layout
 from genwerk.inference.native.library import NativeUnavailableError, load_library, variants
 from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
-from genwerk.inference.native.weights import MATRICES, PackedWeights, linears
+from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, linears
 from genwerk.inference.runner import BLOCK, Chunk
 from genwerk.models.decoder import Decoder
-from genwerk.models.decoder_config import DecoderConfig
 from genwerk.models.linear import Linear
 from genwerk.models.lora import adapter_products
 from genwerk.models.rope import RopeTable
 
-__all__ = ["NativeDecoder", "check_shape"]
+__all__ = ["NativeDecoder"]
 
-_MOST_HEAD = 256
-
-
-def check_shape(config: DecoderConfig) -> None:
-    """Raise NativeUnavailableError for a network that the kernels do not know."""
-    if config.n_experts:
-        raise NativeUnavailableError("the native kernels have no experts yet", remedy="PyTorch runs this model.")
-    if Arrangement(config).head > _MOST_HEAD:
-        raise NativeUnavailableError(f"the native kernels' heads hold {_MOST_HEAD} at most, not {config.head_dim}")
+_Whole = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
 
 
 class NativeDecoder:
@@ -99,10 +91,13 @@ class NativeDecoder:
 
     def step(self, chunks: Sequence[Chunk], wanted: Sequence[int] | None = None) -> Tensor:
         """Run all tokens of `chunks`; logits (n, V) float32 of the rows `wanted`, by default the last of each chunk."""
+        if not chunks:
+            raise ModelError("a step without tokens")
         first = np.cumsum([0, *(len(chunk.tokens) for chunk in chunks)], dtype=np.int32)
         rows = np.asarray(first[1:] - 1 if wanted is None else wanted, dtype=np.int32)
-        tokens = np.concatenate([np.asarray(chunk.tokens, dtype=np.int32) for chunk in chunks])
-        self._check(chunks, tokens)
+        tokens = np.concatenate([np.asarray(chunk.tokens, dtype=np.int64) for chunk in chunks])
+        self._check(chunks, tokens, rows)
+        tokens = tokens.astype(np.int32)
         tables = [np.asarray(chunk.table, dtype=np.int32) for chunk in chunks]
         table = np.cumsum([0, *map(len, tables)], dtype=np.int32)
         adapters = [-1 if chunk.adapter is None else self.adapters.index(chunk.adapter) for chunk in chunks]
@@ -115,16 +110,24 @@ class NativeDecoder:
         self._library.genwerk_step(self._engine, self._model, self._updates, self._cache, batch)
         return logits[:, : self.config.vocab_size]
 
-    def _check(self, chunks: Sequence[Chunk], tokens: np.ndarray[tuple[int], np.dtype[np.int32]]) -> None:
+    def _check(self, chunks: Sequence[Chunk], tokens: _Whole, rows: _Whole) -> None:
         """What would read or write outside the arrays is a mistake of the caller's: never let it reach the kernels."""
         for chunk in chunks:
             stop = chunk.start + len(chunk.tokens)
             if not chunk.tokens or chunk.start < 0 or stop > min(self._positions, len(chunk.table) * BLOCK):
                 raise ModelError(f"positions {chunk.start}..{stop} do not fit into {len(chunk.table)} blocks")
             if min(chunk.table) < 0 or max(chunk.table) >= self._cache.n_blocks:
-                raise ModelError(f"a table names block {max(chunk.table)} of {self._cache.n_blocks}")
+                raise ModelError(f"a table names blocks {min(chunk.table)} to {max(chunk.table)} of {self.blocks}")
+            if chunk.adapter is not None and chunk.adapter not in self.adapters:
+                raise ModelError(f"there is no adapter `{chunk.adapter}`")
+        if rows.size and not 0 <= rows.min() <= rows.max() < len(tokens):
+            raise ModelError(f"rows {rows.min()} to {rows.max()} are wanted of {len(tokens)}")
+        if len(rows) > len(tokens):
+            raise ModelError(f"{len(rows)} rows are wanted of {len(tokens)}")
         if tokens.min() < 0 or tokens.max() >= self.config.vocab_size:
-            raise ModelError(f"token {int(tokens.max())} is not among the model's {self.config.vocab_size}")
+            raise ModelError(
+                f"tokens {tokens.min()} to {tokens.max()} are not among the model's {self.config.vocab_size}"
+            )
 
     def _describe(self, weights: PackedWeights) -> layout.Model:
         config, tensors = self.config, weights.tensors
@@ -169,8 +172,8 @@ class NativeDecoder:
 
     def _matrix(self, tensors: Mapping[str, Tensor], name: str, precision: str | None = None) -> layout.Matrix:
         precision = precision or self.precision
-        data = tensors[f"{name}.data"]  # (N / 32, K, 32) or (N / 32, K / 4, 32, 4)
-        inputs = data.shape[1] * (1 if precision == "float32" else 4)
+        data = tensors[f"{name}.data"]  # (N / 32, K, 32), (N / 32, K / 4, 32, 4) or (N / 32, K / 32, 640)
+        inputs = data.shape[1] * {"float32": 1, "int8": 4, "int4": PANEL}[precision]
         rest = (_pointer(tensors, f"{name}.{part}") for part in ("scale", "bias"))
         return layout.Matrix(FORMATS[precision], data.shape[0] * PANEL, inputs, data.data_ptr(), *rest)
 

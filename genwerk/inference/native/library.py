@@ -16,6 +16,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -46,28 +47,46 @@ def load_library() -> ctypes.CDLL:
     """The library, built first if it must be. Raises NativeUnavailableError."""
     compiler = _compiler()
     flags = _FLAGS
-    identity = hashlib.sha256(" ".join((compiler, _version(compiler), *flags, platform.machine())).encode())
+    identity = hashlib.sha256(repr((compiler, _version(compiler), flags, _VARIANTS)).encode())
     for source in sorted(_KERNELS.iterdir()):
         identity.update(source.name.encode() + b"\0" + source.read_bytes())
     place = cache_directory() / "native" / f"libgenwerk-{identity.hexdigest()[:16]}.so"
     if not place.exists():
         build(place, compiler=compiler, flags=flags)
-    return _declare(ctypes.CDLL(str(place)))
+    try:
+        return _declare(ctypes.CDLL(str(place)))
+    except OSError as error:
+        raise NativeUnavailableError(
+            f"the native kernels cannot be loaded: {error}",
+            where=str(place),
+            remedy="Delete the file, or let GENWERK_CACHE name a folder whose files may be executed.",
+        ) from error
 
 
-def build(place: Path, *, compiler: str, flags: tuple[str, ...] = _FLAGS) -> None:
+def build(place: Path, *, compiler: tuple[str, ...], flags: tuple[str, ...] = _FLAGS) -> None:
     """Compile the kernels into the shared library `place`, which appears whole or not at all.
 
-    Raises NativeUnavailableError with the compiler's words.
+    Raises NativeUnavailableError with the compiler's words, or where the folder cannot be written to.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _build(place, compiler, flags)
+    except OSError as error:
+        raise NativeUnavailableError(
+            f"the native kernels cannot be built: {error}",
+            where=str(place.parent),
+            remedy="Let GENWERK_CACHE name a folder that can be written to.",
+        ) from error
+
+
+def _build(place: Path, compiler: tuple[str, ...], flags: tuple[str, ...]) -> None:
     with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
         objects = {name: Path(scratch) / f"{name}.o" for name in ("library", *_VARIANTS)}
 
         def compile_one(name: str) -> None:
             source = ["library.cpp"] if name == "library" else [f"-DGENWERK_VARIANT={name}", "variant.cpp"]
             source[-1] = str(_KERNELS / source[-1])
-            _compile(compiler, *flags, *_VARIANTS.get(name, ()), "-c", *source, "-o", str(objects[name]))
+            _compile(*compiler, *flags, *_VARIANTS.get(name, ()), "-c", *source, "-o", str(objects[name]))
 
         with (
             track("building the native kernels, once", total=len(objects) + 1, unit="files") as bar,
@@ -76,7 +95,7 @@ def build(place: Path, *, compiler: str, flags: tuple[str, ...] = _FLAGS) -> Non
             for _ in workers.map(compile_one, reversed(objects)):
                 bar.advance()
             linked = Path(scratch) / place.name
-            _compile(compiler, *flags, "-shared", *map(str, objects.values()), "-o", str(linked))
+            _compile(*compiler, *flags, "-shared", *map(str, objects.values()), "-o", str(linked))
             linked.replace(place)
             bar.advance()
 
@@ -89,11 +108,13 @@ def variants(library: ctypes.CDLL) -> list[str]:
     return found
 
 
-def _compiler() -> str:
-    named = os.environ.get("CXX")
+def _compiler() -> tuple[str, ...]:
+    """The program, and what $CXX says behind its name."""
+    named = os.environ.get("CXX", "").strip()
     for name in (named,) if named else ("c++", "g++", "clang++"):
-        if name and (path := shutil.which(name)):
-            return path
+        program, *options = shlex.split(name)
+        if path := shutil.which(program):
+            return (path, *options)
     raise NativeUnavailableError(
         "there is no C++ compiler" + (f" `{named}`" if named else ""),
         remedy="Install one (Debian: apt install g++) for answers several times as fast; PyTorch is used meanwhile.",
@@ -101,8 +122,8 @@ def _compiler() -> str:
 
 
 @functools.cache
-def _version(compiler: str) -> str:
-    return _compile(compiler, "--version").splitlines()[0]
+def _version(compiler: tuple[str, ...]) -> str:
+    return _compile(*compiler, "--version").splitlines()[0]
 
 
 def _compile(*command: str) -> str:

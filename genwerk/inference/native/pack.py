@@ -6,6 +6,9 @@ other is multiplied, so each weight is touched once and no lane waits for anothe
     float32   [N / 32][K][32]
     int8      [N / 32][K / 4][32][4] as unsigned bytes (weight + 128), one scale per output:  W = scale · (byte - 128)
 
+    int4      [N / 32][K / 32][640]: 512 bytes of half bytes, then scale and lowest value of the 32 outputs as float16,
+              W = lowest + scale · half byte, in groups of 32 inputs: what GGUF's Q4_1 holds
+
 What is no multiple of 32 is filled with zeros, which change no sum. Heads are filled up each for itself, and a panel of
 gates is followed by the panel of ups that it multiplies.
 """
@@ -24,7 +27,7 @@ from genwerk.models.decoder_config import DecoderConfig
 __all__ = ["FORMATS", "PANEL", "Arrangement", "Packing", "fill", "pack"]
 
 PANEL = 32
-FORMATS = {"float32": 0, "int8": 1}
+FORMATS = {"float32": 0, "int8": 1, "int4": 2}
 
 
 class Packing(NamedTuple):
@@ -42,10 +45,24 @@ def pack(weight: Tensor, bias: Tensor | None, precision: str) -> Packing:
     bias = None if bias is None else fill(bias.detach().float(), 0).clone()
     if precision == "float32":
         return Packing(weight.view(-1, PANEL, inputs).transpose(1, 2).contiguous(), None, bias)
+    if precision == "int4":
+        return Packing(_half_bytes(weight), None, bias)
     scale = (weight.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)  # (N,)
     whole = (weight / scale[:, None]).round().to(torch.int16).add_(128).to(torch.uint8)
     panels = whole.view(-1, PANEL, inputs // 4, 4).transpose(1, 2)  # (N / 32, K / 4, 32, 4)
     return Packing(panels.contiguous(), scale, bias)
+
+
+def _half_bytes(weight: Tensor) -> Tensor:
+    """(N, K) -> (N / 32, K / 32, 640) bytes."""
+    groups = weight.view(-1, PANEL, weight.shape[1] // PANEL, PANEL).transpose(1, 2)  # (P, G, N in P, K in G)
+    lowest = groups.amin(-1, keepdim=True).half()
+    step = ((groups.amax(-1, keepdim=True) - lowest.float()) / 15).half()
+    whole = ((groups - lowest.float()) / step.float().clamp_min(1e-12)).round().clamp(0, 15).to(torch.uint8)
+    low, high = whole.view(*whole.shape[:-1], 2, 4, 4).unbind(-3)  # (P, G, 32, 4, 4) each
+    halves = (low | high << 4).transpose(-3, -2)  # (P, G, 4, 32, 4)
+    facts = torch.cat((step, lowest), -2).squeeze(-1).contiguous()  # (P, G, 64) float16
+    return torch.cat((halves.flatten(2), facts.view(torch.uint8)), -1).contiguous()
 
 
 def fill(tensor: Tensor, axis: int, multiple: int = PANEL) -> Tensor:

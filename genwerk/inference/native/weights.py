@@ -20,6 +20,7 @@ from genwerk.core.atomic import write_text
 from genwerk.core.hashing import sha256_file
 from genwerk.core.progress import say
 from genwerk.inference.native import pack
+from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.inference.native.pack import Arrangement, Packing, fill
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.decoder_config import DecoderConfig
@@ -28,10 +29,19 @@ from genwerk.models.huggingface import load_decoder
 from genwerk.models.linear import Linear
 from genwerk.models.weights import read_tensors, write_tensors
 
-__all__ = ["MATRICES", "PackedWeights", "kept_weights", "linears", "pack_decoder"]
+__all__ = ["MATRICES", "PackedWeights", "check_shape", "kept_weights", "linears", "pack_decoder"]
 
 MATRICES = ("qkv", "out", "gate_up", "down")
+_MOST_HEAD = 256
 _KEPT = 4  # files in the cache folder; the longest unused goes first
+
+
+def check_shape(config: DecoderConfig) -> None:
+    """Raise NativeUnavailableError for a network that the kernels do not know."""
+    if config.n_experts:
+        raise NativeUnavailableError("the native kernels have no experts yet", remedy="PyTorch runs this model.")
+    if Arrangement(config).head > _MOST_HEAD:
+        raise NativeUnavailableError(f"the native kernels' heads hold {_MOST_HEAD} at most, not {config.head_dim}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,8 @@ class PackedWeights:
 
 @torch.no_grad()
 def pack_decoder(model: Decoder, precision: str) -> PackedWeights:
-    """Pack every weight of `model`, which is not needed after."""
+    """Pack every weight of `model`, which is not needed after. Raises NativeUnavailableError (see `check_shape`)."""
+    check_shape(model.config)
     with torch.inference_mode(False):
         return PackedWeights(model.config, precision, dict(_packed(model, precision)))
 

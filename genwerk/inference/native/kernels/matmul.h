@@ -18,11 +18,15 @@ struct Rows {
     const int32_t* offset;  // [rows][inputs / 32]: -128 times the sum of the group's whole numbers
 };
 
-// One row to integers: per group of 32, q = nearest(127 x / max |x|).
+// One row to integers: per group of 32, q = nearest(127 x / max |x|). NaN and infinity make the group's scale NaN.
 static inline void quantise(const float* x, int inputs, int8_t* whole, float* scale, int32_t* offset) {
     for (int group = 0; group < inputs / PANEL; ++group) {
         const F low = load(x + PANEL * group), high = load(x + PANEL * group + LANES);
-        const float top = largest(larger(magnitude(low), magnitude(high)));
+        const int32_t bits = largest(larger(magnitude(low), magnitude(high)));
+        float top;
+        std::memcpy(&top, &bits, sizeof top);
+        if (bits >= 0x7f800000) top = NAN;  // a broken model must not turn into text
+        if (top < 1e-30f) top = 0.0f;       // 127 / top would be infinite
         const float inverse = top > 0 ? 127.0f / top : 0.0f;
         const I a = __builtin_convertvector(nearest(low * inverse), I);
         const I b = __builtin_convertvector(nearest(high * inverse), I);
@@ -88,17 +92,56 @@ static void tile_int8(const Matrix& w, int panel, const Rows& x, int row, float*
     }
 }
 
+constexpr int HALF_GROUP = 640;  // bytes of 32 inputs and 32 outputs in half bytes
+
+template <int M>
+static void tile_int4(const Matrix& w, int panel, const Rows& x, int row, float* out) {
+    const int groups = w.inputs / PANEL;
+    const uint8_t* weights = static_cast<const uint8_t*>(w.data) + int64_t(panel) * groups * HALF_GROUP;
+    const int8_t* a = x.whole + int64_t(row) * w.inputs;
+    const float* scale = x.scale + int64_t(row) * groups;
+    const int32_t* offset = x.offset + int64_t(row) * groups;
+    F acc[M][2] = {};
+    for (int group = 0; group < groups; ++group, a += PANEL, weights += HALF_GROUP) {
+        I part[M][2] = {};
+#pragma GCC unroll 4
+        for (int four = 0; four < 16; four += 4) {
+            const Bytes left = load_bytes(weights + 32 * four), right = load_bytes(weights + 32 * four + 64);
+            const Bytes low[2] = {low_halves(left), low_halves(right)}, high[2] = {high_halves(left), high_halves(right)};
+#pragma GCC unroll 16
+            for (int m = 0; m < M; ++m) {
+                const int8_t* from = a + int64_t(m) * w.inputs + four;
+                part[m][0] = dot(dot(part[m][0], low[0], from), high[0], from + 16);
+                part[m][1] = dot(dot(part[m][1], low[1], from), high[1], from + 16);
+            }
+        }
+        const uint16_t* facts = reinterpret_cast<const uint16_t*>(weights + 512);
+        const F step[2] = {load_half(facts), load_half(facts + 16)};
+        const F lowest[2] = {load_half(facts + 32), load_half(facts + 48)};
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) {
+            const float s = scale[m * groups + group], total = s * (-1.0f / 128.0f) * float(offset[m * groups + group]);
+            for (int half = 0; half < 2; ++half) {
+                acc[m][half] += to_float(part[m][half]) * (step[half] * s);
+                acc[m][half] += lowest[half] * total;
+            }
+        }
+    }
+    for (int m = 0; m < M; ++m) store(out + PANEL * m, acc[m][0]), store(out + PANEL * m + LANES, acc[m][1]);
+}
+
 typedef void (*Tile)(const Matrix&, int, const Rows&, int, float*);
-constexpr int MOST_FLOAT = 12, MOST_INT8 = 6;
+constexpr int MOST_FLOAT = 12, MOST_INT8 = 6;  // rows of a tile; as many of INT4 as of INT8
 constexpr Tile TILES_FLOAT[] = {tile_float<1>, tile_float<2>, tile_float<3>, tile_float<4>,  tile_float<5>,  tile_float<6>,
                                 tile_float<7>, tile_float<8>, tile_float<9>, tile_float<10>, tile_float<11>, tile_float<12>};
 constexpr Tile TILES_INT8[] = {tile_int8<1>, tile_int8<2>, tile_int8<3>, tile_int8<4>, tile_int8<5>, tile_int8<6>};
+constexpr Tile TILES_INT4[] = {tile_int4<1>, tile_int4<2>, tile_int4<3>, tile_int4<4>, tile_int4<5>, tile_int4<6>};
 
 // One panel for `count` rows of `x`, `finish(row, values)` for each with its 32 values.
 template <class Finish>
 static inline void panel_product(const Matrix& w, int panel, const Rows& x, int count, const Finish& finish) {
     const int most = w.format == FLOAT32 ? MOST_FLOAT : MOST_INT8;
-    const Tile* tiles = w.format == FLOAT32 ? TILES_FLOAT : TILES_INT8;
+    const Tile* tiles = w.format == FLOAT32 ? TILES_FLOAT : w.format == INT8 ? TILES_INT8 : TILES_INT4;
     alignas(64) float out[MOST_FLOAT * PANEL];
     for (int row = 0; row < count;) {
         const int rows = count - row < most ? count - row : most;

@@ -6,15 +6,18 @@
 
 extern "C" {
 
-enum Format : int32_t { FLOAT32 = 0, INT8 = 1 };
+enum Format : int32_t { FLOAT32 = 0, INT8 = 1, INT4 = 2 };
 
 // One weight matrix, packed by panels of 32 outputs.
 //   FLOAT32  data: float [outputs / 32][inputs][32]
 //   INT8     data: uint8 [outputs / 32][inputs / 4][32][4], the weight + 128; scale: float [outputs]
+//   INT4     data: uint8 [outputs / 32][inputs / 32][640]: 512 bytes of half bytes, then 32 scales and 32 lowest values
+//            as float16;  W = lowest + scale * half byte.  Byte (i, output, j), i < 4, holds input 4 i + j below and
+//            input 16 + 4 i + j above.
 struct Matrix {
     int32_t format, outputs, inputs;
     const void* data;
-    const float* scale;
+    const float* scale;  // INT8 only
     const float* bias;  // [outputs], or null
 };
 

@@ -95,6 +95,21 @@ private:
             if (table.format == FLOAT32) {
                 const float* from = static_cast<const float*>(table.data) + int64_t(panel) * table.inputs * PANEL + column;
                 for (int i = 0; i < model_.width; ++i) x[i] = from[int64_t(i) * PANEL];
+            } else if (table.format == INT4) {
+                const int groups = table.inputs / PANEL;
+                const uint8_t* from = static_cast<const uint8_t*>(table.data) + int64_t(panel) * groups * HALF_GROUP;
+                for (int group = 0; group < groups; ++group, from += HALF_GROUP) {
+                    alignas(64) float step[PANEL], lowest[PANEL];
+                    const uint16_t* facts = reinterpret_cast<const uint16_t*>(from + 512);
+                    for (int i = 0; i < PANEL; i += LANES) {
+                        store(step + i, load_half(facts + i));
+                        store(lowest + i, load_half(facts + PANEL + i));
+                    }
+                    for (int i = 0; i < PANEL; ++i) {
+                        const uint8_t both = from[i % 16 / 4 * 128 + 4 * column + i % 4];
+                        x[group * PANEL + i] = lowest[column] + step[column] * float(i < 16 ? both & 15 : both >> 4);
+                    }
+                }
             } else {
                 const uint8_t* from = static_cast<const uint8_t*>(table.data) + int64_t(panel) * table.inputs * PANEL;
                 const float scale = table.scale[token];
@@ -121,18 +136,18 @@ private:
         each_row(rows(), [&](int row) {
             float* out = scratch_.normal.data() + size_t(row) * model_.width;
             normalise_row(scratch_.x.data() + size_t(row) * model_.width, weight, out);
-            if (format == INT8) quantise_row(out, row, model_.width);
+            if (format != FLOAT32) quantise_row(out, row, model_.width);
         });
     }
 
     void to_whole(const std::vector<float>& from, const Matrix& next) {
-        if (next.format != INT8) return;
+        if (next.format == FLOAT32) return;
         each_row(rows(), [&](int row) { quantise_row(from.data() + size_t(row) * next.inputs, row, next.inputs); });
     }
 
     // `count` rows from `from` as the product with a matrix of this format reads them.
     Rows input(const Matrix& w, const float* from, int count) {
-        if (w.format == INT8) return {nullptr, scratch_.whole.data(), scratch_.scale.data(), scratch_.offset.data()};
+        if (w.format != FLOAT32) return {nullptr, scratch_.whole.data(), scratch_.scale.data(), scratch_.offset.data()};
         if (count == 1) return {from, nullptr, nullptr, nullptr};
         pool_.run((count + MOST_FLOAT - 1) / MOST_FLOAT, [&](int tile) {
             const int first = tile * MOST_FLOAT, rows = std::min(MOST_FLOAT, count - first);
@@ -313,7 +328,7 @@ private:
         each_row(batch_.n_wanted, [&](int i) {
             float* out = scratch_.normal.data() + size_t(i) * model_.width;
             normalise_row(scratch_.x.data() + size_t(batch_.wanted[i]) * model_.width, model_.final_norm, out);
-            if (w.format == INT8) quantise_row(out, i, model_.width);
+            if (w.format != FLOAT32) quantise_row(out, i, model_.width);
         });
         const Rows x = input(w, scratch_.normal.data(), batch_.n_wanted);
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {

@@ -55,12 +55,18 @@ static inline float largest(F value) {
     return value[0];
 }
 
-static inline F magnitude(F value) {
+static inline I larger(I a, I b) { return a > b ? a : b; }
+
+static inline int32_t largest(I value) {
+    GENWERK_FOLD(I, value, larger)
+    return value[0];
+}
+
+// |value| as bits: they order as the numbers do, infinity above all of them and NaN above infinity.
+static inline I magnitude(F value) {
     I bits;
     std::memcpy(&bits, &value, sizeof bits);
-    bits &= 0x7fffffff;
-    std::memcpy(&value, &bits, sizeof bits);
-    return value;
+    return bits & 0x7fffffff;
 }
 
 // To the nearest whole number, ties to even, for |value| < 2^22.
@@ -90,7 +96,6 @@ static inline F exponential(F x) {
     return x < tiny ? F{} : p * scale;
 }
 
-// acc[lane] += sum over 4 bytes of weights[4 lane + i] (unsigned) * four[i] (signed); nothing saturates.
 typedef uint8_t Bytes __attribute__((vector_size(64)));
 
 static inline Bytes load_bytes(const uint8_t* from) {
@@ -99,6 +104,36 @@ static inline Bytes load_bytes(const uint8_t* from) {
     return value;
 }
 
+static inline Bytes low_halves(Bytes value) { return value & uint8_t(0x0f); }
+static inline Bytes high_halves(Bytes value) { return value >> 4; }
+
+// Sixteen float16.
+static inline F load_half(const uint16_t* from) {
+#if defined(__AVX512F__)
+    return (F)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#elif defined(__AVX2__)
+    __m256 part[2];
+    for (int i = 0; i < 2; ++i)
+        part[i] = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 8 * i)));
+    F value;
+    std::memcpy(&value, part, sizeof value);
+    return value;
+#else
+    F value;
+    for (int lane = 0; lane < LANES; ++lane) {
+        const uint32_t sign = uint32_t(from[lane] & 0x8000) << 16, rest = from[lane] & 0x7fff;
+        uint32_t bits = sign | ((rest << 13) + 0x38000000);
+        float number;
+        std::memcpy(&number, &bits, sizeof number);
+        if (rest < 0x400) number = (sign ? -1.0f : 1.0f) * float(rest) * 5.9604644775390625e-8f;  // subnormal: 2^-24
+        if (rest >= 0x7c00) number = rest == 0x7c00 ? (sign ? -INFINITY : INFINITY) : NAN;
+        value[lane] = number;
+    }
+    return value;
+#endif
+}
+
+// acc[lane] += sum over 4 bytes of weights[4 lane + i] (unsigned) * four[i] (signed); nothing saturates.
 static inline I dot(I acc, Bytes weights, const int8_t* four) {
     int32_t word;
     std::memcpy(&word, four, sizeof word);
