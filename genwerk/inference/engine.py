@@ -10,7 +10,7 @@ not on who else is served, not on what was cached, not on how its prompt was cut
 
 Chosen:   no thread of its own: of the callers that wait for a token, one runs the step for all, so nothing is computed
           that nobody waits for, and closing a stream ends its work.
-Left out: speculation, constrained decoding, several answers to one prompt.
+Left out: draft models, constrained decoding, several answers to one prompt.
 Try it:   genwerk generate
 """
 
@@ -24,12 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Receipt, Request, Sampling, Usage
 from genwerk.inference.backend import load_runner
 from genwerk.inference.blocks import BlockManager
+from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.receipt import check_replayable, make_receipt
 from genwerk.inference.runner import BLOCK, Chunk, Runner
 from genwerk.inference.sampler import Alternative, Draw, check_sampling, make_generator, sample
@@ -84,6 +86,7 @@ class Engine:
     max_sequences   answers in progress at once; later ones wait in line
     max_rows        most tokens of one step: a long prompt is read in pieces, between which others get their tokens
     share_prefixes  whether prompts that begin alike are computed once
+    speculate       whether what a text said before is tried ahead (prompt_lookup.py); answers are the same either way
     """
 
     def __init__(
@@ -96,12 +99,14 @@ class Engine:
         max_sequences: int = 32,
         max_rows: int = 256,
         share_prefixes: bool = True,
+        speculate: bool = True,
     ) -> None:
         self.runner, self.tokenizer, self.name, self.adapters = runner, tokenizer, name, tuple(runner.adapters)
         most = min(runner.config.max_positions, runner.blocks * BLOCK)
         self.max_context = min(max_context or most, most)
         self.blocks = BlockManager(runner.blocks, share=share_prefixes)
         self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned)
+        self._speculates = speculate and runner.aligned == 1
         self._changed = threading.Condition()
         self._stepping = False
         self._cancelled: list[Sequence] = []
@@ -211,6 +216,8 @@ class Engine:
     ) -> Generator[Draw, None, None]:
         """Up to `limit` tokens after `prompt`; ends with an end token."""
         sequence = Sequence(prompt, sampling, adapter, user, limit, make_generator(sampling.seed))
+        if self._speculates:
+            sequence.lookup = PromptLookup(prompt)
         with self._changed:
             self.scheduler.add(sequence)
         try:
@@ -250,8 +257,9 @@ class Engine:
         for part in plan:
             sequence = part.sequence
             assert sequence.table is not None
+            tokens = [*sequence.tokens(part.start, part.stop), *part.draft]
             chunks.append(
-                Chunk(sequence.tokens(part.start, part.stop), part.start, sequence.table.blocks, sequence.adapter)
+                Chunk(tokens, part.start, sequence.table.blocks, sequence.adapter, wanted=1 + len(part.draft))
             )
         try:
             logits = self.runner.step(chunks)
@@ -259,30 +267,46 @@ class Engine:
             for part in plan:
                 part.sequence.error = error
             raise
-        drawn: dict[int, Draw | ModelError] = {}
-        for row, part in enumerate(plan):
-            if part.stop == part.sequence.length:
-                drawn[row] = self._draw(part.sequence, logits[row])
+        rows = torch.split(logits, [chunk.wanted for chunk in chunks])
+        drawn = [self._draw(part, below) for part, below in zip(plan, rows, strict=True)]
         with self._changed:
-            for row, part in enumerate(plan):
-                self.scheduler.commit(part)
-                if row in drawn:
-                    self._give(part.sequence, drawn[row])
+            for part, new in zip(plan, drawn, strict=True):
+                self._give(part, new)
 
-    def _draw(self, sequence: Sequence, logits: Tensor) -> Draw | ModelError:
+    def _draw(self, part: Slice, logits: Tensor) -> list[Draw] | ModelError:
+        """The tokens that follow `part`: none while a prompt is being read, else those its draft foretold, and one."""
+        sequence = part.sequence
+        if part.stop < sequence.length:
+            return []
+        new: list[Draw] = []
         try:
-            return sample(logits, sequence.drawn, sequence.prompt, sequence.sampling, sequence.generator)
+            for row, foretold in zip(logits, [*part.draft, None], strict=True):
+                history = [*sequence.drawn, *(draw.token for draw in new)] if new else sequence.drawn
+                new.append(sample(row, history, sequence.prompt, sequence.sampling, sequence.generator))
+                if new[-1].token != foretold or self._ends(new[-1]):
+                    break
         except ModelError as error:
             return error
+        return new
 
-    def _give(self, sequence: Sequence, draw: Draw | ModelError) -> None:
-        if isinstance(draw, ModelError):
-            sequence.error = draw
+    def _ends(self, draw: Draw) -> bool:
+        return draw.token in self.tokenizer.eos_ids
+
+    def _give(self, part: Slice, new: list[Draw] | ModelError) -> None:
+        sequence = part.sequence
+        if isinstance(new, ModelError):
+            sequence.error = new
             self.scheduler.remove(sequence, forget=True)
             return
-        sequence.drawn.append(draw.token)
-        sequence.draws.append(draw)
-        if draw.token in self.tokenizer.eos_ids or len(sequence.drawn) == sequence.limit:
+        sequence.drawn += [draw.token for draw in new]
+        sequence.draws += new
+        self.scheduler.commit(part, max(0, len(new) - 1))
+        if sequence.lookup is not None:
+            for draw in new:
+                sequence.lookup.extend(draw.token)
+            if part.draft:
+                sequence.lookup.learn(len(part.draft), len(new) - 1)
+        if new and (self._ends(new[-1]) or len(sequence.drawn) == sequence.limit):
             sequence.finished = True
             self.scheduler.remove(sequence)
 

@@ -19,13 +19,15 @@ BLOCK = 32  # positions of a cache block
 class Chunk:
     """Tokens of one sequence at the positions from `start` on.
 
-    table   block i of it holds positions 32 i .. 32 i + 31; those before `start` were written by earlier steps.
+    table    block i of it holds positions 32 i .. 32 i + 31; those before `start` were written by earlier steps.
+    wanted   of how many tokens, counted from the last, logits are computed; at least one.
     """
 
     tokens: Sequence[int]
     start: int
     table: Sequence[int]
     adapter: str | None = None
+    wanted: int = 1
 
 
 class Runner(Protocol):
@@ -46,5 +48,5 @@ class Runner(Protocol):
         ...
 
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
-        """Logits after the last token of each chunk, (len(chunks), V) float32."""
+        """Logits after the last `wanted` tokens of each chunk, one below the other: (sum of wanted, V) float32."""
         ...

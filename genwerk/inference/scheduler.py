@@ -26,11 +26,16 @@ __all__ = ["Scheduler", "Slice"]
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Positions start..stop of a sequence, to be computed in this step."""
+    """Positions start..stop of a sequence, to be computed in this step, and tokens that may turn out to come after."""
 
     sequence: Sequence
     start: int
     stop: int
+    draft: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start + len(self.draft)
 
 
 class Scheduler:
@@ -87,18 +92,18 @@ class Scheduler:
             if not self._choose(sequence, chosen):
                 break
         for part in chosen:
-            self._served[part.sequence.user] += part.stop - part.start
+            self._served[part.sequence.user] += part.rows
         return chosen
 
-    def commit(self, part: Slice) -> None:
-        """Count a slice as computed."""
+    def commit(self, part: Slice, accepted: int = 0) -> None:
+        """Count a slice as computed, and of its draft the `accepted` tokens that were drawn since."""
         sequence = part.sequence
-        sequence.computed = part.stop
+        stop = sequence.computed = part.stop + accepted
         if sequence.table is None:
             return
         # Drawn tokens are found again only where they come out the same when they are read as part of a prompt.
         size = len(sequence.prompt)
-        known = part.stop if self.aligned == 1 else min(part.stop, size // self.aligned * self.aligned)
+        known = stop if self.aligned == 1 else min(stop, size // self.aligned * self.aligned)
         if known - sequence.table.sealed >= BLOCK:
             self.blocks.seal(sequence.table, sequence.tokens(0, known), known)
 
@@ -107,7 +112,7 @@ class Scheduler:
         yield from self.waiting
 
     def _budget(self, chosen: list[Slice]) -> int:
-        return self.max_rows - sum(part.stop - part.start for part in chosen)
+        return self.max_rows - sum(part.rows for part in chosen)
 
     def _choose(self, sequence: Sequence, chosen: list[Slice]) -> bool:
         """Add the next slice of a running sequence if rows and blocks allow it."""
@@ -116,8 +121,17 @@ class Scheduler:
         stop = sequence.next_stop(self._budget(chosen), self.aligned)
         if stop == sequence.computed or not self._make_room(sequence, stop, chosen):
             return False
-        chosen.append(Slice(sequence, sequence.computed, stop))
+        chosen.append(Slice(sequence, sequence.computed, stop, self._draft(sequence, stop, chosen)))
         return True
+
+    def _draft(self, sequence: Sequence, stop: int, chosen: list[Slice]) -> tuple[int, ...]:
+        """Tokens to try behind `stop`, where rows and blocks are left over."""
+        if sequence.lookup is None or stop < sequence.length or not sequence.drawn:
+            return ()
+        assert sequence.table is not None
+        left = sequence.limit - len(sequence.drawn) - 1
+        draft = sequence.lookup.propose(min(left, self._budget(chosen) - (stop - sequence.computed)))
+        return tuple(draft) if draft and self.blocks.extend(sequence.table, stop + len(draft)) else ()
 
     def _admit(self, sequence: Sequence) -> bool:
         """Move a waiting sequence to the running ones if there are blocks for all it holds so far."""

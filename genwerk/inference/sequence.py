@@ -10,6 +10,7 @@ import torch
 
 from genwerk.core.types import Sampling
 from genwerk.inference.blocks import Table
+from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.sampler import Draw
 
 __all__ = ["Sequence"]
@@ -23,6 +24,7 @@ class Sequence:
     drawn      tokens drawn so far; the last one is not yet in the cache.
     computed   positions whose keys and values are in the blocks of `table`.
     draws      drawn and not yet taken by the reader.
+    lookup     proposes tokens that are run together with the last one; None: none are.
     """
 
     prompt: Tokens[int]
@@ -38,6 +40,7 @@ class Sequence:
     draws: deque[Draw] = field(default_factory=deque)
     finished: bool = False
     error: Exception | None = None
+    lookup: PromptLookup | None = None
 
     @property
     def length(self) -> int:

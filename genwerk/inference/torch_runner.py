@@ -42,7 +42,7 @@ class TorchRunner:
         return f"torch {torch.__version__} {precision} {where}, {torch.get_num_threads()} threads"
 
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
-        return torch.stack([self._run(chunk) for chunk in chunks])
+        return torch.cat([self._run(chunk) for chunk in chunks])
 
     @torch.inference_mode()
     def _run(self, chunk: Chunk) -> Tensor:
@@ -52,7 +52,7 @@ class TorchRunner:
         table = torch.tensor(chunk.table, device=self.model.device)
         cache = _Blocks(self._keys, self._values, table, chunk.start)
         hidden = self.model.hidden(torch.tensor([list(chunk.tokens)], device=self.model.device), cache=cache)
-        return self.model.logits(hidden[0, -1])
+        return self.model.logits(hidden[0, -chunk.wanted :])
 
 
 class _Blocks:

@@ -95,12 +95,15 @@ class ScriptedRunner:
 
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         self.steps += 1
-        return torch.stack([self._logits(chunk) for chunk in chunks])
+        return torch.cat([self._rows(chunk) for chunk in chunks])
 
-    def _logits(self, chunk: Chunk) -> Tensor:
+    def _rows(self, chunk: Chunk) -> Tensor:
         length = chunk.start + len(chunk.tokens)
-        if len(chunk.tokens) > 1:
+        if len(chunk.tokens) > chunk.wanted:
             self.prompt_tokens = length
+        return torch.stack([self._logits(place) for place in range(length - chunk.wanted + 1, length + 1)])
+
+    def _logits(self, length: int) -> Tensor:
         token = self.script[length - self.prompt_tokens]
         if token < 0:
             return torch.full((CONFIG.vocab_size,), float("nan"))
@@ -111,9 +114,10 @@ class ScriptedRunner:
 def scripted(byte_tokenizer: Tokenizer) -> Callable[..., Engine]:
     """scripted("text") is an engine that answers so; ends with the end token unless `end` is False."""
 
-    def make(text: str | Sequence[int], *, end: bool = True) -> Engine:
+    def make(text: str | Sequence[int], *, end: bool = True, speculate: bool = False) -> Engine:
         script = byte_tokenizer.encode(text) if isinstance(text, str) else list(text)
-        return Engine(ScriptedRunner([*script, *([257] if end else [])]), byte_tokenizer, name="scripted")
+        runner = ScriptedRunner([*script, *([257] if end else [])])
+        return Engine(runner, byte_tokenizer, name="scripted", speculate=speculate)
 
     return make
 

@@ -92,6 +92,25 @@ def test_sequences_that_gave_their_blocks_back_go_on_with_the_same_bits(make_eng
     tight.blocks.check()
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.4, 1.2])
+def test_speculation_changes_no_bit(make_engine: Callable[..., Engine], temperature: float) -> None:
+    text = "the cat sat on the mat and the cat sat on the hat and " * 6
+    for seed in range(4):
+        request = ask(text, temperature=temperature, seed=seed, logprobs=3, max_tokens=120, repetition_penalty=1.1)
+        plain = make_engine(speculate=False).generate(request)
+        assert essence(make_engine().generate(request)) == essence(plain)
+
+
+def test_a_copied_text_takes_fewer_steps(scripted: Callable[..., Engine]) -> None:
+    text = "copy this sentence word by word, please."
+    engine, plain = scripted(text, speculate=True), scripted(text)
+    generation = engine.generate(ask(text, max_tokens=100))
+    assert generation.text == plain.generate(ask(text, max_tokens=100)).text == text
+    assert generation.tokens[-1] == 257
+    assert engine.runner.steps < plain.runner.steps / 3
+    assert engine.blocks.available == engine.blocks.count
+
+
 def count_preemptions(engine: Engine) -> list[object]:
     """A list that grows with every preemption."""
     seen: list[object] = []

@@ -39,7 +39,8 @@ _Whole = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
 class NativeDecoder:
     """See `Runner`. Not safe among threads: one step at a time.
 
-    weights     float32, or int8: 8-bit weights with a scale per output, activations rounded in groups of 32.
+    weights     float32; int8: 8-bit weights with a scale per output; int4: half bytes with a scale and a lowest value
+                per 32 inputs, embeddings int8. With both, activations are rounded to 8 bits in groups of 32.
     blocks      cache blocks of 32 positions there are in all.
     positions   most positions a sequence may have.
     adapters    by name, as they lie in `model`, whose own weights are not read.
@@ -89,14 +90,15 @@ class NativeDecoder:
     def title(self) -> str:
         return f"native {self.precision} {self.variant}"
 
-    def step(self, chunks: Sequence[Chunk], wanted: Sequence[int] | None = None) -> Tensor:
-        """Run all tokens of `chunks`; logits (n, V) float32 of the rows `wanted`, by default the last of each chunk."""
+    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+        """Run all tokens of `chunks`; logits (sum of wanted, V) float32."""
         if not chunks:
             raise ModelError("a step without tokens")
         first = np.cumsum([0, *(len(chunk.tokens) for chunk in chunks)], dtype=np.int32)
-        rows = np.asarray(first[1:] - 1 if wanted is None else wanted, dtype=np.int32)
+        ends = zip(first[1:], chunks, strict=True)
+        rows = np.concatenate([np.arange(end - chunk.wanted, end, dtype=np.int32) for end, chunk in ends])
         tokens = np.concatenate([np.asarray(chunk.tokens, dtype=np.int64) for chunk in chunks])
-        self._check(chunks, tokens, rows)
+        self._check(chunks, tokens)
         tokens = tokens.astype(np.int32)
         tables = [np.asarray(chunk.table, dtype=np.int32) for chunk in chunks]
         table = np.cumsum([0, *map(len, tables)], dtype=np.int32)
@@ -110,7 +112,7 @@ class NativeDecoder:
         self._library.genwerk_step(self._engine, self._model, self._updates, self._cache, batch)
         return logits[:, : self.config.vocab_size]
 
-    def _check(self, chunks: Sequence[Chunk], tokens: _Whole, rows: _Whole) -> None:
+    def _check(self, chunks: Sequence[Chunk], tokens: _Whole) -> None:
         """What would read or write outside the arrays is a mistake of the caller's: never let it reach the kernels."""
         for chunk in chunks:
             stop = chunk.start + len(chunk.tokens)
@@ -120,10 +122,8 @@ class NativeDecoder:
                 raise ModelError(f"a table names blocks {min(chunk.table)} to {max(chunk.table)} of {self.blocks}")
             if chunk.adapter is not None and chunk.adapter not in self.adapters:
                 raise ModelError(f"there is no adapter `{chunk.adapter}`")
-        if rows.size and not 0 <= rows.min() <= rows.max() < len(tokens):
-            raise ModelError(f"rows {rows.min()} to {rows.max()} are wanted of {len(tokens)}")
-        if len(rows) > len(tokens):
-            raise ModelError(f"{len(rows)} rows are wanted of {len(tokens)}")
+            if not 1 <= chunk.wanted <= len(chunk.tokens):
+                raise ModelError(f"logits of {chunk.wanted} tokens are wanted of {len(chunk.tokens)}")
         if tokens.min() < 0 or tokens.max() >= self.config.vocab_size:
             raise ModelError(
                 f"tokens {tokens.min()} to {tokens.max()} are not among the model's {self.config.vocab_size}"
@@ -170,9 +170,9 @@ class NativeDecoder:
         self._kept += [layers, described.embed]
         return described
 
-    def _matrix(self, tensors: Mapping[str, Tensor], name: str, precision: str | None = None) -> layout.Matrix:
-        precision = precision or self.precision
-        data = tensors[f"{name}.data"]  # (N / 32, K, 32), (N / 32, K / 4, 32, 4) or (N / 32, K / 32, 640)
+    def _matrix(self, tensors: Mapping[str, Tensor], name: str) -> layout.Matrix:
+        data = tensors[f"{name}.data"]  # (N / 32, K, 32) float32, (N / 32, K / 4, 32, 4) or (N / 32, K / 32, 640) bytes
+        precision = "float32" if data.dtype == torch.float32 else "int8" if data.ndim == 4 else "int4"
         inputs = data.shape[1] * {"float32": 1, "int8": 4, "int4": PANEL}[precision]
         rest = (_pointer(tensors, f"{name}.{part}") for part in ("scale", "bias"))
         return layout.Matrix(FORMATS[precision], data.shape[0] * PANEL, inputs, data.data_ptr(), *rest)
@@ -200,7 +200,7 @@ class NativeDecoder:
         b = self._arrange.outputs(name, products.b)  # (N, r)
         packed = {"a.data": pack(a, None, "float32").data, "b.data": pack(b, None, "float32").data}
         self._kept.append(packed)
-        return layout.Update(*(self._matrix(packed, which, "float32") for which in ("a", "b")))
+        return layout.Update(*(self._matrix(packed, which) for which in ("a", "b")))
 
     def _keep(self, tensor: Tensor) -> int:
         self._kept.append(tensor)

@@ -106,9 +106,10 @@ def _packed(model: Decoder, precision: str) -> Iterator[tuple[str, Tensor]]:
             yield f"{layer}.key_norm", _vector(norms[1], arrange.head)
     yield "final_norm", _vector(model.norm.weight)
     head = model.embed_tokens if model.lm_head is None else model.lm_head
-    yield from _named("unembed", pack.pack(head, None, precision))
+    wider = "int8" if precision == "int4" else precision  # half bytes cost most where the words are chosen
+    yield from _named("unembed", pack.pack(head, None, wider))
     if model.lm_head is not None:
-        yield from _named("embed", pack.pack(model.embed_tokens, None, precision))
+        yield from _named("embed", pack.pack(model.embed_tokens, None, wider))
 
 
 def _named(name: str, packing: Packing) -> Iterator[tuple[str, Tensor]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -111,4 +112,4 @@ def blocks_for(positions: int, first: int = 0) -> list[int]:
 def all_rows(runner: NativeDecoder, chunks: Sequence[Chunk]) -> list[Tensor]:
     """Logits of every token, chunk by chunk: (T, V) each."""
     sizes = [len(chunk.tokens) for chunk in chunks]
-    return list(runner.step(chunks, range(sum(sizes))).split(sizes))
+    return list(runner.step([replace(chunk, wanted=len(chunk.tokens)) for chunk in chunks]).split(sizes))
