@@ -1,7 +1,8 @@
 """Decoding speed and time to the first token: our engine beside transformers.generate.
 
-Same weights in float32, same prompt, greedy, same number of threads, in one process, runs in turn. Both must give the
-same tokens. Prints medians with the smallest and largest value, and the ratio pair by pair.
+Same weights in float32, same prompt, greedy, same number of threads, in one process, runs in turn; our prompt lookup is
+off, theirs is by default. Both must give the same tokens. Prints medians with the smallest and largest value, and the
+ratio pair by pair.
 
     python benchmarks/decode.py                       # SmolLM2-135M-Instruct, fetched and converted
     python benchmarks/decode.py --model DIRECTORY     # any Hugging Face directory that we read
@@ -134,7 +135,7 @@ def main() -> None:
         if path is None:
             path, known = Path(scratch) / "smollm2-135m-instruct", KNOWN["smollm2-135m-instruct"]
             convert_gguf(fetch(known.spec, known.sha256), path)
-        engine = Engine.load(path, share_prefixes=False)
+        engine = Engine.load(path, share_prefixes=False, speculate=False)
         peer = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
         prose = engine.tokenizer.encode("\n\n".join(topics[name] for name in sorted(topics)))
         for size, new in ((ask.prompt_tokens, ask.new_tokens), (ask.long_prompt_tokens, 1)):

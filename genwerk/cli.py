@@ -100,6 +100,8 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Nucleus mass.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="Text to stop at; may be repeated.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, int8 or int4.")] = "float32",
+    engine: Annotated[str, typer.Option(help="auto, native or torch.")] = "auto",
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Continue a text with any model in the workspace, without retrieval or guards."""
@@ -109,7 +111,7 @@ def generate(
     path = Path(model) if Path(model).is_dir() else _workspace(workspace).find(model).path
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()))
     sys.stdout.write(prompt)
-    for delta in Engine.load(path).stream_text(prompt, sampling):
+    for delta in Engine.load(path, engine=engine, precision=precision).stream_text(prompt, sampling):
         sys.stdout.write(delta.text)
         sys.stdout.flush()
     sys.stdout.write("\n")

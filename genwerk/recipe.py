@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import field_validator
 
@@ -67,11 +67,16 @@ class RetrievalSection(Config):
 
 
 class ServeSection(Config):
-    """Where the server listens."""
+    """Where the server listens, and what computes its answers."""
 
     host: str = Field("127.0.0.1", description="loopback: nothing outside this machine can ask")
     port: int = Field(8000, ge=1, le=65535, description="the usual port for a local model server")
     questions: tuple[str, ...] = Field((), description="examples on the page; empty: made from the documents")
+    engine: Literal["auto", "native", "torch"] = Field("auto", description="native kernels where they can be built")
+    precision: Literal["float32", "int8", "int4"] = Field(
+        "int8",
+        description="of the weights: answers twice as fast as float32; how far it is from it stands in the report",
+    )
 
 
 class Recipe(Config):
@@ -88,7 +93,7 @@ class Recipe(Config):
     guards: GuardsConfig = Field(GuardsConfig(), description="what is checked on the way in and out")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is measured before anything is served")
     gates: tuple[str, ...] = Field(("citations.valid == 1.0",), description="what must hold to be promoted")
-    serve: ServeSection = Field(ServeSection(), description="where the server listens")
+    serve: ServeSection = Field(ServeSection(), description="where the server listens, and its engine")
 
     @field_validator("documents", mode="before")
     @classmethod
@@ -160,10 +165,10 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 
-    # measure, report, and let the gates decide
-    measured = step(
-        "genwerk.evaluation.harness:evaluate", recipe.evaluate, *parts.values(), embedder, kind="evaluation"
-    )
+    # measure what will be served, report, and let the gates decide
+    served = {"engine": recipe.serve.engine, "precision": recipe.serve.precision}
+    measuring = recipe.evaluate.model_copy(update=served)
+    measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
     report = step(
         "genwerk.evaluation.report:write_report", reporting, measured, *parts.values(), embedder, kind="report"
@@ -175,7 +180,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     parts["report"] = report
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
-    pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port}}
+    pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
     if recipe.serve.questions:
         pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):

@@ -34,15 +34,17 @@ _ADAPTER = "tuned"
 class Assistant:
     """Searches, answers and stays silent with the artifacts of `given`; greedy, so that it says the same each time."""
 
-    def __init__(self, given: Inputs, *, max_tokens: int) -> None:
-        self._given = given
+    def __init__(self, given: Inputs, *, max_tokens: int, engine: str = "auto", precision: str = "float32") -> None:
+        self._given, self._engine, self._precision = given, engine, precision
         self._sampling = Sampling(max_tokens=max_tokens)
         self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
 
     @cached_property
     def engine(self) -> Engine:
         """What answers, as it will be served."""
-        return Engine.load(self._path, adapters=self._adapters, name="evaluated")
+        return Engine.load(
+            self._path, adapters=self._adapters, name="evaluated", engine=self._engine, precision=self._precision
+        )
 
     @cached_property
     def model(self) -> Decoder:

@@ -34,6 +34,7 @@ from genwerk.evaluation.abstention import measure_abstention
 from genwerk.evaluation.artifacts import Inputs
 from genwerk.evaluation.assistant import Assistant
 from genwerk.evaluation.citations import answer_questions, measure_citations
+from genwerk.evaluation.divergence import measure_divergence
 from genwerk.evaluation.measures import Measure, flatten
 from genwerk.evaluation.outcome import Outcome
 from genwerk.evaluation.perplexity import held_out_excerpts, measure_answer_loss, measure_bits_per_byte
@@ -62,6 +63,8 @@ class EvaluateConfig(Config):
     n_questions: int = Field(200, ge=2, description="known-item questions for retrieval and abstention")
     n_answers: int = Field(12, ge=2, description="questions that are answered to check citations and time")
     max_tokens: int = Field(96, ge=8, description="longest answer in tokens")
+    engine: str = Field("auto", description="what answers, as it will be served; a recipe sets it from `serve`")
+    precision: str = Field("float32", description="of the weights, as they will be served; set likewise")
 
 
 def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> Mapping[str, float | int | str]:
@@ -130,7 +133,8 @@ class _Bench:
 
     @cached_property
     def _assistant(self) -> Assistant:
-        return Assistant(self._given, max_tokens=self._config.max_tokens)
+        config = self._config
+        return Assistant(self._given, max_tokens=config.max_tokens, engine=config.engine, precision=config.precision)
 
     def perplexity(self) -> Outcome:
         config, assistant = self._config, self._assistant
@@ -162,6 +166,12 @@ class _Bench:
                 if held_out:
                     loss = f"perplexity.{which}_answer_loss"
                     measures.append(measure_answer_loss(loss, model, tokenizer, held_out, what=what))
+        if config.precision != "float32":
+            runner, precision = assistant.engine.runner, config.precision
+            with adapter_on(model, None):
+                measures.append(
+                    measure_divergence(model, runner, tokenizer, excerpts, precision=precision, context=config.context)
+                )
         if (pretrained := self._given.artifact("pretrained")) is not None:
             measures.append(self._pretrained(pretrained, excerpts))
         return Outcome(tuple(measures))

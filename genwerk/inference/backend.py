@@ -8,7 +8,7 @@ from pathlib import Path
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
 from genwerk.inference.native.decoder import NativeDecoder
-from genwerk.inference.native.library import NativeUnavailableError, load_library
+from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
 from genwerk.inference.native.weights import check_shape, kept_weights, pack_decoder
 from genwerk.inference.runner import BLOCK, Runner
 from genwerk.inference.torch_runner import TorchRunner
@@ -77,7 +77,7 @@ def _runs_native(config: DecoderConfig, engine: str, precision: str) -> bool:
         return False
     try:
         check_shape(config)
-        load_library()
+        load_library(usable_variants()[0])
     except NativeUnavailableError as error:
         if engine == "native":
             raise

@@ -123,6 +123,7 @@ class Engine:
         engine: str = "auto",
         precision: str = "float32",
         share_prefixes: bool = True,
+        speculate: bool = True,
     ) -> Self:
         """Read a Hugging Face directory and adapters in peft's format. Raises ModelError.
 
@@ -131,7 +132,14 @@ class Engine:
         """
         runner = load_runner(path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters)
         tokenizer = Tokenizer.load(path)
-        return cls(runner, tokenizer, name=name or path.name, max_context=max_context, share_prefixes=share_prefixes)
+        return cls(
+            runner,
+            tokenizer,
+            name=name or path.name,
+            max_context=max_context,
+            share_prefixes=share_prefixes,
+            speculate=speculate,
+        )
 
     def count_tokens(self, messages: Tokens[Message]) -> int:
         """Length of the prompt that `messages` become, template included."""

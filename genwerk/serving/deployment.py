@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from genwerk.core.artifact import Artifact, is_id
 from genwerk.core.assets import KNOWN, fetch
@@ -118,7 +118,7 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
         raise WorkspaceError(f"nothing has been promoted as `{name}`", where=str(workspace.root), remedy=remedy)
     parts = {part: workspace.find(str(value)) for part, value in ids.items() if is_id(str(value))}
     guards = build_guards(GuardsConfig.parse(ids.get("guards") or {}, where=f"pin serving-{name}"), is_supported)
-    engine = load_engine(parts["model"], parts.get("adapter"), name)
+    engine = load_engine(parts["model"], parts.get("adapter"), name, ids.get("serve") or {})
     if "index" not in parts:
         return Deployment(name, workspace, engine, guards, parts)
     index = Index.open(parts["index"].path)
@@ -138,12 +138,16 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
     )  # fmt: skip
 
 
-def load_engine(model: Artifact, adapter: Artifact | None, name: str) -> Engine:
-    """The engine of a model artifact. The model is named as it was loaded, its adapter as the deployment."""
+def load_engine(model: Artifact, adapter: Artifact | None, name: str, serve: Mapping[str, Any]) -> Engine:
+    """The engine of a model artifact. The model is named as it was loaded, its adapter as the deployment.
+
+    serve  the pin's notes: which engine, in which precision.
+    """
     base = str(model.config.get("name") or f"{name}-base")
     base = Path(base).name if base.startswith((".", "/", "path:")) else base
     tuned = name if name != base else f"{name}-tuned"
-    return Engine.load(model.path, adapters={tuned: adapter.path} if adapter else {}, name=base)
+    chosen = {"engine": serve.get("engine", "auto"), "precision": serve.get("precision", "float32")}
+    return Engine.load(model.path, adapters={tuned: adapter.path} if adapter else {}, name=base, **chosen)
 
 
 def is_supported(sentence: str, passages: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from genwerk.core.errors import ModelError
 from genwerk.inference.native import layout
-from genwerk.inference.native.library import NativeUnavailableError, load_library, variants
+from genwerk.inference.native.library import load_library, usable_variants
 from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
 from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, linears
 from genwerk.inference.runner import BLOCK, Chunk
@@ -66,8 +66,8 @@ class NativeDecoder:
         check_shape(config)
         self.precision, self.adapters, self.blocks = weights.precision, tuple(adapters), blocks
         self._arrange = Arrangement(config)
-        self._library = load_library()
-        self.variant = variant or variants(self._library)[0]
+        self.variant = variant or usable_variants()[0]
+        self._library = load_library(self.variant)
         self._kept: list[object] = [weights]
         self._positions = positions or config.max_positions
         self._model = self._describe(weights)
@@ -78,9 +78,7 @@ class NativeDecoder:
         self.keys, self.values = np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.float32)
         self._cache = layout.Cache(blocks, self.keys.ctypes.data, self.values.ctypes.data)
         self.threads = threads or torch.get_num_threads()
-        self._engine = self._library.genwerk_open(self.variant.encode(), self.threads)
-        if not self._engine:
-            raise NativeUnavailableError(f"this processor cannot run the variant {self.variant}")
+        self._engine = self._library.genwerk_open(self.threads)
 
     def __del__(self) -> None:
         if getattr(self, "_engine", None):

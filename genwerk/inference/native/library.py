@@ -1,11 +1,10 @@
-"""Build and load the kernels: plain C++ behind a C interface, one library for every instruction set it may meet.
+"""Build and load the kernels: plain C++ behind a C interface, one library per instruction set.
 
 The sources are compiled once per machine by its own C++ compiler (c++, g++ or clang++, or what $CXX names) into the
 cache folder, under a name that holds their hash; a library that does not fit the sources is never loaded. Nothing of
 Python or PyTorch is compiled in.
 
-Chosen:   ctypes, which lets go of the interpreter's lock for the length of a call; the object files are linked with the
-          portable one first, so that code which all variants share runs everywhere.
+Chosen:   ctypes, which lets go of the interpreter's lock for the length of a call.
 Left out: Windows.
 """
 
@@ -15,12 +14,11 @@ import ctypes
 import functools
 import hashlib
 import os
-import platform
 import shlex
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from genwerk.core.assets import cache_directory
@@ -29,13 +27,26 @@ from genwerk.core.machine import probe
 from genwerk.core.progress import track
 from genwerk.inference.native.layout import Batch, Cache, Model
 
-__all__ = ["NativeUnavailableError", "build", "load_library", "variants"]
+__all__ = ["VARIANTS", "NativeUnavailableError", "Variant", "build", "load_library", "usable_variants"]
 
 _KERNELS = Path(__file__).parent / "kernels"
-_FLAGS = ("-std=c++20", "-O3", "-fPIC", "-Wno-psabi", "-pthread")
-_VARIANTS: dict[str, tuple[str, ...]] = {"portable": ()}
-if platform.machine() in ("x86_64", "AMD64"):
-    _VARIANTS |= {"avx2": ("-march=x86-64-v3",), "avx512": ("-march=x86-64-v4", "-mavx512vnni")}
+_FLAGS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-Wno-psabi", "-pthread")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An instruction set: what the processor must have (names of `core.machine`) and what the compiler is told."""
+
+    needs: frozenset[str]
+    flags: tuple[str, ...]
+
+
+# Best first.
+VARIANTS = {
+    "avx512": Variant(frozenset({"avx512f", "avx512_vnni"}), ("-march=x86-64-v4", "-mavx512vnni")),
+    "avx2": Variant(frozenset({"avx2", "fma"}), ("-march=x86-64-v3",)),
+    "portable": Variant(frozenset(), ()),
+}
 
 
 class NativeUnavailableError(ModelError):
@@ -43,14 +54,20 @@ class NativeUnavailableError(ModelError):
 
 
 @functools.cache
-def load_library() -> ctypes.CDLL:
-    """The library, built first if it must be. Raises NativeUnavailableError."""
-    compiler = _compiler()
-    flags = _FLAGS
-    identity = hashlib.sha256(repr((compiler, _version(compiler), flags, _VARIANTS)).encode())
+def load_library(variant: str) -> ctypes.CDLL:
+    """The library for an instruction set this processor has, built first if it must be.
+
+    Raises NativeUnavailableError.
+    """
+    if variant not in usable_variants():
+        raise NativeUnavailableError(
+            f"this processor cannot run `{variant}`", remedy=f"It can run: {', '.join(usable_variants())}."
+        )
+    compiler, flags = _compiler(), (*_FLAGS, *VARIANTS[variant].flags)
+    identity = hashlib.sha256(repr((compiler, _version(compiler), flags)).encode())
     for source in sorted(_KERNELS.iterdir()):
         identity.update(source.name.encode() + b"\0" + source.read_bytes())
-    place = cache_directory() / "native" / f"libgenwerk-{identity.hexdigest()[:16]}.so"
+    place = cache_directory() / "native" / f"genwerk-{variant}-{identity.hexdigest()[:16]}.so"
     if not place.exists():
         build(place, compiler=compiler, flags=flags)
     try:
@@ -63,49 +80,33 @@ def load_library() -> ctypes.CDLL:
         ) from error
 
 
-def build(place: Path, *, compiler: tuple[str, ...], flags: tuple[str, ...] = _FLAGS) -> None:
+def usable_variants() -> list[str]:
+    """The instruction sets this processor has, best first."""
+    there = set(probe().instructions)
+    return [name for name, variant in VARIANTS.items() if variant.needs <= there]
+
+
+def build(place: Path, *, compiler: tuple[str, ...], flags: tuple[str, ...]) -> None:
     """Compile the kernels into the shared library `place`, which appears whole or not at all.
 
     Raises NativeUnavailableError with the compiler's words, or where the folder cannot be written to.
     """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _build(place, compiler, flags)
+        with (
+            tempfile.TemporaryDirectory(dir=place.parent) as scratch,
+            track("building the native kernels, once", total=1, unit="library") as bar,
+        ):
+            made = Path(scratch) / place.name
+            _compile(*compiler, *flags, str(_KERNELS / "library.cpp"), "-o", str(made))
+            made.replace(place)
+            bar.advance()
     except OSError as error:
         raise NativeUnavailableError(
             f"the native kernels cannot be built: {error}",
             where=str(place.parent),
             remedy="Let GENWERK_CACHE name a folder that can be written to.",
         ) from error
-
-
-def _build(place: Path, compiler: tuple[str, ...], flags: tuple[str, ...]) -> None:
-    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        objects = {name: Path(scratch) / f"{name}.o" for name in ("library", *_VARIANTS)}
-
-        def compile_one(name: str) -> None:
-            source = ["library.cpp"] if name == "library" else [f"-DGENWERK_VARIANT={name}", "variant.cpp"]
-            source[-1] = str(_KERNELS / source[-1])
-            _compile(*compiler, *flags, *_VARIANTS.get(name, ()), "-c", *source, "-o", str(objects[name]))
-
-        with (
-            track("building the native kernels, once", total=len(objects) + 1, unit="files") as bar,
-            ThreadPoolExecutor(probe().cores) as workers,
-        ):
-            for _ in workers.map(compile_one, reversed(objects)):
-                bar.advance()
-            linked = Path(scratch) / place.name
-            _compile(*compiler, *flags, "-shared", *map(str, objects.values()), "-o", str(linked))
-            linked.replace(place)
-            bar.advance()
-
-
-def variants(library: ctypes.CDLL) -> list[str]:
-    """The instruction sets this processor can run, best first."""
-    found: list[str] = []
-    while (name := library.genwerk_variant(len(found))) is not None:
-        found.append(name.decode())
-    return found
 
 
 def _compiler() -> tuple[str, ...]:
@@ -138,8 +139,7 @@ def _compile(*command: str) -> str:
 
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
-    library.genwerk_variant.restype, library.genwerk_variant.argtypes = ctypes.c_char_p, [ctypes.c_int]
-    library.genwerk_open.restype, library.genwerk_open.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]
+    library.genwerk_open.restype, library.genwerk_open.argtypes = ctypes.c_void_p, [ctypes.c_int]
     library.genwerk_close.restype, library.genwerk_close.argtypes = None, [ctypes.c_void_p]
     library.genwerk_step.restype = None
     library.genwerk_step.argtypes = [

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from genwerk.inference.native.decoder import NativeDecoder
-from genwerk.inference.native.library import load_library, variants
+from genwerk.inference.native.library import usable_variants
 from genwerk.inference.native.weights import pack_decoder
 from genwerk.inference.runner import BLOCK, Chunk
 from genwerk.models.decoder import Decoder, DecoderConfig, RopeScaling
@@ -85,7 +85,7 @@ def small_model(shape: str) -> Decoder:
 
 
 def usable(variant: str) -> bool:
-    return variant in variants(load_library())
+    return variant in usable_variants()
 
 
 def make_native(model: Decoder, *, precision: str = "float32", **settings: Any) -> NativeDecoder:

@@ -13,7 +13,6 @@ from genwerk.inference.native import library
 
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-SANITISED = ("portable", "avx512")
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,22 +23,19 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
 
 def runtime(name: str) -> str:
     """The compiler's own copy of a library, to be loaded before all others."""
-    path = run(library._compiler(), f"-print-file-name={name}").stdout.strip()
+    path = run(*library._compiler(), f"-print-file-name={name}").stdout.strip()
     if not os.path.isabs(path):
         pytest.skip(f"the compiler has no {name}")
     return path
 
 
 def sanitised(folder: Path, kind: str) -> Path:
-    """The kernels with a sanitiser in the portable and the widest variant."""
-    place = folder / f"lib-{kind.partition(',')[0]}.so"
+    """A folder with the kernels, built with a sanitiser: the portable ones and those for this processor."""
     flags = tuple("-O1" if flag == "-O3" else flag for flag in library._FLAGS)
-    plain = ("-O0", "-fno-sanitize=all")
-    with pytest.MonkeyPatch.context() as patch:
-        chosen = {name: extra if name in SANITISED else (*extra, *plain) for name, extra in library._VARIANTS.items()}
-        patch.setattr(library, "_VARIANTS", chosen)
-        library.build(place, compiler=library._compiler(), flags=(*flags, "-g", f"-fsanitize={kind}"))
-    return place
+    for variant in {"portable", library.usable_variants()[0]}:
+        chosen = (*flags, *library.VARIANTS[variant].flags, "-g", f"-fsanitize={kind}")
+        library.build(folder / f"{variant}.so", compiler=library._compiler(), flags=chosen)
+    return folder
 
 
 def steady() -> tuple[str, ...]:
@@ -115,7 +111,7 @@ def test_two_steps_at_once_would_be_seen_to_race(thread_library: Path) -> None:
 def pool_driver(folder: Path, *flags: str) -> Path:
     program = folder / "pool_driver"
     include = f"-I{library._KERNELS}"
-    done = run(library._compiler(), "-std=c++20", "-pthread", *flags, include, HERE / "pool_driver.cpp", "-o", program)
+    done = run(*library._compiler(), "-std=c++20", "-pthread", *flags, include, HERE / "pool_driver.cpp", "-o", program)
     assert done.returncode == 0, done.stderr
     return program
 

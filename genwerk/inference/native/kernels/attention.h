@@ -10,7 +10,7 @@
 
 #include "matmul.h"
 
-namespace GENWERK_VARIANT {
+namespace genwerk {
 
 constexpr int MOST_QUERIES = 6, MOST_HEAD = 256;
 
@@ -99,4 +99,4 @@ static void attend(const Queries& rows, const int32_t* table, const float* keys,
 typedef void (*Attend)(const Queries&, const int32_t*, const float*, const float*, int64_t, int, int);
 constexpr Attend ATTEND[] = {attend<1>, attend<2>, attend<3>, attend<4>, attend<5>, attend<6>};
 
-}  // namespace GENWERK_VARIANT
+}  // namespace genwerk

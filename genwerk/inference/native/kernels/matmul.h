@@ -6,7 +6,7 @@
 #include "pool.h"
 #include "vector.h"
 
-namespace GENWERK_VARIANT {
+namespace genwerk {
 
 constexpr int PANEL = 32;  // outputs that are computed together, inputs that share a scale, positions in a cache block
 
@@ -158,7 +158,7 @@ static inline void panel_product(const Matrix& w, int panel, const Rows& x, int 
 
 // body(panel) for all panels, some at a time, `step` of them never parted.
 template <class Body>
-static void each_panel(genwerk::Pool& pool, int panels, int step, const Body& body) {
+static void each_panel(Pool& pool, int panels, int step, const Body& body) {
     const int groups = panels / step;
     int size = groups / (4 * pool.threads());
     size = size < 1 ? 1 : size > 16 ? 16 : size;
@@ -168,4 +168,4 @@ static void each_panel(genwerk::Pool& pool, int panels, int step, const Body& bo
     });
 }
 
-}  // namespace GENWERK_VARIANT
+}  // namespace genwerk

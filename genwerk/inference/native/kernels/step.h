@@ -12,7 +12,7 @@
 
 #include "attention.h"
 
-namespace GENWERK_VARIANT {
+namespace genwerk {
 
 // Rows from..to of one sequence with all query heads of one key head.
 struct Piece {
@@ -30,7 +30,7 @@ struct Scratch {
 class Step {
 public:
     Step(const Model& model, const LayerUpdates* const* updates, const Cache& cache, const Batch& batch,
-         Scratch& scratch, genwerk::Pool& pool)
+         Scratch& scratch, Pool& pool)
         : model_(model), updates_(updates), cache_(cache), batch_(batch), scratch_(scratch), pool_(pool) {}
 
     void run() {
@@ -343,7 +343,7 @@ private:
     const Cache& cache_;
     const Batch& batch_;
     Scratch& scratch_;
-    genwerk::Pool& pool_;
+    Pool& pool_;
 };
 
-}  // namespace GENWERK_VARIANT
+}  // namespace genwerk

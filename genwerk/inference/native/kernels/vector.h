@@ -1,7 +1,4 @@
 // Sixteen lanes at a time, written once for every instruction set: the compiler splits or keeps the 64-byte vectors.
-//
-// Each instruction set compiles this code in a namespace of its own (GENWERK_VARIANT), so that one library holds all of
-// them and the right one is chosen when it is loaded.
 #pragma once
 
 #include <cmath>
@@ -12,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-namespace GENWERK_VARIANT {
+namespace genwerk {
 
 constexpr int LANES = 16;
 
@@ -158,4 +155,4 @@ static inline I dot(I acc, Bytes weights, const int8_t* four) {
 #endif
 }
 
-}  // namespace GENWERK_VARIANT
+}  // namespace genwerk
