@@ -102,13 +102,23 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """The form an answer must have. kind: json_schema, json, regex, grammar or choice; value: the schema or list as
+    JSON, the expression, or the Lark grammar."""
+
+    kind: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller asks of an engine: a chat, how to sample, which adapter, for whom."""
+    """What a caller asks of an engine: a chat, how to sample, which adapter, for whom, in which form."""
 
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     adapter: str | None = None
     user: str = ""
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,7 @@ class Receipt:
     template_sha256: str
     sampling: Sampling
     versions: Mapping[str, str] = field(default_factory=dict)
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ not on who else is served, not on what was cached, not on how its prompt was cut
 
 Chosen:   no thread of its own: of the callers that wait for a token, one runs the step for all, so nothing is computed
           that nobody waits for, and closing a stream ends its work.
-Left out: draft models, constrained decoding, several answers to one prompt.
+Left out: draft models, several answers to one prompt.
 Try it:   genwerk generate
 """
 
@@ -27,10 +27,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from genwerk.core.errors import ModelError, RequestError
-from genwerk.core.types import Message, Receipt, Request, Sampling, Usage
+from genwerk.core.errors import GenwerkError, ModelError, RequestError
+from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling, Usage
 from genwerk.inference.backend import load_runner
 from genwerk.inference.blocks import BlockManager
+from genwerk.inference.constraint import Compiler, Matcher
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.receipt import check_replayable, make_receipt
 from genwerk.inference.runner import BLOCK, Chunk, Runner
@@ -107,6 +108,7 @@ class Engine:
         self.blocks = BlockManager(runner.blocks, share=share_prefixes)
         self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned)
         self._speculates = speculate and runner.aligned == 1
+        self._compiler = Compiler(tokenizer, runner.config.vocab_size)
         self._changed = threading.Condition()
         self._stepping = False
         self._cancelled: list[Sequence] = []
@@ -148,8 +150,17 @@ class Engine:
     def receipt(self, request: Request) -> Receipt:
         """What `replay` needs, with the messages, to get the same tokens again."""
         return make_receipt(
-            self.name, request.adapter, self.tokenizer.template_sha256, request.sampling, self.runner.title
+            self.name,
+            request.adapter,
+            self.tokenizer.template_sha256,
+            request.sampling,
+            self.runner.title,
+            request.constraint,
         )
+
+    def check_constraint(self, constraint: Constraint) -> None:
+        """Raise RequestError if answers cannot be held to this form."""
+        self._compiler.compile(constraint)
 
     def generate(self, request: Request) -> Generation:
         """The whole answer. Raises RequestError for what cannot be asked, ModelError for a broken model."""
@@ -160,7 +171,7 @@ class Engine:
         if not request.messages:
             raise RequestError("there are no messages", param="messages", remedy="Send at least one user message.")
         ids = self.tokenizer.encode_chat(request.messages)
-        return self.stream_ids(ids, request.sampling, request.adapter, request.user)
+        return self.stream_ids(ids, request.sampling, request.adapter, request.user, request.constraint)
 
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""
@@ -173,7 +184,12 @@ class Engine:
         return self.stream_ids(self.tokenizer.encode(prompt) or ([] if start is None else [start]), sampling, adapter)
 
     def stream_ids(
-        self, prompt: Tokens[int], sampling: Sampling, adapter: str | None = None, user: str = ""
+        self,
+        prompt: Tokens[int],
+        sampling: Sampling,
+        adapter: str | None = None,
+        user: str = "",
+        constraint: Constraint | None = None,
     ) -> Generator[Delta, None, None]:
         """Continue token ids step by step. Raises RequestError here, before the first step."""
         check_sampling(sampling, self.tokenizer.vocab_size)
@@ -194,19 +210,20 @@ class Engine:
                 code="context_length_exceeded",
                 remedy="Shorten the prompt or start a new conversation.",
             )
-        return self._deltas(list(prompt), sampling, adapter, user)
+        matcher = None if constraint is None else self._compiler.compile(constraint)
+        return self._deltas(list(prompt), sampling, adapter, user, matcher)
 
     def replay(self, receipt: Receipt, messages: Tokens[Message]) -> Generation:
         """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
         check_replayable(receipt, self.name, self.tokenizer.template_sha256)
-        return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter))
+        return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter, constraint=receipt.constraint))
 
     def _deltas(
-        self, prompt: list[int], sampling: Sampling, adapter: str | None, user: str
+        self, prompt: list[int], sampling: Sampling, adapter: str | None, user: str, matcher: Matcher | None
     ) -> Generator[Delta, None, None]:
         limit = min(sampling.max_tokens, self.max_context - len(prompt))
         decoder, stops = StreamDecoder(self.tokenizer), StopMatcher(sampling.stop)
-        with closing(self._draws(prompt, sampling, adapter, user, limit)) as draws:
+        with closing(self._draws(prompt, sampling, limit, adapter, user, matcher)) as draws:
             for drawn, draw in enumerate(draws, start=1):
                 ended = draw.token in self.tokenizer.eos_ids
                 text = "" if ended else stops.push(decoder.push(draw.token))
@@ -220,11 +237,11 @@ class Engine:
                     return
 
     def _draws(
-        self, prompt: list[int], sampling: Sampling, adapter: str | None, user: str, limit: int
+        self, prompt: list[int], sampling: Sampling, limit: int, adapter: str | None, user: str, matcher: Matcher | None
     ) -> Generator[Draw, None, None]:
         """Up to `limit` tokens after `prompt`; ends with an end token."""
-        sequence = Sequence(prompt, sampling, adapter, user, limit, make_generator(sampling.seed))
-        if self._speculates:
+        sequence = Sequence(prompt, sampling, adapter, user, limit, make_generator(sampling.seed), matcher=matcher)
+        if self._speculates and matcher is None:
             sequence.lookup = PromptLookup(prompt)
         with self._changed:
             self.scheduler.add(sequence)
@@ -281,7 +298,7 @@ class Engine:
             for part, new in zip(plan, drawn, strict=True):
                 self._give(part, new)
 
-    def _draw(self, part: Slice, logits: Tensor) -> list[Draw] | ModelError:
+    def _draw(self, part: Slice, logits: Tensor) -> list[Draw] | GenwerkError:
         """The tokens that follow `part`: none while a prompt is being read, else those its draft foretold, and one."""
         sequence = part.sequence
         if part.stop < sequence.length:
@@ -290,30 +307,28 @@ class Engine:
         try:
             for row, foretold in zip(logits, [*part.draft, None], strict=True):
                 history = [*sequence.drawn, *(draw.token for draw in new)] if new else sequence.drawn
+                if sequence.matcher is not None:
+                    row = sequence.matcher.restrict(row)
                 new.append(sample(row, history, sequence.prompt, sequence.sampling, sequence.generator))
+                if sequence.matcher is not None:
+                    sequence.matcher.consume(new[-1].token)
                 if new[-1].token != foretold or self._ends(new[-1]):
                     break
-        except ModelError as error:
+        except (ModelError, RequestError) as error:
             return error
         return new
 
     def _ends(self, draw: Draw) -> bool:
         return draw.token in self.tokenizer.eos_ids
 
-    def _give(self, part: Slice, new: list[Draw] | ModelError) -> None:
+    def _give(self, part: Slice, new: list[Draw] | GenwerkError) -> None:
         sequence = part.sequence
-        if isinstance(new, ModelError):
+        if isinstance(new, GenwerkError):
             sequence.error = new
             self.scheduler.remove(sequence, forget=True)
             return
-        sequence.drawn += [draw.token for draw in new]
-        sequence.draws += new
+        sequence.follow(new, len(part.draft))
         self.scheduler.commit(part, max(0, len(new) - 1))
-        if sequence.lookup is not None:
-            for draw in new:
-                sequence.lookup.extend(draw.token)
-            if part.draft:
-                sequence.lookup.learn(len(part.draft), len(new) - 1)
         if new and (self._ends(new[-1]) or len(sequence.drawn) == sequence.limit):
             sequence.finished = True
             self.scheduler.remove(sequence)

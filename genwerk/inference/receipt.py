@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from genwerk import __version__
 from genwerk.core.errors import RequestError
-from genwerk.core.types import Receipt, Sampling
+from genwerk.core.types import Constraint, Receipt, Sampling
 
 
-def make_receipt(model: str, adapter: str | None, template_sha256: str, sampling: Sampling, runner: str) -> Receipt:
+def make_receipt(
+    model: str,
+    adapter: str | None,
+    template_sha256: str,
+    sampling: Sampling,
+    runner: str,
+    constraint: Constraint | None = None,
+) -> Receipt:
     """The receipt of one generation on this machine; `runner` is the title of what computed it."""
-    return Receipt(model, adapter, template_sha256, sampling, _versions(runner))
+    return Receipt(model, adapter, template_sha256, sampling, _versions(runner), constraint)
 
 
 def check_replayable(receipt: Receipt, model: str, template_sha256: str) -> None:

@@ -126,11 +126,11 @@ class Scheduler:
 
     def _draft(self, sequence: Sequence, stop: int, chosen: list[Slice]) -> tuple[int, ...]:
         """Tokens to try behind `stop`, where rows and blocks are left over."""
-        if sequence.lookup is None or stop < sequence.length or not sequence.drawn:
+        if self.aligned > 1 or stop < sequence.length or not sequence.drawn:
             return ()
         assert sequence.table is not None
         left = sequence.limit - len(sequence.drawn) - 1
-        draft = sequence.lookup.propose(min(left, self._budget(chosen) - (stop - sequence.computed)))
+        draft = sequence.propose(min(left, self._budget(chosen) - (stop - sequence.computed)))
         return tuple(draft) if draft and self.blocks.extend(sequence.table, stop + len(draft)) else ()
 
     def _admit(self, sequence: Sequence) -> bool:

@@ -10,6 +10,7 @@ import torch
 
 from genwerk.core.types import Sampling
 from genwerk.inference.blocks import Table
+from genwerk.inference.constraint import Matcher
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.sampler import Draw
 
@@ -25,6 +26,7 @@ class Sequence:
     computed   positions whose keys and values are in the blocks of `table`.
     draws      drawn and not yet taken by the reader.
     lookup     proposes tokens that are run together with the last one; None: none are.
+    matcher    holds the answer to its form; None: any text.
     """
 
     prompt: Tokens[int]
@@ -41,6 +43,7 @@ class Sequence:
     finished: bool = False
     error: Exception | None = None
     lookup: PromptLookup | None = None
+    matcher: Matcher | None = None
 
     @property
     def length(self) -> int:
@@ -51,6 +54,22 @@ class Sequence:
         """Prompt and drawn tokens at these positions."""
         size = len(self.prompt)
         return [*self.prompt[start:stop], *self.drawn[max(0, start - size) : max(0, stop - size)]]
+
+    def propose(self, most: int) -> list[int]:
+        """Up to `most` tokens that may come after the last drawn one."""
+        if self.matcher is not None:
+            return self.matcher.forced(most)
+        return [] if self.lookup is None else self.lookup.propose(most)
+
+    def follow(self, draws: Tokens[Draw], proposed: int) -> None:
+        """Append what was drawn, and learn from it where `proposed` tokens had been."""
+        self.drawn += [draw.token for draw in draws]
+        self.draws += draws
+        if self.lookup is not None:
+            for draw in draws:
+                self.lookup.extend(draw.token)
+            if proposed:
+                self.lookup.learn(proposed, len(draws) - 1)
 
     def next_stop(self, budget: int, aligned: int) -> int:
         """Where the next chunk of at most `budget` tokens may end; `computed` where none fits.

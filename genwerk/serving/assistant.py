@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from genwerk.core.errors import RequestError
 from genwerk.core.types import (
     Citation,
+    Constraint,
     Document,
     Message,
     Receipt,
@@ -43,7 +44,8 @@ from genwerk.serving.holdback import Holdback
 class Ask:
     """What a caller wants: a chat, how to sample, with which adapter, from the documents or from the model alone.
 
-    groups  whose documents may be read beside everyone's: the name of the key that was shown.
+    groups      whose documents may be read beside everyone's: the name of the key that was shown.
+    constraint  the form of an answer from the model alone.
     """
 
     messages: tuple[Message, ...]
@@ -51,6 +53,7 @@ class Ask:
     adapter: str | None = None
     grounded: bool = True
     groups: tuple[str, ...] = ()
+    constraint: Constraint | None = None
 
     @property
     def mode(self) -> str:
@@ -149,7 +152,8 @@ class _Run:
         messages, inbound, allowed = self._inspect_messages()
         question = messages[-1].content
         engine = self.deployment.engine
-        self.receipt = engine.receipt(Request(messages, self.ask.sampling, self.ask.adapter))
+        constraint = self.ask.constraint
+        self.receipt = engine.receipt(Request(messages, self.ask.sampling, self.ask.adapter, constraint=constraint))
         if not allowed:
             yield Started(self.id, self.receipt, self.ask.mode, inbound)
             yield from self._refuse(mask_pii(self.ask.messages[-1].content), inbound)
@@ -250,7 +254,8 @@ class _Run:
         texts: list[str] = []
         tokens: list[int] = []
         reason, usage = "stop", Usage(0, 0)
-        for delta in self._generate(Request(messages, self.ask.sampling, self.ask.adapter)):
+        ask = self.ask
+        for delta in self._generate(Request(messages, ask.sampling, ask.adapter, constraint=ask.constraint)):
             if delta.token is not None:
                 tokens.append(delta.token)
             usage = delta.usage or Usage(usage.prompt_tokens, len(tokens))

@@ -1,8 +1,8 @@
 """Requests in OpenAI's shape: what is understood, and what is refused by name instead of ignored in silence.
 
-Understood beside OpenAI's own: `top_k`, `min_p`, `repetition_penalty`, and `grounded` (false: the model alone, without
-the documents). Without `temperature` an answer is greedy; without `seed` a drawn one gets a fresh seed, which its
-receipt names.
+Understood beside OpenAI's own: `top_k`, `min_p`, `repetition_penalty`, `guided_regex`, `guided_choice`,
+`guided_grammar`, and `grounded` (false: the model alone, without the documents). Without `temperature` an answer is
+greedy; without `seed` a drawn one gets a fresh seed, which its receipt names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genwerk.core.errors import RequestError
-from genwerk.core.types import Message, Sampling
+from genwerk.core.types import Constraint, Message, Sampling
 from genwerk.inference.limits import check_sampling
 from genwerk.serving.assistant import Ask
 from genwerk.serving.deployment import Deployment
@@ -25,12 +25,13 @@ _SAMPLING = (
 )  # fmt: skip
 _KNOWN = frozenset(
     (*_SAMPLING, "model", "messages", "max_tokens", "max_completion_tokens", "stop", "logprobs", "top_logprobs",
-     "stream", "stream_options", "user", "grounded")
+     "stream", "stream_options", "user", "grounded", "response_format", "guided_regex", "guided_choice",
+     "guided_grammar")
 )  # fmt: skip
 # Fields of OpenAI's that are not served, with the value that means "not used" and is therefore let pass.
 _UNSERVED: dict[str, Any] = {
     "n": 1, "tools": [], "tool_choice": "none", "parallel_tool_calls": None, "functions": [], "function_call": "none",
-    "response_format": {"type": "text"}, "logit_bias": {}, "modalities": ["text"], "audio": None, "prediction": None,
+    "logit_bias": {}, "modalities": ["text"], "audio": None, "prediction": None,
     "web_search_options": None, "reasoning_effort": None, "verbosity": None, "store": False, "metadata": {},
     "service_tier": "auto", "safety_identifier": None, "prompt_cache_key": None, "best_of": 1, "echo": False,
     "suffix": None,
@@ -89,7 +90,10 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[st
         raise _invalid("stream_options", "it is only allowed when `stream` is true")
     include_usage = _flag(options, "include_usage", False)
     _text(body, "user")
-    ask = Ask(messages, sampling, adapter, grounded, groups)
+    constraint = _constraint(body, grounded)
+    if constraint is not None:
+        deployment.engine.check_constraint(constraint)
+    ask = Ask(messages, sampling, adapter, grounded, groups, constraint)
     return ChatCall(ask, model, stream, include_usage)
 
 
@@ -157,6 +161,38 @@ def _sampling(body: Mapping[str, Any], grounded: bool) -> Sampling:
     if "seed" not in values and isinstance(temperature, int | float) and temperature > 0:
         values["seed"] = secrets.randbelow(2**31)
     return Sampling(**values)
+
+
+def _constraint(body: Mapping[str, Any], grounded: bool) -> Constraint | None:
+    """The form that `response_format` or one of vLLM's `guided_` fields asks for."""
+    asked: dict[str, Constraint] = {}
+    for name, kind in (("guided_regex", "regex"), ("guided_grammar", "grammar"), ("guided_choice", "choice")):
+        if body.get(name) is not None:
+            value = json.dumps(body[name]) if kind == "choice" else _text(body, name, required=True)
+            asked[name] = Constraint(kind, value)
+    if (form := _response_format(body.get("response_format"))) is not None:
+        asked["response_format"] = form
+    if len(asked) > 1:
+        raise _invalid(list(asked)[1], f"an answer has one form, {' and '.join(asked)} were given")
+    if asked and grounded:
+        what = "sentences of a grounded answer are checked and may be left out, which would break the form"
+        raise _invalid(next(iter(asked)), what, "Ask with `grounded` false.")
+    return next(iter(asked.values()), None)
+
+
+def _response_format(given: object) -> Constraint | None:
+    if given is None or given == {"type": "text"}:
+        return None
+    kind = given.get("type") if isinstance(given, dict) else given
+    if isinstance(given, dict) and kind == "json_object":
+        return Constraint("json")
+    if isinstance(given, dict) and kind == "json_schema":
+        held = given.get("json_schema")
+        schema = held.get("schema") if isinstance(held, dict) else None
+        if isinstance(schema, dict):
+            return Constraint("json_schema", json.dumps(schema))
+        raise _invalid("response_format.json_schema.schema", "it must be a JSON schema")
+    raise _invalid("response_format.type", f"it is {kind!r}", "Use text, json_object or json_schema.")
 
 
 def _messages(given: object, grounded: bool) -> tuple[Message, ...]:

@@ -79,6 +79,10 @@ class Tokenizer:
         """Numbers run from 0 to vocab_size - 1."""
         return int(self._runner.get_vocab_size(with_added_tokens=True))
 
+    def to_json(self) -> str:
+        """The content of tokenizer.json."""
+        return str(self._runner.to_str())
+
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Token numbers of `text`. `special` adds what the model expects around a text (bos, [CLS], ...)."""
         return list(self._runner.encode(text, add_special_tokens=special).ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,10 @@ def test_embeddings_are_unit_vectors_in_both_formats(running: Any) -> None:
         ({"messages": []}, openai.BadRequestError, "messages", "invalid_value"),
         ({"n": 2}, openai.BadRequestError, "n", "unsupported_parameter"),
         ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "unsupported_parameter"),
-        ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "response_format",
-         "unsupported_parameter"),
+        ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "response_format", "invalid_value"),
+        ({"response_format": {"type": "poem"}}, openai.BadRequestError, "response_format.type", "invalid_value"),
+        ({"extra_body": {"guided_regex": "(a|b", "grounded": False}}, openai.BadRequestError, "response_format",
+         "invalid_value"),
         ({"extra_body": {"temprature": 1}}, openai.BadRequestError, "temprature", "unknown_parameter"),
         ({"messages": [{"role": "user", "content": "word " * 9000}]}, openai.BadRequestError, "messages",
          "context_length_exceeded"),
@@ -131,6 +134,27 @@ def test_errors_arrive_as_the_clients_own(
     with pytest.raises(error) as raised:
         running.client().chat.completions.create(**body)
     assert (raised.value.param, raised.value.code) == (param, code)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_keep_the_form_that_is_asked_for(running: Any, stream: bool) -> None:
+    schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"],
+              "additionalProperties": False}  # fmt: skip
+    form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}
+    reply = running.client().chat.completions.create(
+        model="handbook", messages=user("Is it?"), max_tokens=200, stream=stream, response_format=form,
+        temperature=1, seed=3, extra_body=PLAIN,
+    )  # fmt: skip
+    chunks = list(reply) if stream else []
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) if stream else None
+    found = json.loads(text if text is not None else reply.choices[0].message.content)
+    assert isinstance(found["yes"], bool)
+
+
+def test_a_choice_is_one_of_its_list(running: Any) -> None:
+    body = {**PLAIN, "guided_choice": ["left", "right"]}
+    reply = running.client().chat.completions.create(model="handbook", messages=user("Where?"), extra_body=body)
+    assert reply.choices[0].message.content in ("left", "right")
 
 
 def test_embedding_errors_name_the_field(running: Any) -> None:
