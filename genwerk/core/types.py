@@ -86,7 +86,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw tokens. Defaults are greedy; `inference.sampler.check_sampling` refuses values out of range."""
+    """How to draw tokens. Defaults are greedy; `inference.sampler.check_sampling` refuses values out of range.
+
+    logit_bias    (token, what is added to its logit) pairs.
+    min_tokens    so many are drawn before the answer may end.
+    stop_tokens   token ids that end the answer beside the model's own.
+    """
 
     temperature: float = 0.0
     top_k: int = 0
@@ -99,6 +104,10 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int = 0
     logprobs: int | None = None
+    typical_p: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    min_tokens: int = 0
+    stop_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,7 @@ class Engine:
         decoder, stops = StreamDecoder(self.tokenizer), StopMatcher(sampling.stop)
         with closing(self._draws(prompt, sampling, limit, adapter, user, matcher)) as draws:
             for drawn, draw in enumerate(draws, start=1):
-                ended = draw.token in self.tokenizer.eos_ids
+                ended = self._ends(sampling, draw.token)
                 text = "" if ended else stops.push(decoder.push(draw.token))
                 reason = "stop" if ended or stops.stopped else "length" if drawn == limit else None
                 if reason and not stops.stopped:
@@ -307,19 +307,24 @@ class Engine:
         try:
             for row, foretold in zip(logits, [*part.draft, None], strict=True):
                 history = [*sequence.drawn, *(draw.token for draw in new)] if new else sequence.drawn
+                if len(sequence.drawn) + len(new) < sequence.sampling.min_tokens:
+                    row = row.index_fill(0, self._end_tokens(sequence), -torch.inf)
                 if sequence.matcher is not None:
                     row = sequence.matcher.restrict(row)
                 new.append(sample(row, history, sequence.prompt, sequence.sampling, sequence.generator))
                 if sequence.matcher is not None:
                     sequence.matcher.consume(new[-1].token)
-                if new[-1].token != foretold or self._ends(new[-1]):
+                if new[-1].token != foretold or self._ends(sequence.sampling, new[-1].token):
                     break
         except (ModelError, RequestError) as error:
             return error
         return new
 
-    def _ends(self, draw: Draw) -> bool:
-        return draw.token in self.tokenizer.eos_ids
+    def _ends(self, sampling: Sampling, token: int) -> bool:
+        return token in self.tokenizer.eos_ids or token in sampling.stop_tokens
+
+    def _end_tokens(self, sequence: Sequence) -> Tensor:
+        return torch.tensor(sorted({*self.tokenizer.eos_ids, *sequence.sampling.stop_tokens}), dtype=torch.long)
 
     def _give(self, part: Slice, new: list[Draw] | GenwerkError) -> None:
         sequence = part.sequence
@@ -329,7 +334,7 @@ class Engine:
             return
         sequence.follow(new, len(part.draft))
         self.scheduler.commit(part, max(0, len(new) - 1))
-        if new and (self._ends(new[-1]) or len(sequence.drawn) == sequence.limit):
+        if new and (self._ends(sequence.sampling, new[-1].token) or len(sequence.drawn) == sequence.limit):
             sequence.finished = True
             self.scheduler.remove(sequence)
 

@@ -41,6 +41,8 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "top_k": Range(0, 2**31, whole=True),
         "top_p": Range(0, 1, above=True),
         "min_p": Range(0, 1),
+        "typical_p": Range(0, 1, above=True),
+        "min_tokens": Range(0, 2**31, whole=True),
         "repetition_penalty": Range(0, 10, above=True),
         "presence_penalty": Range(-2, 2),
         "frequency_penalty": Range(-2, 2),
@@ -49,6 +51,9 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "logprobs": Range(0, 20, whole=True),
     }
 )
+
+
+BIAS = Range(-100, 100)
 
 
 def check_sampling(sampling: Sampling, vocab: int) -> None:
@@ -72,6 +77,20 @@ def check_sampling(sampling: Sampling, vocab: int) -> None:
             remedy=f"Ask for at most {vocab}.",
         )
     _check_stops(sampling.stop)
+    _check_tokens(sampling, vocab)
+
+
+def _check_tokens(sampling: Sampling, vocab: int) -> None:
+    named = {"logit_bias": [token for token, _ in sampling.logit_bias], "stop_tokens": list(sampling.stop_tokens)}
+    for name, tokens in named.items():
+        strange = [token for token in tokens if not isinstance(token, int) or not 0 <= token < vocab]
+        if strange:
+            remedy = f"Token ids are whole numbers below {vocab}."
+            raise RequestError(f"{name} names {strange[0]!r}", param=name, code="invalid_value", remedy=remedy)
+    for token, bias in sampling.logit_bias:
+        if not BIAS.holds(bias):
+            what = f"logit_bias of token {token} is {_shown(bias)}"
+            raise RequestError(what, param="logit_bias", code="invalid_value", remedy=f"It must be {BIAS}.")
 
 
 def _check_stops(stop: object) -> None:

@@ -1,7 +1,8 @@
-"""Penalties that make a token less likely because it was already said.
+"""What makes single tokens more or less likely: a bias that is asked for, and penalties for what was already said.
 
-Sources: Keskar et al. (2019), CTRL, section 4.1 (repetition); OpenAI API reference (presence, frequency).
+Sources: Keskar et al. (2019), CTRL, section 4.1 (repetition); OpenAI API reference (bias, presence, frequency).
 
+    bias              z_j <- z_j + b_j                            for the tokens of logit_bias
     repetition        z_j <- z_j / ρ if z_j > 0 else z_j · ρ      for every j in prompt or answer
     presence          z_j <- z_j - α                              for every j in the answer
     frequency         z_j <- z_j - β · c_j                        c_j times j is in the answer
@@ -10,7 +11,7 @@ z     logits, (V,)
 ρ     repetition_penalty, 1 is off; counts prompt and answer, as in transformers
 α, β  presence_penalty and frequency_penalty, 0 is off; count the answer only, as in OpenAI's API and vLLM
 
-Chosen:   repetition first, then presence and frequency, before temperature.
+Chosen:   the bias first, then repetition, presence and frequency, before temperature.
 Left out: no-repeat n-grams, DRY.
 Try it:   pytest tests/inference/test_penalties.py
 """
@@ -33,9 +34,11 @@ def penalise(logits: Tensor, history: Sequence[int], prompt: Sequence[int], samp
     prompt   ids of the prompt
     """
     rho, alpha, beta = sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty
-    if rho == 1.0 and alpha == 0.0 and beta == 0.0:
+    if rho == 1.0 and alpha == 0.0 and beta == 0.0 and not sampling.logit_bias:
         return logits
     penalised = logits.clone()
+    for token, bias in sampling.logit_bias:
+        penalised[token] += bias
     if rho != 1.0 and (history or prompt):
         seen = torch.tensor(sorted({*prompt, *history}), device=logits.device)
         z = penalised[seen]

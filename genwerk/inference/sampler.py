@@ -1,18 +1,21 @@
-"""Draw the next token from logits: greedy, or temperature with top-k, top-p and min-p.
+"""Draw the next token from logits: greedy, or temperature with top-k, top-p, min-p and typical sampling.
 
-Sources: Fan et al. (2018), top-k; Holtzman et al. (2019), top-p; Nguyen et al. (2024), min-p.
+Sources: Fan et al. (2018), top-k; Holtzman et al. (2019), top-p; Nguyen et al. (2024), min-p; Meister et al. (2022),
+locally typical sampling.
 
     z <- penalties(z)                       penalties.py
     p  = softmax(z / T)                     T = 0: the largest z, lowest id where several are equal
     top-k   keep j with z_j >= the k-th largest z (equals of the k-th stay)
     top-p   keep the fewest most likely j whose p, renormalised after top-k, sums to at least top_p
     min-p   keep j with p_j >= min_p · max p
+    typical keep the fewest j with the smallest | -ln p_j - H | whose p sums to at least typical_p,  H = -sum p ln p
     token   = the first kept j, by id, whose cumulative p exceeds u,  u ~ U[0, 1)
 
-Chosen:   the order above is that of transformers (penalties, temperature, top-k, top-p, min-p). One uniform number is
-          used per token, in float64, so a seed means the same whatever the filters. Log-probabilities are those of the
-          raw logits before penalties, filters and temperature, as OpenAI reports them.
-Left out: typical, eta, mirostat, beams; logit bias.
+Chosen:   the order above is that of transformers (penalties, temperature, top-k, top-p, min-p, typical). One uniform
+          number is used per token, in float64, so a seed means the same whatever the filters. Log-probabilities are
+          those of the raw logits before penalties, filters and temperature, as OpenAI reports them; where the answer's
+          form is constrained, those of the allowed tokens.
+Left out: eta, mirostat, beams.
 Try it:   pytest tests/inference/test_sampler.py
 """
 
@@ -86,7 +89,7 @@ def sample(
 
 
 def distribution(scores: Tensor, sampling: Sampling) -> Tensor:
-    """Probabilities after temperature, top-k, top-p and min-p. scores (V,) → (V,) float64, zero where filtered."""
+    """Probabilities after temperature and all filters. scores (V,) → (V,) float64, zero where filtered."""
     z = scores.double()
     z = (z - z.max()) / sampling.temperature
     if 0 < sampling.top_k < z.shape[0]:
@@ -96,7 +99,19 @@ def distribution(scores: Tensor, sampling: Sampling) -> Tensor:
         weights = _nucleus(weights, sampling.top_p)
     if sampling.min_p > 0.0:
         weights = weights.masked_fill(weights < sampling.min_p * weights.max(), 0.0)
+    if sampling.typical_p < 1.0:
+        weights = _typical(weights / weights.sum(), sampling.typical_p)
     return weights / weights.sum()
+
+
+def _typical(p: Tensor, typical_p: float) -> Tensor:
+    """Zero all but those tokens whose surprise is nearest the mean surprise; equals are kept by lowest id."""
+    surprise = -p.clamp_min(1e-300).log()  # (V,)
+    distance = (surprise - (p * surprise).sum()).abs().masked_fill(p == 0, math.inf)
+    order = distance.sort(stable=True).indices
+    mass = p[order].cumsum(0)
+    kept = order[(mass - p[order] < typical_p) & (p[order] > 0)]
+    return torch.zeros_like(p).index_copy(0, kept, p[kept])
 
 
 def _nucleus(weights: Tensor, top_p: float) -> Tensor:

@@ -1,8 +1,8 @@
 """Requests in OpenAI's shape: what is understood, and what is refused by name instead of ignored in silence.
 
-Understood beside OpenAI's own: `top_k`, `min_p`, `repetition_penalty`, `guided_regex`, `guided_choice`,
-`guided_grammar`, and `grounded` (false: the model alone, without the documents). Without `temperature` an answer is
-greedy; without `seed` a drawn one gets a fresh seed, which its receipt names.
+Understood beside OpenAI's own: `top_k`, `min_p`, `typical_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids`,
+`guided_regex`, `guided_choice`, `guided_grammar`, and `grounded` (false: the model alone, without the documents).
+Without `temperature` an answer is greedy; without `seed` a drawn one gets a fresh seed, which its receipt names.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from genwerk.serving.assistant import Ask
 from genwerk.serving.deployment import Deployment
 
 _SAMPLING = (
-    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed",
+    "temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty",
+    "frequency_penalty", "seed", "min_tokens",
 )  # fmt: skip
 _KNOWN = frozenset(
     (*_SAMPLING, "model", "messages", "max_tokens", "max_completion_tokens", "stop", "logprobs", "top_logprobs",
      "stream", "stream_options", "user", "grounded", "response_format", "guided_regex", "guided_choice",
-     "guided_grammar")
+     "guided_grammar", "logit_bias", "stop_token_ids")
 )  # fmt: skip
 # Fields of OpenAI's that are not served, with the value that means "not used" and is therefore let pass.
 _UNSERVED: dict[str, Any] = {
     "n": 1, "tools": [], "tool_choice": "none", "parallel_tool_calls": None, "functions": [], "function_call": "none",
-    "logit_bias": {}, "modalities": ["text"], "audio": None, "prediction": None,
+    "modalities": ["text"], "audio": None, "prediction": None,
     "web_search_options": None, "reasoning_effort": None, "verbosity": None, "store": False, "metadata": {},
     "service_tier": "auto", "safety_identifier": None, "prompt_cache_key": None, "best_of": 1, "echo": False,
     "suffix": None,
@@ -149,6 +150,8 @@ def _sampling(body: Mapping[str, Any], grounded: bool) -> Sampling:
     stop = body.get("stop")
     if stop is not None:
         values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else stop
+    values["logit_bias"] = _bias(body.get("logit_bias"))
+    values["stop_tokens"] = _token_ids(body.get("stop_token_ids"))
     top = body.get("top_logprobs")
     if _flag(body, "logprobs", False):
         if grounded:
@@ -161,6 +164,22 @@ def _sampling(body: Mapping[str, Any], grounded: bool) -> Sampling:
     if "seed" not in values and isinstance(temperature, int | float) and temperature > 0:
         values["seed"] = secrets.randbelow(2**31)
     return Sampling(**values)
+
+
+def _bias(given: object) -> tuple[tuple[int, float], ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, dict) or not all(str(token).isdigit() for token in given):
+        raise _invalid("logit_bias", "it must be an object from token ids to numbers")
+    return tuple((int(token), bias) for token, bias in given.items())
+
+
+def _token_ids(given: object) -> tuple[int, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, list) or not all(isinstance(token, int) for token in given):
+        raise _invalid("stop_token_ids", "it must be a list of token ids")
+    return tuple(given)
 
 
 def _constraint(body: Mapping[str, Any], grounded: bool) -> Constraint | None:

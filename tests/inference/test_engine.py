@@ -238,6 +238,19 @@ def test_a_stop_string_across_tokens_ends_the_answer(scripted: Callable[..., Eng
     assert generation.usage.completion_tokens == len("4.\nUser:")
 
 
+def test_a_stop_token_ends_the_answer_and_has_no_text(scripted: Callable[..., Engine]) -> None:
+    last = scripted("abcd").tokenizer.encode("c")[0]
+    told = scripted("abcd").generate(ask(stop_tokens=(last,)))
+    assert (told.text, told.finish_reason, told.usage.completion_tokens) == ("ab", "stop", 3)
+
+
+def test_an_answer_does_not_end_before_its_least_length(tiny_engine: Engine) -> None:
+    request = ask(temperature=1.0, logit_bias=((257, 100.0),), max_tokens=30)
+    assert len(tiny_engine.generate(request).tokens) == 1
+    longer = replace(request, sampling=replace(request.sampling, min_tokens=9))
+    assert len(tiny_engine.generate(longer).tokens) == 10
+
+
 def test_held_back_text_comes_when_no_stop_string_completes(scripted: Callable[..., Engine]) -> None:
     for end, reason in ((True, "stop"), (False, "length")):
         generation = scripted("4.\nUse", end=end).generate(ask(stop=("\nUser:",), max_tokens=6 if not end else 20))

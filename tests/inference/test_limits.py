@@ -21,6 +21,10 @@ REFUSED: list[tuple[str, Any]] = [
     *(("max_tokens", value) for value in (0, -1, 1.0)),
     *(("seed", value) for value in (2**64, 0.5)),
     *(("logprobs", value) for value in (-1, 21, True)),
+    *(("typical_p", value) for value in (0.0, 1.1)),
+    *(("min_tokens", value) for value in (-1, 0.5)),
+    *(("logit_bias", value) for value in (((1000, 1.0),), ((-1, 1.0),), ((1, 101.0),), ((1, "much"),))),
+    *(("stop_tokens", value) for value in ((1000,), (-1,), ("a",))),
     *(("stop", value) for value in (("",), ("x",) * 17, ("x" * 1001,), "abc", (1,))),
 ]
 

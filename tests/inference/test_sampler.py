@@ -13,6 +13,7 @@ from transformers import (
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from genwerk.core.errors import ModelError
@@ -32,6 +33,8 @@ def theirs(logits: torch.Tensor, ids: list[int], sampling: Sampling) -> torch.Te
         steps.append(TopPLogitsWarper(sampling.top_p))
     if sampling.min_p:
         steps.append(MinPLogitsWarper(sampling.min_p))
+    if sampling.typical_p < 1:
+        steps.append(TypicalLogitsWarper(sampling.typical_p))
     return torch.as_tensor(steps(torch.tensor([ids]), logits.double()[None])[0].softmax(0))
 
 
@@ -44,15 +47,26 @@ def theirs(logits: torch.Tensor, ids: list[int], sampling: Sampling) -> torch.Te
     top_k=st.integers(0, 60),
     top_p=st.sampled_from([0.01, 0.3, 0.9, 0.999, 1.0]),
     min_p=st.sampled_from([0.0, 0.05, 0.7, 1.0]),
+    typical_p=st.sampled_from([0.1, 0.5, 0.95, 1.0]),
     rho=st.sampled_from([0.8, 1.0, 1.2]),
 )
 def test_the_distribution_is_that_of_transformers(
-    seed: int, vocab: int, spread: float, temperature: float, top_k: int, top_p: float, min_p: float, rho: float
+    seed: int,
+    vocab: int,
+    spread: float,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
+    typical_p: float,
+    rho: float,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(vocab, generator=generator) * spread
     ids = torch.randint(0, vocab, (12,), generator=generator).tolist()
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=rho)
+    sampling = Sampling(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p, repetition_penalty=rho
+    )
     ours = distribution(penalise(logits.double(), ids[8:], ids[:8], sampling), sampling)
     expected = theirs(logits, ids, sampling)
     assert torch.equal(ours > 0, expected > 0)
@@ -68,6 +82,12 @@ def test_greedy_sees_the_penalties() -> None:
     logits = torch.tensor([0.0, 3.0, 2.9])
     sampling = Sampling(frequency_penalty=0.2)
     assert sample(logits, [1], [], sampling, make_generator(0)).token == 2
+
+
+def test_a_bias_is_added_to_the_logits() -> None:
+    logits = torch.tensor([0.0, 3.0, 2.9])
+    assert sample(logits, [], [], Sampling(logit_bias=((1, -0.2),)), make_generator(0)).token == 2
+    assert sample(logits, [], [], Sampling(logit_bias=((1, -100.0), (0, 4.0))), make_generator(0)).token == 0
 
 
 def test_tokens_come_as_often_as_their_probability_says() -> None:
