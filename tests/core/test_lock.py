@@ -28,9 +28,9 @@ HOLD_WITH_CHILD = """
 import os, sys; from pathlib import Path; from genwerk.core.workspace import Workspace
 with Workspace(Path(sys.argv[1])).lock():
     if os.fork() == 0:
+        print("held", flush=True)  # said by the child, which has closed its copy of the lock by now
         sys.stdin.read()
         os._exit(0)
-    print("held", flush=True)
     sys.stdin.read()
 """
 Start = Callable[[str], "subprocess.Popen[bytes]"]
