@@ -31,7 +31,7 @@ from genwerk.models.gguf import convert_gguf
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 HERE = Path(__file__).parent
-PEERS = {"llama_cpp": ["llama-cpp-python==0.3.34", "numpy"]}
+PEERS = {"llama_cpp": ["llama-cpp-python==0.3.36", "numpy"]}
 OURS = ("float32", "int8", "int4")
 
 
