@@ -1,5 +1,5 @@
-// What Python hands over: shapes, and pointers into memory that Python owns. The layouts are described in layout.md of
-// this folder's Python side (pack.py); all counts here are already padded.
+// What Python hands over: shapes, and pointers into memory that Python owns (its twin is layout.py, the packing pack.py).
+// All counts here are already filled up to whole panels.
 #pragma once
 
 #include <cstdint>
