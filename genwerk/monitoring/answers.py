@@ -15,7 +15,7 @@ from typing import Any
 
 from genwerk.core.errors import RequestError, WorkspaceError
 from genwerk.core.events import now
-from genwerk.core.types import Chunk, Citation, Receipt, Reply, Retrieved, Sampling, Usage, Verdict
+from genwerk.core.types import Chunk, Citation, Constraint, Receipt, Reply, Retrieved, Sampling, Usage, Verdict
 
 _SCHEMA = """
 create table if not exists answers (
@@ -128,6 +128,8 @@ def _record(row: Sequence[Any]) -> AnswerRecord:
 def receipt_from(values: Mapping[str, Any]) -> Receipt:
     """A receipt from its JSON form. Raises KeyError or TypeError if a field is missing or not known."""
     sampling = dict(values["sampling"])
-    sampling["stop"] = tuple(sampling["stop"])
+    for name in ("stop", "stop_tokens", "logit_bias"):  # JSON knows no tuples; what an older answer lacks is unused
+        sampling[name] = tuple(tuple(item) if isinstance(item, list) else item for item in sampling.get(name, ()))
+    form = values.get("constraint")
     return Receipt(values["model"], values["adapter"], values["template_sha256"], Sampling(**sampling),
-                   dict(values["versions"]))  # fmt: skip
+                   dict(values["versions"]), Constraint(**form) if form else None)  # fmt: skip

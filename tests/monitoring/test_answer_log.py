@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genwerk.core.errors import RequestError, WorkspaceError
-from genwerk.core.types import Chunk, Citation, Receipt, Reply, Retrieved, Sampling, Usage, Verdict
+from genwerk.core.types import Chunk, Citation, Constraint, Receipt, Reply, Retrieved, Sampling, Usage, Verdict
 from genwerk.monitoring.answers import AnswerLog, AnswerRecord
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -18,7 +18,10 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 def record(answer_id: str = "ans-0123456789abcdef", text: str = "Yes.", question: str = "Is it?") -> AnswerRecord:
     citation = Citation("doc", "ab" * 32, 3, 9, "quote\nä𝄞", "docs/a.md")
-    receipt = Receipt("m", "a", "t" * 64, Sampling(temperature=0.7, stop=("x",), seed=5, logprobs=2), {"torch": "2"})
+    sampling = Sampling(
+        temperature=0.7, stop=("x",), seed=5, logprobs=2, logit_bias=((3, -1.5),), stop_tokens=(7,), min_tokens=2
+    )
+    receipt = Receipt("m", "a", "t" * 64, sampling, {"torch": "2"}, Constraint("regex", "a+"))
     reply = Reply(answer_id, text, (1, 2, 3), (citation,), (Verdict(True, "t", "input.pii", ""),), Usage(5, 3),
                   receipt, "stop", abstained=True)  # fmt: skip
     return AnswerRecord(reply, question, "grounded", (Retrieved(Chunk("doc", 0, 9), 0.5, "bm25"),), {"index": "f" * 16},
