@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,9 @@ from genwerk.tokenizers.tokenizer import Tokenizer
 
 HERE = Path(__file__).parent
 PEERS = {"llama_cpp": ["llama-cpp-python==0.3.36", "numpy"]}
+# Built for the processor as it describes itself, llama.cpp 0.3.36 ends with a segmentation fault on a virtual machine that
+# lists AMX; so it is told which instructions to use. (Not yet seen to help.)
+FLAGS = ("NATIVE=OFF", "AVX2=ON", "FMA=ON", "F16C=ON", "AVX512=ON", "AVX512_VBMI=ON", "AVX512_VNNI=ON")
 OURS = ("float32", "int8", "int4")
 
 
@@ -78,7 +82,9 @@ def environment(peer: str) -> str:
     if not done.exists() or done.read_text() != wanted:
         say(f"installing {peer} into {folder}")
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PEERS[peer]], check=True)
+        build = {"CMAKE_ARGS": " ".join(f"-DGGML_{flag}" for flag in FLAGS)}
+        command = [str(python), "-m", "pip", "install", "--quiet", "--no-cache-dir", *PEERS[peer]]
+        subprocess.run(command, check=True, env=os.environ | build)
         done.write_text(wanted)
     return str(python)
 
