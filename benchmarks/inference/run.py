@@ -33,8 +33,8 @@ from genwerk.tokenizers.tokenizer import Tokenizer
 
 HERE = Path(__file__).parent
 PEERS = {"llama_cpp": ["llama-cpp-python==0.3.36", "numpy"]}
-# Built for the processor as it describes itself, llama.cpp 0.3.36 ends with a segmentation fault on a virtual machine that
-# lists AMX; so it is told which instructions to use. (Not yet seen to help.)
+# Built for the processor as it describes itself, llama.cpp 0.3.36 ends with a segmentation fault on a virtual machine
+# that lists AMX; so it is told which instructions to use. (Not yet seen to help.)
 FLAGS = ("NATIVE=OFF", "AVX2=ON", "FMA=ON", "F16C=ON", "AVX512=ON", "AVX512_VBMI=ON", "AVX512_VNNI=ON")
 OURS = ("float32", "int8", "int4")
 
