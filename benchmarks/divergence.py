@@ -16,8 +16,10 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from genwerk.core.assets import KNOWN, fetch
+from genwerk.evaluation.divergence import kl_divergence
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.weights import pack_decoder
 from genwerk.inference.runner import Chunk
@@ -41,20 +43,20 @@ def main() -> None:
     ids = tokenizer.encode(text)
     stride = (len(ids) - chosen.length) // max(1, chosen.windows - 1)
     windows = [ids[i * stride : i * stride + chosen.length] for i in range(chosen.windows)]
-    exact = [model(torch.tensor([window]))[0].log_softmax(-1) for window in windows]
+    exact = [model(torch.tensor([window]))[0] for window in windows]
     print(f"{chosen.windows} windows of {chosen.length} tokens; median (smallest to largest) over windows")
     print(f"float32  perplexity {perplexity(exact, windows):.3f}")
     for precision in ("int8", "int4"):
         runner = NativeDecoder(pack_decoder(model, precision), blocks=-(-chosen.length // 32))
         table = list(range(runner.blocks))
-        found = [runner.step([Chunk(one, 0, table, wanted=len(one))]).log_softmax(-1) for one in windows]
-        nats = [float((p.exp() * (p - q)).sum(-1).mean()) for p, q in zip(exact, found, strict=True)]
+        found = [runner.step([Chunk(one, 0, table, wanted=len(one))]) for one in windows]
+        nats = [float(kl_divergence(p, q).mean()) for p, q in zip(exact, found, strict=True)]
         spread = f"{statistics.median(nats):.4f} ({min(nats):.4f} to {max(nats):.4f})"
         print(f"{precision:8s} perplexity {perplexity(found, windows):.3f}   KL {spread} nats per token")
 
 
-def perplexity(logprobs: list[torch.Tensor], windows: list[list[int]]) -> float:
-    losses = [-p[:-1].gather(1, torch.tensor(w[1:])[:, None]).mean() for p, w in zip(logprobs, windows, strict=True)]
+def perplexity(logits: list[torch.Tensor], windows: list[list[int]]) -> float:
+    losses = [cross_entropy(z[:-1], torch.tensor(w[1:])) for z, w in zip(logits, windows, strict=True)]
     return math.exp(float(torch.stack(losses).mean()))
 
 

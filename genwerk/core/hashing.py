@@ -119,6 +119,7 @@ def code_hash(function: Callable[..., Any] | str) -> str:
     """
     name = name_function(function)
     sources = {name.module: _read(name.file, name.module)}
+    folders = {name.file.parent} if name.file.is_relative_to(_PACKAGE_ROOT) else set()
     waiting = list(sources[name.module].imports)
     while waiting:
         module = waiting.pop()
@@ -126,8 +127,11 @@ def code_hash(function: Callable[..., Any] | str) -> str:
         if module in sources or module in _PLUMBING or file is None:
             continue
         sources[module] = _read(file, module)
+        folders.add(file.parent)
         waiting.extend(sources[module].imports)
-    return digest({module: source.sha256 for module, source in sources.items()})
+    beside = {path for folder in folders for path in _companions(folder)}
+    kept = {path.relative_to(_PACKAGE_ROOT).as_posix(): sha256_file(path) for path in beside}
+    return digest({module: source.sha256 for module, source in sources.items()} | kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +140,19 @@ class _Source:
     imports: frozenset[str]
 
 
-_SOURCES: dict[tuple[tuple[str, int, int], ...], _Source] = {}
+_SOURCES: dict[tuple[str, int, int], _Source] = {}
 
 
 def _read(file: Path, module: str) -> _Source:
-    beside = sorted(_companions(file.parent)) if file.is_relative_to(_PACKAGE_ROOT) else []
-    status = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in (file, *beside)]
-    key = tuple(status)
+    status = file.stat()
+    key = (str(file), status.st_mtime_ns, status.st_size)
     if key not in _SOURCES:
         text = file.read_text(encoding="utf-8")
         package = module if file.name == "__init__.py" else module.rpartition(".")[0]
         imports = set(_LAZY_STRING.findall(text))
         for statement in _imports(ast.parse(text).body):
             imports.update(_imported(statement, package))
-        held = digest([sha256_text(text), *((path.name, sha256_file(path)) for path in beside)])
-        _SOURCES[key] = _Source(held, frozenset(name for name in imports if name.startswith(_PACKAGE)))
+        _SOURCES[key] = _Source(sha256_text(text), frozenset(name for name in imports if name.startswith(_PACKAGE)))
     return _SOURCES[key]
 
 

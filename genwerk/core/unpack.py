@@ -18,6 +18,7 @@ from genwerk.core.errors import AssetError
 from genwerk.core.progress import say
 
 Opener = Callable[[], IO[bytes] | None]
+# NotImplementedError is how zipfile refuses a compression, an encryption or a version of the format that it lacks.
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError)
 
 

@@ -13,40 +13,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import track
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.perplexity import Excerpt
-from genwerk.inference.runner import BLOCK, Chunk, Runner
+from genwerk.inference.engine import Engine
 from genwerk.metrics.ratio import ratio_interval
 from genwerk.models.decoder import Decoder
-from genwerk.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["BOUNDS", "measure_divergence"]
+__all__ = ["BOUNDS", "kl_divergence", "measure_divergence"]
 
 BOUNDS = {"int8": 0.03, "int4": 0.15}  # nats per token; SmolLM2-135M measures 0.007 to 0.008 and about 0.01
 
 
+def kl_divergence(exact: Tensor, served: Tensor) -> Tensor:
+    """Logits (T, V) of both, to nats (T,)."""
+    p, q = exact.log_softmax(-1), served.log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1)
+
+
 @torch.no_grad()
-def measure_divergence(
-    model: Decoder, runner: Runner, tokenizer: Tokenizer, excerpts: Sequence[Excerpt], *, precision: str, context: int
-) -> Measure:
+def measure_divergence(model: Decoder, engine: Engine, excerpts: Sequence[Excerpt], *, context: int) -> Measure:
     """`quantised.kl` over held-out excerpts, without adapters. Raises ModelError beyond the precision's bound."""
+    precision = engine.runner.precision
     nats: list[float] = []
     counts: list[int] = []
     with track(f"divergence of {precision}", total=len(excerpts), unit="excerpts") as bar:
         for excerpt in excerpts:
-            tokens = tokenizer.encode(excerpt.text)[:context]
+            tokens = engine.tokenizer.encode(excerpt.text)[:context]
             if tokens:
-                table = list(range(-(-len(tokens) // BLOCK)))
-                served = runner.step([Chunk(tokens, 0, table, wanted=len(tokens))]).log_softmax(-1)  # (T, V)
-                exact = model(torch.tensor([tokens], device=model.device))[0].log_softmax(-1)
-                nats.append(float((exact.exp() * (exact - served)).sum()))
+                exact = model(torch.tensor([tokens], device=model.device))[0]  # (T, V)
+                nats.append(float(kl_divergence(exact, engine.logits(tokens)).sum()))
                 counts.append(len(tokens))
             bar.advance()
     result = ratio_interval(nats, counts)
-    bound = BOUNDS.get(precision, 0.0)
+    bound = BOUNDS[precision]
     if not result.mean <= bound:
         raise ModelError(
             f"in {precision} the model is {result.mean:.3g} nats per token from itself in float32, more than {bound}",

@@ -34,7 +34,7 @@ from genwerk.evaluation.abstention import measure_abstention
 from genwerk.evaluation.artifacts import Inputs
 from genwerk.evaluation.assistant import Assistant
 from genwerk.evaluation.citations import answer_questions, measure_citations
-from genwerk.evaluation.divergence import measure_divergence
+from genwerk.evaluation.divergence import BOUNDS, measure_divergence
 from genwerk.evaluation.measures import Measure, flatten
 from genwerk.evaluation.outcome import Outcome
 from genwerk.evaluation.perplexity import held_out_excerpts, measure_answer_loss, measure_bits_per_byte
@@ -166,12 +166,9 @@ class _Bench:
                 if held_out:
                     loss = f"perplexity.{which}_answer_loss"
                     measures.append(measure_answer_loss(loss, model, tokenizer, held_out, what=what))
-        if config.precision != "float32":
-            runner, precision = assistant.engine.runner, config.precision
+        if assistant.engine.runner.precision in BOUNDS:
             with adapter_on(model, None):
-                measures.append(
-                    measure_divergence(model, runner, tokenizer, excerpts, precision=precision, context=config.context)
-                )
+                measures.append(measure_divergence(model, assistant.engine, excerpts, context=config.context))
         if (pretrained := self._given.artifact("pretrained")) is not None:
             measures.append(self._pretrained(pretrained, excerpts))
         return Outcome(tuple(measures))

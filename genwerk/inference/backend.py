@@ -32,17 +32,15 @@ def load_runner(
     adapters: Mapping[str, Path] | None = None,
 ) -> Runner:
     """Read a model directory, and adapters by name; see `make_runner`. Integer weights are kept packed on disk."""
-    config = read_config(path)
-    packed = precision != "float32" and _runs_native(config, engine, precision)
-    model = empty_decoder(config) if packed else load_decoder(path)
+    config, names = read_config(path), tuple(adapters or ())
+    native = _runs_native(config, engine, precision)
+    model = empty_decoder(config) if native and precision != "float32" else load_decoder(path)
     for name, place in (adapters or {}).items():
         load_adapter(model, name, place)
-    if not packed:
-        return make_runner(
-            model, engine=engine, precision=precision, positions=positions, adapters=tuple(adapters or ())
-        )
-    weights = kept_weights(path, config, precision)
-    return NativeDecoder(weights, blocks=_blocks(config, positions), adapters=tuple(adapters or ()), model=model)
+    if not native:
+        return _torch_runner(model, precision, positions, names)
+    weights = pack_decoder(model, precision) if precision == "float32" else kept_weights(path, config, precision)
+    return NativeDecoder(weights, blocks=_blocks(config, positions), adapters=names, model=model)
 
 
 def make_runner(
@@ -61,12 +59,17 @@ def make_runner(
 
     Raises ModelError for an unknown engine or precision, and for `native` where that cannot be.
     """
-    blocks = _blocks(model.config, positions)
     if model.device.type == "cpu" and _runs_native(model.config, engine, precision):
-        return NativeDecoder(pack_decoder(model, precision), blocks=blocks, adapters=adapters, model=model)
+        weights, blocks = pack_decoder(model, precision), _blocks(model.config, positions)
+        return NativeDecoder(weights, blocks=blocks, adapters=adapters, model=model)
+    return _torch_runner(model, precision, positions, adapters)
+
+
+def _torch_runner(model: Decoder, precision: str, positions: int | None, adapters: Sequence[str]) -> Runner:
+    runner = TorchRunner(model, blocks=_blocks(model.config, positions), adapters=adapters)
     if precision != "float32":
-        say(f"PyTorch runs the model in {model.dtype}, not in {precision}", style="yellow")
-    return TorchRunner(model, blocks=blocks, adapters=adapters)
+        say(f"PyTorch runs the model in {runner.precision}, not in {precision}", style="yellow")
+    return runner
 
 
 def _runs_native(config: DecoderConfig, engine: str, precision: str) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["KINDS", "Compiler", "Matcher"]
 
+_KEPT = 64
 KINDS = ("json_schema", "json", "regex", "grammar", "choice")
 
 
@@ -65,6 +66,7 @@ class Compiler:
 
     def __init__(self, tokenizer: Tokenizer, vocab: int) -> None:
         self._given, self._vocab = tokenizer, vocab
+        self._compiled = lru_cache(_KEPT)(self._compile)  # a form is checked when asked for, then used, often again
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:
@@ -72,12 +74,15 @@ class Compiler:
 
     def compile(self, constraint: Constraint) -> Matcher:
         """Raises RequestError that names the keyword and where it stands, or what is wrong with an expression."""
+        return Matcher(self._compiled(constraint).deep_copy(), self._vocab)
+
+    def _compile(self, constraint: Constraint) -> LLMatcher:
         grammar = _grammar(constraint)
         is_error, found = LLMatcher.validate_grammar_with_warnings(grammar, self._tokenizer)
         if is_error or (found and constraint.kind == "json_schema"):
             place = _place(constraint, found[0])
             raise _refused(constraint.kind, f"{' '.join(found[0].split())}{place}")
-        return Matcher(LLMatcher(self._tokenizer, grammar, log_level=0), self._vocab)
+        return LLMatcher(self._tokenizer, grammar, log_level=0)
 
 
 def _grammar(constraint: Constraint) -> str:

@@ -213,6 +213,24 @@ class Engine:
         matcher = None if constraint is None else self._compiler.compile(constraint)
         return self._deltas(list(prompt), sampling, adapter, user, matcher)
 
+    def logits(self, tokens: Tokens[int], adapter: str | None = None) -> Tensor:
+        """Logits after each of `tokens`, (T, V) float32, in one piece that nothing is reused for. For measuring.
+
+        Raises RequestError where they do not fit beside the answers in progress.
+        """
+        with self._changed:
+            while self._stepping:
+                self._changed.wait()
+            self._stepping = True
+        table = self.blocks.open(adapter, ())
+        try:
+            if len(tokens) > self.max_context or not self.blocks.extend(table, len(tokens)):
+                raise RequestError(f"there is no room for {len(tokens)} tokens", remedy="Measure a shorter text.")
+            return self.runner.step([Chunk(tokens, 0, table.blocks, adapter, wanted=len(tokens))])
+        finally:
+            self.blocks.close(table)
+            self._end_step()
+
     def replay(self, receipt: Receipt, messages: Tokens[Message]) -> Generation:
         """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
         check_replayable(receipt, self.name, self.tokenizer.template_sha256)
@@ -268,12 +286,15 @@ class Engine:
             try:
                 self._step(plan)
             finally:
-                with self._changed:
-                    self._stepping = False
-                    for gone in self._cancelled:
-                        self.scheduler.remove(gone)
-                    self._cancelled.clear()
-                    self._changed.notify_all()
+                self._end_step()
+
+    def _end_step(self) -> None:
+        with self._changed:
+            self._stepping = False
+            for gone in self._cancelled:
+                self.scheduler.remove(gone)
+            self._cancelled.clear()
+            self._changed.notify_all()
 
     def _step(self, plan: list[Slice]) -> None:
         """Compute `plan` and draw a token for every sequence that is read to its end."""
@@ -288,10 +309,11 @@ class Engine:
             )
         try:
             logits = self.runner.step(chunks)
-        except Exception as error:
-            for part in plan:
-                part.sequence.error = error
-            raise
+        except Exception as error:  # raised to the caller of each of these sequences, and to nobody else
+            with self._changed:
+                for part in plan:
+                    self._fail(part.sequence, error)
+            return
         rows = torch.split(logits, [chunk.wanted for chunk in chunks])
         drawn = [self._draw(part, below) for part, below in zip(plan, rows, strict=True)]
         with self._changed:
@@ -329,14 +351,17 @@ class Engine:
     def _give(self, part: Slice, new: list[Draw] | GenwerkError) -> None:
         sequence = part.sequence
         if isinstance(new, GenwerkError):
-            sequence.error = new
-            self.scheduler.remove(sequence, forget=True)
+            self._fail(sequence, new)
             return
         sequence.follow(new, len(part.draft))
         self.scheduler.commit(part, max(0, len(new) - 1))
         if new and (self._ends(sequence.sampling, new[-1].token) or len(sequence.drawn) == sequence.limit):
             sequence.finished = True
             self.scheduler.remove(sequence)
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        sequence.error = error
+        self.scheduler.remove(sequence, forget=True)
 
     def _cancel(self, sequence: Sequence) -> None:
         with self._changed:

@@ -36,7 +36,6 @@ class PromptLookup:
         self._k, self._pause, self._waits = _FIRST, _PAUSE, 0
         for token in tokens:
             self.extend(token)
-        self._waits = 0
 
     def extend(self, token: int) -> None:
         """The next token of the sequence."""

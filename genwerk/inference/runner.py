@@ -33,11 +33,13 @@ class Chunk:
 class Runner(Protocol):
     """One step at a time. The numbers of a chunk never depend on the other chunks of its step.
 
+    precision of the weights: float32, int8, int4, or a wider or narrower float of PyTorch's
     aligned   1 if they do not depend either on how a sequence is cut into chunks; else prompts must be cut at multiples
               of this many positions, and answers be run token by token, for the same numbers to come out.
     """
 
     config: DecoderConfig
+    precision: str
     aligned: int
     blocks: int
     adapters: tuple[str, ...]

@@ -99,8 +99,7 @@ class Scheduler:
         """Count a slice as computed, and of its draft the `accepted` tokens that were drawn since."""
         sequence = part.sequence
         stop = sequence.computed = part.stop + accepted
-        if sequence.table is None:
-            return
+        assert sequence.table is not None
         # Drawn tokens are found again only where they come out the same when they are read as part of a prompt.
         size = len(sequence.prompt)
         known = stop if self.aligned == 1 else min(stop, size // self.aligned * self.aligned)

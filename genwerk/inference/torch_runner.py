@@ -27,6 +27,7 @@ class TorchRunner:
 
     def __init__(self, model: Decoder, *, blocks: int, adapters: Sequence[str] = ()) -> None:
         self.model, self.config, self.blocks, self.adapters = model.eval(), model.config, blocks, tuple(adapters)
+        self.precision = str(model.dtype).removeprefix("torch.")
         config = model.config
         shape = (config.n_layers, config.n_kv_heads, blocks, BLOCK, config.head_dim)
         with torch.inference_mode(False):
@@ -37,9 +38,8 @@ class TorchRunner:
 
     @property
     def title(self) -> str:
-        precision = str(self.model.dtype).removeprefix("torch.")
         where = torch.backends.cpu.get_cpu_capability() if self.model.device.type == "cpu" else str(self.model.device)
-        return f"torch {torch.__version__} {precision} {where}, {torch.get_num_threads()} threads"
+        return f"torch {torch.__version__} {self.precision} {where}, {torch.get_num_threads()} threads"
 
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         return torch.cat([self._run(chunk) for chunk in chunks])

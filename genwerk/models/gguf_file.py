@@ -80,7 +80,7 @@ class GGUFFile:
                 return raw.view(np.float16).reshape(entry.shape).astype(np.float32)
             rows = raw.reshape(*entry.shape[:-1], entry.shape[-1] // block * block_bytes)
             values: NDArray[np.float32] = gguf.dequantize(rows, entry.kind)
-        except (NotImplementedError, ValueError) as error:
+        except (NotImplementedError, ValueError) as error:  # the first is how `gguf` refuses a type that it lacks
             raise ModelError(
                 f"tensor {name} of type {entry.kind.name} cannot be read: {error}",
                 where=str(self.path),

@@ -108,6 +108,14 @@ def test_what_cannot_be_obeyed_is_refused_with_its_place(tiny_engine: Engine, ki
     assert (caught.value.status, caught.value.param) == (400, "response_format")
 
 
+def test_a_form_is_compiled_once_and_followed_anew(tiny_engine: Engine) -> None:
+    request = ask("choice", ["yes", "no"], seed=4)
+    tiny_engine.check_constraint(request.constraint)
+    told = [tiny_engine.generate(request).text for _ in range(3)]
+    assert len(set(told)) == 1
+    assert tiny_engine._compiler._compiled.cache_info().misses == 1
+
+
 def test_a_receipt_brings_the_form_back(tiny_engine: Engine) -> None:
     request = ask("json_schema", PERSON, seed=8)
     first = tiny_engine.generate(request)

@@ -209,7 +209,7 @@ def test_a_broken_answer_lets_others_in_and_is_not_found_again(scripted: Callabl
     assert engine.blocks.available == engine.blocks.count
 
 
-def test_an_error_in_a_step_reaches_every_caller_and_the_engine_goes_on(scripted: Callable[..., Engine]) -> None:
+def test_an_error_in_a_step_reaches_its_callers_and_the_engine_goes_on(scripted: Callable[..., Engine]) -> None:
     engine = scripted("ok")
     step, engine.runner.step = engine.runner.step, lambda chunks: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -217,6 +217,40 @@ def test_an_error_in_a_step_reaches_every_caller_and_the_engine_goes_on(scripted
     engine.runner.step = step
     assert engine.generate(ask()).text == "ok"
     assert engine.blocks.available == engine.blocks.count
+
+
+def test_who_waits_in_line_is_not_told_of_the_error_of_another(tiny_engine: Engine) -> None:
+    tiny_engine.scheduler.max_sequences = 1
+    first, second = tiny_engine.stream(ask()), tiny_engine.stream(ask("Another", seed=2))
+    next(first)
+    step = tiny_engine.runner.step
+
+    def fail_once(chunks: object) -> object:
+        tiny_engine.runner.step = step  # type: ignore[method-assign]
+        raise MemoryError("full")
+
+    tiny_engine.runner.step = fail_once  # type: ignore[assignment, method-assign]
+    assert next(second).token is not None
+    with pytest.raises(MemoryError):
+        list(first)
+    second.close()
+    assert tiny_engine.blocks.available == tiny_engine.blocks.count
+
+
+def test_measuring_logits_leaves_answers_and_their_prefixes_alone(
+    make_engine: Callable[..., Engine], tiny_model: Decoder
+) -> None:
+    engine, request = make_engine(), ask("x" * 300, logprobs=3)
+    first = engine.generate(request)
+    tokens = list(range(100))
+    logits = engine.logits(tokens)
+    with torch.no_grad():
+        torch.testing.assert_close(logits, tiny_model(torch.tensor([tokens]))[0], atol=1e-4, rtol=0)
+    assert essence(engine.generate(request)) == essence(first)
+    engine.blocks.check()
+    with pytest.raises(RequestError, match="no room for 2000"):
+        engine.logits([1] * 2000)
+    assert engine.generate(request).tokens == first.tokens
 
 
 @pytest.mark.parametrize("text", ["Grüße, 日本語 und 👩‍👩‍👧‍👦!", "🎉" * 5, "é"])

@@ -344,10 +344,15 @@ def test_a_long_prompt_is_read_though_short_ones_keep_coming() -> None:
     assert long in desk.finished
 
 
+def ask_often(desk: Desk, times: int, user: str) -> None:
+    """So many requests of ten tokens that want five, no two alike."""
+    for token in range(times):
+        desk.ask([token] * 10, 5, user)
+
+
 def test_who_asks_once_does_not_wait_for_all_of_who_asks_often() -> None:
     desk = Desk(40, max_sequences=2, share=False)
-    for token in range(20):
-        desk.ask([token] * 10, 5, "often")
+    ask_often(desk, 20, "often")
     desk.step()
     once = desk.ask([99] * 10, 5, "once")
     desk.steps_until(lambda: once in desk.finished, 100)
@@ -359,22 +364,18 @@ def test_who_was_away_gains_no_credit() -> None:
     desk = Desk(40, max_sequences=1, share=False)
     desk.ask([1] * 10, 5, "away")
     desk.drain()
-    for token in range(40):
-        desk.ask([token] * 10, 5, "here")
+    ask_often(desk, 40, "here")
     desk.steps_until(lambda: len(desk.finished) == 21, 300)
-    for token in range(10):
-        desk.ask([token] * 10, 5, "away")
+    ask_often(desk, 10, "away")
     desk.steps_until(lambda: len(desk.finished) == 31, 300)
     assert sum(one.user == "away" for one in desk.finished[21:]) in (4, 5, 6)
 
 
 def test_who_was_alone_does_not_pay_for_it() -> None:
     desk = Desk(40, max_sequences=1, share=False)
-    for token in range(30):
-        desk.ask([token] * 10, 5, "alone")
+    ask_often(desk, 30, "alone")
     desk.steps_until(lambda: len(desk.finished) == 20, 300)
-    for token in range(30):
-        desk.ask([token] * 10, 5, "late")
+    ask_often(desk, 30, "late")
     desk.steps_until(lambda: len(desk.finished) == 30, 300)
     assert sum(one.user == "alone" for one in desk.finished[20:]) in (4, 5, 6)
     desk.drain()

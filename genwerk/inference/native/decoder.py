@@ -154,7 +154,6 @@ class NativeDecoder:
             d_model=config.d_model,
             width=-(-config.d_model // PANEL) * PANEL,
             hidden=-(-config.d_ff // PANEL) * PANEL,
-            vocab=config.vocab_size,
             window=config.sliding_window or 0,
             eps=config.norm_eps,
             layers=layers,

@@ -48,7 +48,6 @@ class Model(ctypes.Structure):
                 "d_model",
                 "width",
                 "hidden",
-                "vocab",
                 "window",
             )
         ),

@@ -8,6 +8,7 @@ not match is said to be damaged and made again.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,6 @@ class PackedWeights:
     precision: str
     tensors: Mapping[str, Tensor]
 
-    @property
-    def bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.tensors.values())
-
 
 @torch.no_grad()
 def pack_decoder(model: Decoder, precision: str) -> PackedWeights:
@@ -76,8 +73,11 @@ def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> Pack
         say(f"{file} is damaged and is made again", style="yellow")
     packed = pack_decoder(load_decoder(directory), precision)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(file, packed.tensors)
-    write_text(seal, sha256_file(file))
+    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:  # two processes may do this at once
+        made = Path(scratch) / file.name
+        write_tensors(made, packed.tensors)
+        write_text(seal, sha256_file(made))
+        made.replace(file)
     for old in sorted(file.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         old.unlink(missing_ok=True)
         old.with_suffix(".sha256").unlink(missing_ok=True)

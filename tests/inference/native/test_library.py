@@ -175,7 +175,9 @@ def test_auto_falls_back_to_pytorch_and_says_so(no_compiler: None, capsys: pytes
 
 
 def test_a_precision_that_the_fallback_lacks_is_said_too(no_compiler: None, capsys: pytest.CaptureFixture[str]) -> None:
-    assert isinstance(choose("auto", precision="int8"), TorchRunner)
+    runner = choose("auto", precision="int8")
+    assert isinstance(runner, TorchRunner)
+    assert runner.precision == "float32"
     assert "not in int8" in capsys.readouterr().err
 
 

@@ -39,7 +39,7 @@ struct LayerUpdates {
 // width: d_model padded to 32; head: head_dim padded to 16, head_dim the true size; hidden: d_ff padded to 32.
 // In `gate_up` a panel of gates is followed by its panel of ups.
 struct Model {
-    int32_t n_layers, n_heads, n_kv_heads, head, head_dim, d_model, width, hidden, vocab, window;
+    int32_t n_layers, n_heads, n_kv_heads, head, head_dim, d_model, width, hidden, window;
     float eps;
     const Layer* layers;
     const float* final_norm;

@@ -95,22 +95,7 @@ private:
             if (table.format == FLOAT32) {
                 const float* from = static_cast<const float*>(table.data) + int64_t(panel) * table.inputs * PANEL + column;
                 for (int i = 0; i < model_.width; ++i) x[i] = from[int64_t(i) * PANEL];
-            } else if (table.format == INT4) {
-                const int groups = table.inputs / PANEL;
-                const uint8_t* from = static_cast<const uint8_t*>(table.data) + int64_t(panel) * groups * HALF_GROUP;
-                for (int group = 0; group < groups; ++group, from += HALF_GROUP) {
-                    alignas(64) float step[PANEL], lowest[PANEL];
-                    const uint16_t* facts = reinterpret_cast<const uint16_t*>(from + 512);
-                    for (int i = 0; i < PANEL; i += LANES) {
-                        store(step + i, load_half(facts + i));
-                        store(lowest + i, load_half(facts + PANEL + i));
-                    }
-                    for (int i = 0; i < PANEL; ++i) {
-                        const uint8_t both = from[i % 16 / 4 * 128 + 4 * column + i % 4];
-                        x[group * PANEL + i] = lowest[column] + step[column] * float(i < 16 ? both & 15 : both >> 4);
-                    }
-                }
-            } else {
+            } else {  // embeddings are never INT4 (weights.py)
                 const uint8_t* from = static_cast<const uint8_t*>(table.data) + int64_t(panel) * table.inputs * PANEL;
                 const float scale = table.scale[token];
                 for (int i = 0; i < model_.width; ++i)
