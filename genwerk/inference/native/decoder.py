@@ -40,7 +40,8 @@ class NativeDecoder:
     """See `Runner`. Not safe among threads: one step at a time.
 
     weights     float32; int8: 8-bit weights with a scale per output; int4: half bytes with a scale and a lowest value
-                per 32 inputs, embeddings int8. With both, activations are rounded to 8 bits in groups of 32.
+                per 32 inputs, embeddings int8. With both, activations are rounded to 8 bits in groups of 32, keys and
+                values to float16.
     blocks      cache blocks of 32 positions there are in all.
     positions   most positions a sequence may have.
     adapters    by name, as they lie in `model`, whose own weights are not read.
@@ -75,8 +76,9 @@ class NativeDecoder:
         self._padded_vocab = self._model.unembed.outputs
         size = (config.n_layers, blocks, config.n_kv_heads, PANEL * self._arrange.head)
         # NumPy's zeros take no memory until they are written; PyTorch's do.
-        self.keys, self.values = np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.float32)
-        self._cache = layout.Cache(blocks, self.keys.ctypes.data, self.values.ctypes.data)
+        kept = "float32" if self.precision == "float32" else "float16"
+        self.keys, self.values = np.zeros(size, dtype=kept), np.zeros(size, dtype=kept)
+        self._cache = layout.Cache(blocks, FORMATS[kept], self.keys.ctypes.data, self.values.ctypes.data)
         self.threads = threads or torch.get_num_threads()
         self._engine = self._library.genwerk_open(self.threads)
 

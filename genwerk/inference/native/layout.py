@@ -62,7 +62,7 @@ class Model(ctypes.Structure):
 
 
 class Cache(ctypes.Structure):
-    _fields_ = (("n_blocks", _long), ("keys", _pointer), ("values", _pointer))
+    _fields_ = (("n_blocks", _long), ("format", _int), ("keys", _pointer), ("values", _pointer))
 
 
 class Batch(ctypes.Structure):

@@ -21,15 +21,15 @@ struct Queries {
 };
 
 // o <- c o + p V for N vectors of the head's size from d on.
-template <int R, int N>
-static inline void add_values(float (*o)[MOST_HEAD], const float (*p)[PANEL], const float* shrink, const float* v,
+template <int R, int N, class Kept>
+static inline void add_values(float (*o)[MOST_HEAD], const float (*p)[PANEL], const float* shrink, const Kept* v,
                               int head, int count, int d) {
     F acc[R][N];
     for (int r = 0; r < R; ++r)
         for (int n = 0; n < N; ++n) acc[r][n] = load(o[r] + d + n * LANES) * shrink[r];
     for (int i = 0; i < count; ++i, v += head) {
         F value[N];
-        for (int n = 0; n < N; ++n) value[n] = load(v + n * LANES);
+        for (int n = 0; n < N; ++n) value[n] = fetch(v + n * LANES);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
             const F weight = all(p[r][i]);
@@ -40,9 +40,9 @@ static inline void add_values(float (*o)[MOST_HEAD], const float (*p)[PANEL], co
         for (int n = 0; n < N; ++n) store(o[r] + d + n * LANES, acc[r][n]);
 }
 
-// `keys` and `values` are one head's part of a layer's first block, `stride` floats from block to block.
-template <int R>
-static void attend(const Queries& rows, const int32_t* table, const float* keys, const float* values, int64_t stride,
+// `keys` and `values` are one head's part of a layer's first block, `stride` numbers from block to block.
+template <int R, class Kept>
+static void attend(const Queries& rows, const int32_t* table, const Kept* keys, const Kept* values, int64_t stride,
                    int head, int window) {
     alignas(64) float o[R][MOST_HEAD], p[R][PANEL];
     float top[R], shrink[R];
@@ -56,10 +56,10 @@ static void attend(const Queries& rows, const int32_t* table, const float* keys,
     I lane;
     for (int i = 0; i < LANES; ++i) lane[i] = i;
     for (int block = first; block <= last; ++block) {
-        const float* k = keys + table[block] * stride;
+        const Kept* k = keys + table[block] * stride;
         F s[R][2] = {};
         for (int d = 0; d < head; ++d, k += PANEL) {
-            const F left = load(k), right = load(k + LANES);
+            const F left = fetch(k), right = fetch(k + LANES);
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) {
                 const F q = all(rows.q[r][d]);
@@ -85,7 +85,7 @@ static void attend(const Queries& rows, const int32_t* table, const float* keys,
         }
         const int valid = rows.position[R - 1] - block * PANEL + 1;
         const int count = valid < PANEL ? valid : PANEL;  // what lies behind was never written
-        const float* v = values + table[block] * stride;
+        const Kept* v = values + table[block] * stride;
         int d = 0;
         for (; d + 2 * LANES <= head; d += 2 * LANES) add_values<R, 2>(o, p, shrink, v + d, head, count, d);
         for (; d < head; d += LANES) add_values<R, 1>(o, p, shrink, v + d, head, count, d);
@@ -96,7 +96,10 @@ static void attend(const Queries& rows, const int32_t* table, const float* keys,
     }
 }
 
-typedef void (*Attend)(const Queries&, const int32_t*, const float*, const float*, int64_t, int, int);
-constexpr Attend ATTEND[] = {attend<1>, attend<2>, attend<3>, attend<4>, attend<5>, attend<6>};
+template <class Kept>
+using Attend = void (*)(const Queries&, const int32_t*, const Kept*, const Kept*, int64_t, int, int);
+template <class Kept>
+constexpr Attend<Kept> ATTEND[] = {attend<1, Kept>, attend<2, Kept>, attend<3, Kept>,
+                                   attend<4, Kept>, attend<5, Kept>, attend<6, Kept>};
 
 }  // namespace genwerk

@@ -12,14 +12,17 @@ constexpr int PANEL = 32;  // outputs that are computed together, inputs that sh
 
 // Rows of activations for one product: as they are, or as integers in groups of 32 inputs.
 struct Rows {
-    const float* tiles;     // [rows / 12][inputs][12], the last tile as narrow as it must be
-    const int8_t* whole;    // [rows][inputs]
-    const float* scale;     // [rows][inputs / 32]
-    const int32_t* offset;  // [rows][inputs / 32]: -128 times the sum of the group's whole numbers
+    const float* tiles;   // [rows / 12][inputs][12], the last tile as narrow as it must be
+    const int8_t* whole;  // [rows][inputs]
+    const float* scale;   // [rows][inputs / 32]
+    const float* total;   // [rows][inputs / 32]: the sum of the group's numbers, scaled
+    const float* shift;   // [rows]: -128 times the sum of the row's totals, as weights are kept with 128 added
 };
 
 // One row to integers: per group of 32, q = nearest(127 x / max |x|). NaN and infinity make the group's scale NaN.
-static inline void quantise(const float* x, int inputs, int8_t* whole, float* scale, int32_t* offset) {
+// Returns the row's shift.
+static inline float quantise(const float* x, int inputs, int8_t* whole, float* scale, float* total) {
+    float all_groups = 0.0f;
     for (int group = 0; group < inputs / PANEL; ++group) {
         const F low = load(x + PANEL * group), high = load(x + PANEL * group + LANES);
         const int32_t bits = largest(larger(magnitude(low), magnitude(high)));
@@ -35,8 +38,10 @@ static inline void quantise(const float* x, int inputs, int8_t* whole, float* sc
         std::memcpy(whole + PANEL * group, &c, LANES);
         std::memcpy(whole + PANEL * group + LANES, &d, LANES);
         scale[group] = top / 127.0f;
-        offset[group] = -128 * sum(a + b);
+        total[group] = scale[group] * float(sum(a + b));
+        all_groups += total[group];
     }
+    return -128.0f * all_groups;
 }
 
 // M rows times one panel; `out` is [M][32].
@@ -63,12 +68,9 @@ static void tile_int8(const Matrix& w, int panel, const Rows& x, int row, float*
     const int groups = w.inputs / PANEL;
     const int8_t* a = x.whole + int64_t(row) * w.inputs;
     const float* scale = x.scale + int64_t(row) * groups;
-    const int32_t* offset = x.offset + int64_t(row) * groups;
     F acc[M][2] = {};
     for (int group = 0; group < groups; ++group, a += PANEL) {
-        I part[M][2];
-#pragma GCC unroll 16
-        for (int m = 0; m < M; ++m) part[m][0] = part[m][1] = all(offset[m * groups + group]);
+        I part[M][2] = {};
 #pragma GCC unroll 8
         for (int four = 0; four < PANEL; four += 4, weights += 4 * PANEL) {
             const Bytes left = load_bytes(weights), right = load_bytes(weights + 64);
@@ -87,8 +89,8 @@ static void tile_int8(const Matrix& w, int panel, const Rows& x, int row, float*
     }
     const F left = load(w.scale + int64_t(panel) * PANEL), right = load(w.scale + int64_t(panel) * PANEL + LANES);
     for (int m = 0; m < M; ++m) {
-        store(out + PANEL * m, acc[m][0] * left);
-        store(out + PANEL * m + LANES, acc[m][1] * right);
+        store(out + PANEL * m, (acc[m][0] + x.shift[row + m]) * left);
+        store(out + PANEL * m + LANES, (acc[m][1] + x.shift[row + m]) * right);
     }
 }
 
@@ -100,7 +102,7 @@ static void tile_int4(const Matrix& w, int panel, const Rows& x, int row, float*
     const uint8_t* weights = static_cast<const uint8_t*>(w.data) + int64_t(panel) * groups * HALF_GROUP;
     const int8_t* a = x.whole + int64_t(row) * w.inputs;
     const float* scale = x.scale + int64_t(row) * groups;
-    const int32_t* offset = x.offset + int64_t(row) * groups;
+    const float* total = x.total + int64_t(row) * groups;
     F acc[M][2] = {};
     for (int group = 0; group < groups; ++group, a += PANEL, weights += HALF_GROUP) {
         I part[M][2] = {};
@@ -120,10 +122,9 @@ static void tile_int4(const Matrix& w, int panel, const Rows& x, int row, float*
         const F lowest[2] = {load_half(facts + 32), load_half(facts + 48)};
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
-            const float s = scale[m * groups + group], total = s * (-1.0f / 128.0f) * float(offset[m * groups + group]);
             for (int half = 0; half < 2; ++half) {
-                acc[m][half] += to_float(part[m][half]) * (step[half] * s);
-                acc[m][half] += lowest[half] * total;
+                acc[m][half] += to_float(part[m][half]) * (step[half] * scale[m * groups + group]);
+                acc[m][half] += lowest[half] * total[m * groups + group];
             }
         }
     }

@@ -6,7 +6,7 @@
 
 extern "C" {
 
-enum Format : int32_t { FLOAT32 = 0, INT8 = 1, INT4 = 2 };
+enum Format : int32_t { FLOAT32 = 0, INT8 = 1, INT4 = 2, FLOAT16 = 3 };
 
 // One weight matrix, packed by panels of 32 outputs.
 //   FLOAT32  data: float [outputs / 32][inputs][32]
@@ -51,7 +51,8 @@ struct Model {
 // The cache is cut into blocks of 32 positions; per layer, block and head:  keys [head][32], values [32][head].
 struct Cache {
     int64_t n_blocks;
-    float *keys, *values;  // [n_layers][n_blocks][n_kv_heads][32 * head]
+    int32_t format;       // FLOAT32 or FLOAT16
+    void *keys, *values;  // [n_layers][n_blocks][n_kv_heads][32 * head]
 };
 
 // Tokens of several sequences. Those of sequence s are rows first[s] .. first[s + 1], at positions from start[s] on;

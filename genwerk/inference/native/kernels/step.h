@@ -21,9 +21,9 @@ struct Piece {
 
 // Memory of a step, kept for the next one.
 struct Scratch {
-    std::vector<float> x, normal, wide, mixed, tiles, scale, low_rank, update;
+    std::vector<float> x, normal, wide, mixed, tiles, scale, total, shift, low_rank, update;
     std::vector<int8_t> whole;
-    std::vector<int32_t> offset, sequence;
+    std::vector<int32_t> sequence;
     std::vector<Piece> pieces;
 };
 
@@ -40,8 +40,7 @@ public:
             const Layer& l = model_.layers[layer];
             normalise(l.attention_norm, l.qkv.format);
             project(layer, l.qkv, &LayerUpdates::qkv, scratch_.normal, scratch_.wide, false);
-            place(layer);
-            attend_all(layer);
+            cache_.format == FLOAT16 ? attend_all<uint16_t>(layer) : attend_all<float>(layer);
             to_whole(scratch_.mixed, l.out);
             project(layer, l.out, &LayerUpdates::out, scratch_.mixed, scratch_.x, true);
             normalise(l.feed_forward_norm, l.gate_up.format);
@@ -65,7 +64,8 @@ private:
         grow(scratch_.mixed, n * std::max(model_.hidden, out_in));
         grow(scratch_.tiles, n * widest);
         grow(scratch_.scale, n * widest / PANEL);
-        grow(scratch_.offset, n * widest / PANEL);
+        grow(scratch_.total, n * widest / PANEL);
+        grow(scratch_.shift, n);
         grow(scratch_.whole, n * widest);
         scratch_.sequence.resize(n);
         for (int s = 0; s < batch_.n_sequences; ++s)
@@ -113,8 +113,8 @@ private:
 
     void quantise_row(const float* x, int row, int inputs) {
         const size_t groups = size_t(inputs) / PANEL;
-        quantise(x, inputs, scratch_.whole.data() + size_t(row) * inputs, scratch_.scale.data() + row * groups,
-                 scratch_.offset.data() + row * groups);
+        scratch_.shift[row] = quantise(x, inputs, scratch_.whole.data() + size_t(row) * inputs,
+                                       scratch_.scale.data() + row * groups, scratch_.total.data() + row * groups);
     }
 
     void normalise(const float* weight, int format) {
@@ -132,8 +132,8 @@ private:
 
     // `count` rows from `from` as the product with a matrix of this format reads them.
     Rows input(const Matrix& w, const float* from, int count) {
-        if (w.format != FLOAT32) return {nullptr, scratch_.whole.data(), scratch_.scale.data(), scratch_.offset.data()};
-        if (count == 1) return {from, nullptr, nullptr, nullptr};
+        if (w.format != FLOAT32) return whole();
+        if (count == 1) return {from, nullptr, nullptr, nullptr, nullptr};
         pool_.run((count + MOST_FLOAT - 1) / MOST_FLOAT, [&](int tile) {
             const int first = tile * MOST_FLOAT, rows = std::min(MOST_FLOAT, count - first);
             const float* x = from + int64_t(first) * w.inputs;
@@ -141,7 +141,11 @@ private:
             for (int k = 0; k < w.inputs; ++k)
                 for (int m = 0; m < rows; ++m) *to++ = x[int64_t(m) * w.inputs + k];
         });
-        return {scratch_.tiles.data(), nullptr, nullptr, nullptr};
+        return {scratch_.tiles.data(), nullptr, nullptr, nullptr, nullptr};
+    }
+
+    Rows whole() const {
+        return {nullptr, scratch_.whole.data(), scratch_.scale.data(), scratch_.total.data(), scratch_.shift.data()};
     }
 
     // Adds b (a x) of each sequence's adapter into `update` ([rows][outputs]); false where no row has one.
@@ -228,8 +232,14 @@ private:
     }
 
     int64_t block_size() const { return int64_t(model_.n_kv_heads) * PANEL * model_.head; }
-    float* keys_of(int layer, int head) const { return cache_.keys + at(layer, head); }
-    float* values_of(int layer, int head) const { return cache_.values + at(layer, head); }
+    template <class Kept>
+    Kept* keys_of(int layer, int head) const {
+        return static_cast<Kept*>(cache_.keys) + at(layer, head);
+    }
+    template <class Kept>
+    Kept* values_of(int layer, int head) const {
+        return static_cast<Kept*>(cache_.values) + at(layer, head);
+    }
     int64_t at(int layer, int head) const {
         return layer * cache_.n_blocks * block_size() + int64_t(head) * PANEL * model_.head;
     }
@@ -237,6 +247,7 @@ private:
     float* qkv_of(int row) { return scratch_.wide.data() + size_t(row) * model_.layers[0].qkv.outputs; }
 
     // Turns queries and keys to their positions and writes keys and values into the cache.
+    template <class Kept>
     void place(int layer) {
         const Layer& l = model_.layers[layer];
         const int head = model_.head, heads = model_.n_heads, groups = model_.n_kv_heads;
@@ -253,9 +264,15 @@ private:
             for (int g = 0; g < groups; ++g) {
                 float* key = qkv + (heads + g) * head;
                 turn(key, l.key_norm, position);
-                float* to = keys_of(layer, g) + block + slot;
-                for (int d = 0; d < head; ++d) to[d * PANEL] = key[d];
-                std::memcpy(values_of(layer, g) + block + slot * head, key + groups * head, sizeof(float) * size_t(head));
+                const float* value = key + groups * head;
+                Kept* keys = keys_of<Kept>(layer, g) + block + slot;
+                Kept* values = values_of<Kept>(layer, g) + block + slot * head;
+                for (int d = 0; d < head; d += LANES) {
+                    Kept some[LANES];
+                    keep(some, load(key + d));
+                    for (int i = 0; i < LANES; ++i) keys[(d + i) * PANEL] = some[i];
+                    keep(values + d, load(value + d));
+                }
             }
         });
     }
@@ -282,16 +299,19 @@ private:
         }
     }
 
+    template <class Kept>
     void attend_all(int layer) {
+        place<Kept>(layer);
         const int share = model_.n_heads / model_.n_kv_heads, tokens = share < MOST_QUERIES ? 4 * MOST_QUERIES / share : 4;
         scratch_.pieces.clear();
         for (int s = 0; s < batch_.n_sequences; ++s)
             for (int row = batch_.first[s]; row < batch_.first[s + 1]; row += tokens)
                 for (int g = 0; g < model_.n_kv_heads; ++g)
                     scratch_.pieces.push_back({s, row, std::min(row + tokens, batch_.first[s + 1]), g});
-        pool_.run(int(scratch_.pieces.size()), [&](int i) { attend_piece(layer, scratch_.pieces[size_t(i)], share); });
+        pool_.run(int(scratch_.pieces.size()), [&](int i) { attend_piece<Kept>(layer, scratch_.pieces[size_t(i)], share); });
     }
 
+    template <class Kept>
     void attend_piece(int layer, const Piece& piece, int share) {
         const int head = model_.head, width = model_.layers[0].out.inputs, count = (piece.to - piece.from) * share;
         for (int begin = 0; begin < count; begin += MOST_QUERIES) {
@@ -303,8 +323,8 @@ private:
                 queries.out[r] = scratch_.mixed.data() + size_t(row) * width + size_t(h) * head;
                 queries.position[r] = batch_.start[piece.sequence] + row - batch_.first[piece.sequence];
             }
-            ATTEND[n - 1](queries, table_of(piece.sequence), keys_of(layer, piece.head), values_of(layer, piece.head),
-                          block_size(), head, model_.window);
+            ATTEND<Kept>[n - 1](queries, table_of(piece.sequence), keys_of<Kept>(layer, piece.head),
+                                values_of<Kept>(layer, piece.head), block_size(), head, model_.window);
         }
     }
 

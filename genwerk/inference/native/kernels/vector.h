@@ -130,6 +130,41 @@ static inline F load_half(const uint16_t* from) {
 #endif
 }
 
+static inline uint16_t to_half(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const uint16_t sign = uint16_t(bits >> 16 & 0x8000);
+    bits &= 0x7fffffff;
+    if (bits > 0x7f800000) return sign | 0x7e00;
+    if (bits >= 0x477ff000) return sign | 0x7c00;  // from 65520 on: infinity
+    if (bits < 0x38800000) {                       // below 2^-14: so many times 2^-24, rounded by the addition
+        const float whole = std::fabs(value) + 0.5f;
+        std::memcpy(&bits, &whole, sizeof bits);
+        return uint16_t(sign | (bits - 0x3f000000));
+    }
+    return uint16_t(sign | ((bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13));
+}
+
+// Sixteen to float16, to the nearest, ties to even.
+static inline void store_half(uint16_t* to, F value) {
+#if defined(__AVX512F__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__AVX2__)
+    __m256 part[2];
+    std::memcpy(part, &value, sizeof part);
+    for (int i = 0; i < 2; ++i)
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 8 * i), _mm256_cvtps_ph(part[i], _MM_FROUND_TO_NEAREST_INT));
+#else
+    for (int lane = 0; lane < LANES; ++lane) to[lane] = to_half(value[lane]);
+#endif
+}
+
+// Numbers of the cache, whichever way it keeps them.
+static inline F fetch(const float* from) { return load(from); }
+static inline F fetch(const uint16_t* from) { return load_half(from); }
+static inline void keep(float* to, F value) { store(to, value); }
+static inline void keep(uint16_t* to, F value) { store_half(to, value); }
+
 // acc[lane] += sum over 4 bytes of weights[4 lane + i] (unsigned) * four[i] (signed); nothing saturates.
 static inline I dot(I acc, Bytes weights, const int8_t* four) {
     int32_t word;
