@@ -47,8 +47,9 @@ def pack(weight: Tensor, bias: Tensor | None, precision: str) -> Packing:
         return Packing(weight.view(-1, PANEL, inputs).transpose(1, 2).contiguous(), None, bias)
     if precision == "int4":
         return Packing(_half_bytes(weight), None, bias)
-    scale = (weight.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)  # (N,)
-    whole = (weight / scale[:, None]).round().to(torch.int16).add_(128).to(torch.uint8)
+    scale = weight.abs().amax(1) / 127  # (N,), 0 where all weights are: so is the output, to the last bit
+    nonzero = scale.clamp_min(torch.finfo(torch.float32).tiny)
+    whole = (weight / nonzero[:, None]).round().to(torch.int16).add_(128).to(torch.uint8)
     panels = whole.view(-1, PANEL, inputs // 4, 4).transpose(1, 2)  # (N / 32, K / 4, 32, 4)
     return Packing(panels.contiguous(), scale, bias)
 

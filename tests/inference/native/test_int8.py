@@ -66,6 +66,7 @@ class Reference:
         at = torch.arange(length)
         seen = (at <= at[:, None]) & (at > at[:, None] - (config.sliding_window or length))
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        k, v = k.half().float(), v.half().float()
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, enable_gqa=True)
         return self.linear(mixed[0].transpose(0, 1).flatten(1), attention.out, sizes)
 
