@@ -41,7 +41,7 @@ class NativeDecoder:
 
     weights     float32; int8: 8-bit weights with a scale per output; int4: half bytes with a scale and a lowest value
                 per 32 inputs, embeddings int8. With both, activations are rounded to 8 bits in groups of 32, keys and
-                values to float16.
+                values to float16, or to bfloat16 where tile registers multiply them (attention_tiles.h).
     blocks      cache blocks of 32 positions there are in all.
     positions   most positions a sequence may have.
     adapters    by name, as they lie in `model`, whose own weights are not read.
@@ -76,8 +76,9 @@ class NativeDecoder:
         self._padded_vocab = self._model.unembed.outputs
         size = (config.n_layers, blocks, config.n_kv_heads, PANEL * self._arrange.head)
         # NumPy's zeros take no memory until they are written; PyTorch's do.
-        kept = "float32" if self.precision == "float32" else "float16"
-        self.keys, self.values = np.zeros(size, dtype=kept), np.zeros(size, dtype=kept)
+        kept, dtype = self._cache_format()
+        self.keys: np.ndarray[Any, Any] = np.zeros(size, dtype)
+        self.values: np.ndarray[Any, Any] = np.zeros(size, dtype)
         self._cache = layout.Cache(blocks, FORMATS[kept], self.keys.ctypes.data, self.values.ctypes.data)
         self.threads = threads or torch.get_num_threads()
         self._engine = self._library.genwerk_open(self.threads)
@@ -85,6 +86,14 @@ class NativeDecoder:
     def __del__(self) -> None:
         if getattr(self, "_engine", None):
             self._library.genwerk_close(self._engine)
+
+    def _cache_format(self) -> tuple[str, type]:
+        """The cache's format, and what NumPy takes its numbers for."""
+        if self.precision == "float32":
+            return "float32", np.float32
+        if self.variant == "amx" and self._arrange.head % 32 == 0:
+            return "bfloat16", np.uint16
+        return "float16", np.float16
 
     @property
     def title(self) -> str:

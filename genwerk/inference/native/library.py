@@ -43,6 +43,10 @@ class Variant:
 
 # Best first.
 VARIANTS = {
+    "amx": Variant(
+        frozenset({"avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"}),
+        ("-march=x86-64-v4", "-mavx512vnni", "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
+    ),
     "avx512": Variant(frozenset({"avx512f", "avx512_vnni"}), ("-march=x86-64-v4", "-mavx512vnni")),
     "avx2": Variant(frozenset({"avx2", "fma"}), ("-march=x86-64-v3",)),
     "portable": Variant(frozenset(), ()),
@@ -83,7 +87,15 @@ def load_library(variant: str) -> ctypes.CDLL:
 def usable_variants() -> list[str]:
     """The instruction sets this processor has, best first."""
     there = set(probe().instructions)
-    return [name for name, variant in VARIANTS.items() if variant.needs <= there]
+    usable = [name for name, variant in VARIANTS.items() if variant.needs <= there]
+    return usable if "amx" not in usable or _tiles_allowed() else usable[1:]
+
+
+@functools.cache
+def _tiles_allowed() -> bool:
+    """Linux saves a process's tile registers only after it asked."""
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    return int(ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data)) == 0
 
 
 def build(place: Path, *, compiler: tuple[str, ...], flags: tuple[str, ...]) -> None:

@@ -27,7 +27,7 @@ from genwerk.models.decoder_config import DecoderConfig
 __all__ = ["FORMATS", "PANEL", "Arrangement", "Packing", "fill", "pack"]
 
 PANEL = 32
-FORMATS = {"float32": 0, "int8": 1, "int4": 2, "float16": 3}
+FORMATS = {"float32": 0, "int8": 1, "int4": 2, "float16": 3, "bfloat16": 4}
 
 
 class Packing(NamedTuple):

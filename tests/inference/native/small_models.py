@@ -37,6 +37,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     "head-2": {"head_dim": 2},
     "head-10": {"head_dim": 10},
     "head-48": {"head_dim": 48, "n_layers": 1},
+    "head-32": {"head_dim": 32, "n_layers": 1, "n_heads": 7, "n_kv_heads": 1, "sliding_window": 75},
+    "head-64": {"head_dim": 64, "n_heads": 3, "n_kv_heads": 1},
+    "head-96": {**_QWEN3, "head_dim": 96, "n_layers": 1},
     "head-256": {"head_dim": 256, "n_layers": 1, "n_heads": 2, "n_kv_heads": 1},
     "odd-d_ff": {"d_ff": 83},
     "narrow": {"d_model": 20, "d_ff": 7},
@@ -55,7 +58,7 @@ ADAPTERS = {
     "some": LoraConfig(rank=3, alpha=3.0, targets=("q_proj", "down_proj")),
     "wide": LoraConfig(rank=40, alpha=20.0, targets=("v_proj", "o_proj", "up_proj")),
 }
-VARIANTS = ("avx512", "avx2", "portable")
+VARIANTS = ("amx", "avx512", "avx2", "portable")
 
 
 def draw(config: DecoderConfig, seed: int = 11) -> Decoder:

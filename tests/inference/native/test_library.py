@@ -206,5 +206,5 @@ def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
 
 def test_best_variant_comes_first_and_portable_last() -> None:
     found = usable_variants()
-    assert found == [name for name in ("avx512", "avx2", "portable") if name in found]
+    assert found == [name for name in ("amx", "avx512", "avx2", "portable") if name in found]
     assert found[-1] == "portable"

@@ -12,7 +12,7 @@
 
 namespace genwerk {
 
-constexpr int MOST_QUERIES = 6, MOST_HEAD = 256;
+constexpr int MOST_QUERIES = 16, MOST_ROWS = 6, MOST_HEAD = 256;  // of a call, and of those at once in registers
 
 struct Queries {
     const float* q[MOST_QUERIES];  // [head], scaled
@@ -40,10 +40,20 @@ static inline void add_values(float (*o)[MOST_HEAD], const float (*p)[PANEL], co
         for (int n = 0; n < N; ++n) store(o[r] + d + n * LANES, acc[r][n]);
 }
 
-// `keys` and `values` are one head's part of a layer's first block, `stride` numbers from block to block.
+// One head of a layer's cache: its part of the layer's first block, and how many numbers lie between two blocks.
+template <class Kept>
+struct Head {
+    const int32_t* table;
+    const Kept *keys, *values;
+    int64_t stride;
+    int size, window;
+};
+
 template <int R, class Kept>
-static void attend(const Queries& rows, const int32_t* table, const Kept* keys, const Kept* values, int64_t stride,
-                   int head, int window) {
+static void attend_rows(const Queries& rows, int from, const Head<Kept>& cached) {
+    const float* const* q = rows.q + from;
+    const int *position = rows.position + from, head = cached.size, window = cached.window;
+
     alignas(64) float o[R][MOST_HEAD], p[R][PANEL];
     float top[R], shrink[R];
     F total[R];
@@ -51,24 +61,24 @@ static void attend(const Queries& rows, const int32_t* table, const Kept* keys, 
         top[r] = -1e30f, total[r] = F{};
         std::memset(o[r], 0, sizeof(float) * size_t(head));
     }
-    const int first = window && rows.position[0] >= window ? (rows.position[0] - window + 1) / PANEL : 0;
-    const int last = rows.position[R - 1] / PANEL;
+    const int first = window && position[0] >= window ? (position[0] - window + 1) / PANEL : 0;
+    const int last = position[R - 1] / PANEL;
     I lane;
     for (int i = 0; i < LANES; ++i) lane[i] = i;
     for (int block = first; block <= last; ++block) {
-        const Kept* k = keys + table[block] * stride;
+        const Kept* k = cached.keys + cached.table[block] * cached.stride;
         F s[R][2] = {};
         for (int d = 0; d < head; ++d, k += PANEL) {
             const F left = fetch(k), right = fetch(k + LANES);
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) {
-                const F q = all(rows.q[r][d]);
-                s[r][0] += q * left;
-                s[r][1] += q * right;
+                const F each = all(q[r][d]);
+                s[r][0] += each * left;
+                s[r][1] += each * right;
             }
         }
         for (int r = 0; r < R; ++r) {
-            const int newest = rows.position[r] - block * PANEL;
+            const int newest = position[r] - block * PANEL;
             if (newest < PANEL - 1 || (window && newest - window + 1 > 0)) {
                 const I low = all(int32_t(window ? newest - window + 1 : -1)), high = all(int32_t(newest));
                 for (int half = 0; half < 2; ++half) {
@@ -83,23 +93,47 @@ static void attend(const Queries& rows, const int32_t* table, const Kept* keys, 
             store(p[r], left), store(p[r] + LANES, right);
             total[r] = total[r] * shrink[r] + left + right;
         }
-        const int valid = rows.position[R - 1] - block * PANEL + 1;
+        const int valid = position[R - 1] - block * PANEL + 1;
         const int count = valid < PANEL ? valid : PANEL;  // what lies behind was never written
-        const Kept* v = values + table[block] * stride;
+        const Kept* v = cached.values + cached.table[block] * cached.stride;
         int d = 0;
         for (; d + 2 * LANES <= head; d += 2 * LANES) add_values<R, 2>(o, p, shrink, v + d, head, count, d);
         for (; d < head; d += LANES) add_values<R, 1>(o, p, shrink, v + d, head, count, d);
     }
     for (int r = 0; r < R; ++r) {
         const float inverse = 1.0f / sum(total[r]);
-        for (int d = 0; d < head; d += LANES) store(rows.out[r] + d, load(o[r] + d) * inverse);
+        for (int d = 0; d < head; d += LANES) store(rows.out[from + r] + d, load(o[r] + d) * inverse);
     }
 }
 
 template <class Kept>
-using Attend = void (*)(const Queries&, const int32_t*, const Kept*, const Kept*, int64_t, int, int);
+using Attend = void (*)(const Queries&, int, const Head<Kept>&);
 template <class Kept>
-constexpr Attend<Kept> ATTEND[] = {attend<1, Kept>, attend<2, Kept>, attend<3, Kept>,
-                                   attend<4, Kept>, attend<5, Kept>, attend<6, Kept>};
+constexpr Attend<Kept> ATTEND[] = {attend_rows<1, Kept>, attend_rows<2, Kept>, attend_rows<3, Kept>,
+                                   attend_rows<4, Kept>, attend_rows<5, Kept>, attend_rows<6, Kept>};
+
+template <class Kept>
+static void attend(const Queries& rows, int count, const Head<Kept>& cached) {
+    for (int from = 0; from < count; from += MOST_ROWS) {
+        const int some = count - from < MOST_ROWS ? count - from : MOST_ROWS;
+        ATTEND<Kept>[some - 1](rows, from, cached);
+    }
+}
+
+// Write the key and the value of a position into its block; `last`: nothing of its sequence lies behind it.
+template <class Kept>
+static inline void keep_key(Kept* block, int slot, const float* key, int head) {
+    for (int d = 0; d < head; d += LANES) {
+        Kept some[LANES];
+        keep(some, load(key + d));
+        for (int i = 0; i < LANES; ++i) block[(d + i) * PANEL + slot] = some[i];
+    }
+}
+
+template <class Kept>
+static inline void keep_value(Kept* block, int slot, const float* value, int head, bool last) {
+    (void)last;
+    for (int d = 0; d < head; d += LANES) keep(block + slot * head + d, load(value + d));
+}
 
 }  // namespace genwerk

@@ -6,7 +6,7 @@
 
 extern "C" {
 
-enum Format : int32_t { FLOAT32 = 0, INT8 = 1, INT4 = 2, FLOAT16 = 3 };
+enum Format : int32_t { FLOAT32 = 0, INT8 = 1, INT4 = 2, FLOAT16 = 3, BFLOAT16 = 4 };
 
 // One weight matrix, packed by panels of 32 outputs.
 //   FLOAT32  data: float [outputs / 32][inputs][32]
@@ -48,10 +48,11 @@ struct Model {
     const float *cos, *sin;  // [positions][head_dim / 2]
 };
 
-// The cache is cut into blocks of 32 positions; per layer, block and head:  keys [head][32], values [32][head].
+// The cache is cut into blocks of 32 positions; per layer, block and head:  keys [head][32], values [32][head]; in BFLOAT16
+// (attention_tiles.h) keys [head / 2][32][2], values [16][head][2].
 struct Cache {
     int64_t n_blocks;
-    int32_t format;       // FLOAT32 or FLOAT16
+    int32_t format;       // FLOAT32, FLOAT16 or, where there are tiles, BFLOAT16
     void *keys, *values;  // [n_layers][n_blocks][n_kv_heads][32 * head]
 };
 

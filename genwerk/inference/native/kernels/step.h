@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "attention.h"
+#include "attention_tiles.h"
 
 namespace genwerk {
 
@@ -40,7 +40,7 @@ public:
             const Layer& l = model_.layers[layer];
             normalise(l.attention_norm, l.qkv.format);
             project(layer, l.qkv, &LayerUpdates::qkv, scratch_.normal, scratch_.wide, false);
-            cache_.format == FLOAT16 ? attend_all<uint16_t>(layer) : attend_all<float>(layer);
+            attend_all(layer);
             to_whole(scratch_.mixed, l.out);
             project(layer, l.out, &LayerUpdates::out, scratch_.mixed, scratch_.x, true);
             normalise(l.feed_forward_norm, l.gate_up.format);
@@ -264,15 +264,8 @@ private:
             for (int g = 0; g < groups; ++g) {
                 float* key = qkv + (heads + g) * head;
                 turn(key, l.key_norm, position);
-                const float* value = key + groups * head;
-                Kept* keys = keys_of<Kept>(layer, g) + block + slot;
-                Kept* values = values_of<Kept>(layer, g) + block + slot * head;
-                for (int d = 0; d < head; d += LANES) {
-                    Kept some[LANES];
-                    keep(some, load(key + d));
-                    for (int i = 0; i < LANES; ++i) keys[(d + i) * PANEL] = some[i];
-                    keep(values + d, load(value + d));
-                }
+                keep_key(keys_of<Kept>(layer, g) + block, slot, key, head);
+                keep_value(values_of<Kept>(layer, g) + block, slot, key + groups * head, head, row + 1 == batch_.first[s + 1]);
             }
         });
     }
@@ -299,10 +292,18 @@ private:
         }
     }
 
+    void attend_all(int layer) {
+        if (cache_.format == FLOAT32) attend_all<float>(layer);
+        if (cache_.format == FLOAT16) attend_all<uint16_t>(layer);
+#if defined(__AMX_BF16__)
+        if (cache_.format == BFLOAT16) attend_all<Bfloat16>(layer);
+#endif
+    }
+
     template <class Kept>
     void attend_all(int layer) {
         place<Kept>(layer);
-        const int share = model_.n_heads / model_.n_kv_heads, tokens = share < MOST_QUERIES ? 4 * MOST_QUERIES / share : 4;
+        const int share = model_.n_heads / model_.n_kv_heads, tokens = MOST_QUERIES;
         scratch_.pieces.clear();
         for (int s = 0; s < batch_.n_sequences; ++s)
             for (int row = batch_.first[s]; row < batch_.first[s + 1]; row += tokens)
@@ -314,6 +315,8 @@ private:
     template <class Kept>
     void attend_piece(int layer, const Piece& piece, int share) {
         const int head = model_.head, width = model_.layers[0].out.inputs, count = (piece.to - piece.from) * share;
+        const Head<Kept> cached{table_of(piece.sequence), keys_of<Kept>(layer, piece.head),
+                                values_of<Kept>(layer, piece.head), block_size(), head, model_.window};
         for (int begin = 0; begin < count; begin += MOST_QUERIES) {
             Queries queries;
             const int n = std::min(MOST_QUERIES, count - begin);
@@ -323,8 +326,7 @@ private:
                 queries.out[r] = scratch_.mixed.data() + size_t(row) * width + size_t(h) * head;
                 queries.position[r] = batch_.start[piece.sequence] + row - batch_.first[piece.sequence];
             }
-            ATTEND<Kept>[n - 1](queries, table_of(piece.sequence), keys_of<Kept>(layer, piece.head),
-                                values_of<Kept>(layer, piece.head), block_size(), head, model_.window);
+            attend(queries, n, cached);
         }
     }
 

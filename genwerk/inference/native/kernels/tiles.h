@@ -1,0 +1,52 @@
+// Intel's tile registers (AMX): sixteen rows times sixteen columns of bfloat16 products at once.
+//
+// What GCC offers for them neither tells the compiler which memory they read nor lets a tile be a template's argument.
+#pragma once
+
+#include <cstdint>
+
+namespace genwerk {
+
+#if defined(__AMX_BF16__)
+
+struct alignas(64) TileShapes {
+    uint8_t palette, start, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+};
+
+// Eight tiles of 16 rows of 64 bytes, on this thread while it lives.
+class Tiles {
+public:
+    Tiles() {
+        static const TileShapes shapes{1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+        asm volatile("ldtilecfg %0" ::"m"(shapes));
+    }
+    ~Tiles() { asm volatile("tilerelease" ::: "memory"); }
+    Tiles(const Tiles&) = delete;
+};
+
+template <int T>
+static inline void zero_tile() {
+    asm volatile("tilezero %%tmm%c0" ::"i"(T));
+}
+
+template <int T>
+static inline void load_tile(const void* from, int64_t stride) {
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(T) : "memory");
+}
+
+template <int T>
+static inline void store_tile(void* to, int64_t stride) {
+    asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(stride), "i"(T) : "memory");
+}
+
+// sums[m][n] += a[m][2 k] b[k][2 n] + a[m][2 k + 1] b[k][2 n + 1] over k: pairs of bfloat16, sums in float.
+template <int Sums, int A, int B>
+static inline void add_products() {
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(A), "i"(B));
+}
+
+#endif
+
+}  // namespace genwerk
