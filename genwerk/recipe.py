@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from genwerk.alignment.sft import SFTConfig
 from genwerk.core.assets import KNOWN, fetch
@@ -26,6 +26,7 @@ from genwerk.evaluation.gates import GateResult, all_passed, parse_gates, read_g
 from genwerk.evaluation.harness import EvaluateConfig
 from genwerk.evaluation.report import ReportConfig
 from genwerk.guardrails.policy import GuardsConfig
+from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index import IndexConfig
@@ -89,6 +90,9 @@ class Recipe(Config):
     pretrain: PretrainConfig | None = Field(None, description="also train a small decoder from scratch, for comparison")
     base: str | TrainBase = Field("smollm2-135m-instruct", description="the largest chat model two cores serve well")
     tune: tuple[TuneStep, ...] = Field((), description="tuning steps; empty serves the base model as it is")
+    quantise: QuantiseConfig | None = Field(
+        None, description="calibrated rounding of the tuned model; none: to nearest, as serve.precision says"
+    )
     retrieval: RetrievalSection = Field(RetrievalSection(), description="step 6")
     guards: GuardsConfig = Field(GuardsConfig(), description="what is checked on the way in and out")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is measured before anything is served")
@@ -109,6 +113,19 @@ class Recipe(Config):
     @classmethod
     def _measures(cls, value: Any) -> Any:
         return {"measures": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> Self:
+        if self.quantise and "precision" in self.serve.model_fields_set:
+            held, asked = self.quantise.precision, self.serve.precision
+            if held != asked:
+                raise ValueError(f"quantise.precision is {held} and serve.precision {asked}: leave out the latter")
+        return self
+
+    @property
+    def served_precision(self) -> str:
+        """That of the quantised model where there is one."""
+        return self.quantise.precision if self.quantise else self.serve.precision
 
 
 @dataclass(frozen=True)
@@ -158,6 +175,12 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     for tune in recipe.tune:
         parts["adapter"] = step("genwerk.alignment.sft:train_sft", tune.sft, parts["model"], dataset, kind="adapter")
 
+    # 5  round for serving, with the adapter merged
+    if recipe.quantise is not None:
+        tuned = [parts[part] for part in ("model", "dataset", "adapter") if part in parts]
+        rounding = "genwerk.inference.quantisation.quantise:quantise"
+        parts["quantised"] = step(rounding, recipe.quantise, *tuned, kind="quantised")
+
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
     chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
@@ -166,7 +189,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 
     # measure what will be served, report, and let the gates decide
-    served = {"engine": recipe.serve.engine, "precision": recipe.serve.precision}
+    served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
     measuring = recipe.evaluate.model_copy(update=served)
     measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)

@@ -78,7 +78,9 @@ def _half_bytes(weight: Tensor, grid: Grid) -> Tensor:
     """(N, K) -> (N / 32, K / 32, 640) bytes."""
     groups = weight.view(-1, PANEL, weight.shape[1] // PANEL, PANEL).transpose(1, 2)  # (P, G, N in P, K in G)
     assert grid.lowest is not None
-    step, lowest = (one.view(-1, PANEL, one.shape[1]).transpose(1, 2).unsqueeze(-1) for one in (grid.scale, grid.lowest))
+    step, lowest = (
+        one.view(-1, PANEL, one.shape[1]).transpose(1, 2).unsqueeze(-1) for one in (grid.scale, grid.lowest)
+    )
     whole = ((groups - lowest) / step.clamp_min(1e-12)).round().clamp(0, 15).to(torch.uint8)
     low, high = whole.view(*whole.shape[:-1], 2, 4, 4).unbind(-3)  # (P, G, 32, 4, 4) each
     halves = (low | high << 4).transpose(-3, -2)  # (P, G, 4, 32, 4)
@@ -125,9 +127,17 @@ class Arrangement:
 
     def restore(self, name: str, arranged: Tensor, shape: tuple[int, int]) -> Tensor:
         """The reverse of `matrix`: back to (N, K) = `shape`."""
-        rows = fill(self.outputs(name, torch.arange(1, shape[0] + 1)), 0)  # 0 where nothing but filling lies
-        columns = fill(self.inputs(name, torch.arange(1, shape[1] + 1)), 0)
-        weight = arranged.new_empty(shape)
-        kept = arranged[rows > 0][:, columns > 0]
-        weight[(rows[rows > 0] - 1)[:, None], columns[columns > 0] - 1] = kept
-        return weight
+        rows = self.restore_outputs(name, arranged, shape[0])
+        return _scatter(self.inputs(name, torch.arange(1, shape[1] + 1)), rows.t(), shape[1]).t().contiguous()
+
+    def restore_outputs(self, name: str, arranged: Tensor, size: int) -> Tensor:
+        """The reverse of `outputs`, and of filling up after it."""
+        return _scatter(self.outputs(name, torch.arange(1, size + 1)), arranged, size)
+
+
+def _scatter(places: Tensor, rows: Tensor, size: int) -> Tensor:
+    """Row i goes to place `places[i]`, counted from 1; 0 says that it is filling."""
+    places = fill(places, 0)
+    found = rows.new_empty(size, *rows.shape[1:])
+    found[places[places > 0] - 1] = rows[places > 0]
+    return found

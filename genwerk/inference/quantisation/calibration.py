@@ -36,7 +36,8 @@ def input_peaks(model: Decoder, windows: Sequence[Sequence[int]]) -> dict[str, T
         most = x.abs().amax(0)
         peaks[name] = torch.maximum(peaks[name], most) if name in peaks else most
 
-    with track("activations", total=len(windows), unit="windows") as bar, _watching(model, range(model.config.n_layers), watch):
+    layers = range(model.config.n_layers)
+    with track("activations", total=len(windows), unit="windows") as bar, _watching(model, layers, watch):
         for batch in _batches(windows):
             model.hidden(batch)
             bar.advance(len(batch))

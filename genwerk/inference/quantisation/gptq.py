@@ -110,7 +110,7 @@ def _factor(gram: Tensor, damping: float) -> Tensor:
     if failed or failed_too or not factor.isfinite().all():
         raise ModelError(
             "the inputs of a weight matrix have no usable second moments",
-            remedy="Give more calibration text or more `damping`; a model whose weights are not numbers cannot be used.",
+            remedy="Give more calibration text or more `damping`. If it stays, weights of the model are not numbers.",
         )
     return factor
 
