@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 
 from genwerk.alignment.sft import SFTConfig
 from genwerk.core.assets import KNOWN, fetch
@@ -33,6 +33,8 @@ from genwerk.retrieval.index import IndexConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
+
+QUANTISE = "genwerk.inference.quantisation.quantise:quantise"
 
 
 class DataSection(Config):
@@ -114,14 +116,6 @@ class Recipe(Config):
     def _measures(cls, value: Any) -> Any:
         return {"measures": value} if isinstance(value, list | tuple) else value
 
-    @model_validator(mode="after")
-    def _one_precision(self) -> Self:
-        if self.quantise and "precision" in self.serve.model_fields_set:
-            held, asked = self.quantise.precision, self.serve.precision
-            if held != asked:
-                raise ValueError(f"quantise.precision is {held} and serve.precision {asked}: leave out the latter")
-        return self
-
     @property
     def served_precision(self) -> str:
         """That of the quantised model where there is one."""
@@ -142,6 +136,10 @@ def load_recipe(path: Path) -> Recipe:
     values, lines = load_yaml(path)
     recipe = Recipe.parse(values, where=str(path), lines=lines)
     parse_gates(recipe.gates)
+    asked = recipe.serve.precision
+    if "precision" in recipe.serve.model_fields_set and asked != recipe.served_precision:
+        what = f"serve.precision is {asked}, but the model is quantised to {recipe.served_precision}"
+        raise ConfigError(what, where=str(path), remedy="Leave out `serve.precision`, or give both the same.")
     documents = tuple(_resolve(path.parent, item) for item in recipe.documents)
     return recipe.model_copy(update={"documents": documents})
 
@@ -178,8 +176,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     # 5  round for serving, with the adapter merged
     if recipe.quantise is not None:
         tuned = [parts[part] for part in ("model", "dataset", "adapter") if part in parts]
-        rounding = "genwerk.inference.quantisation.quantise:quantise"
-        parts["quantised"] = step(rounding, recipe.quantise, *tuned, kind="quantised")
+        parts["quantised"] = step(QUANTISE, recipe.quantise, *tuned, kind="quantised")
 
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
@@ -210,6 +207,16 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
         if workspace.pinned(name) != pin:
             workspace.pin(name, pin)
     return Outcome(parts, gates, promoted)
+
+
+def quantise_model(
+    workspace: Workspace, config: QuantiseConfig, *, model: str, dataset: str, adapter: str = ""
+) -> Artifact:
+    """Step 5 by itself, for a model artifact or directory and artifacts by id. Raises WorkspaceError, ModelError."""
+    path = Path(model)
+    weights = Source.of_folder(path.name, path) if path.is_dir() else workspace.find(model)
+    others = [workspace.find(identity) for identity in (dataset, adapter) if identity]
+    return workspace.step(QUANTISE, config, weights, *others, kind="quantised")
 
 
 def fetch_source(spec: str) -> Source:

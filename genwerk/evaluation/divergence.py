@@ -30,7 +30,7 @@ BOUNDS = {"int8": 0.03, "int4": 0.15}  # nats per token; SmolLM2-135M measures 0
 
 @torch.no_grad()
 def measure_divergence(model: Decoder, engine: Engine, excerpts: Sequence[Excerpt], *, context: int) -> Measure:
-    """`quantised.kl` over held-out excerpts, without adapters. Raises ModelError beyond the precision's bound."""
+    """`quantised.kl` over held-out excerpts, beside `model` as it stands. Raises ModelError beyond the bound."""
     precision = engine.runner.precision
     nats: list[float] = []
     counts: list[int] = []

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from genwerk.core.errors import ModelError
 from genwerk.inference.native.pack import PANEL, Grid
-from genwerk.inference.quantisation.grids import fit_half_bytes, fitted_grid, nearest, to_half_bytes
+from genwerk.inference.quantisation.grids import fit_half_bytes, fitted_grid, nearest, to_bytes, to_half_bytes
 
 __all__ = ["Rounded", "gptq", "round_nearest"]
 
@@ -96,7 +96,7 @@ def _round_columns(
 
 def _nearest_column(column: Tensor, place: int, grid: Grid) -> Tensor:
     if grid.lowest is None:
-        return (column / grid.scale).round_().clamp_(-127, 127).mul_(grid.scale)
+        return to_bytes(column, grid.scale)
     return to_half_bytes(column, grid.scale[:, place // PANEL], grid.lowest[:, place // PANEL])
 
 

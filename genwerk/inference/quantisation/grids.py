@@ -18,11 +18,11 @@ from torch import Tensor
 
 from genwerk.inference.native.pack import PANEL, Grid, widest_grid
 
-__all__ = ["fit_bytes", "fit_half_bytes", "fitted_grid", "nearest"]
+__all__ = ["fit_bytes", "fit_half_bytes", "fitted_grid", "nearest", "to_bytes", "to_half_bytes"]
 
 _WIDTHS = (1.0, 0.9, 0.8)
 _REFITS = 2
-_TINY = 1e-12
+_TINY, _TINIEST = 1e-12, torch.finfo(torch.float32).tiny
 
 
 def fitted_grid(weight: Tensor, importance: Tensor, precision: str) -> Grid:
@@ -39,10 +39,14 @@ def fitted_grid(weight: Tensor, importance: Tensor, precision: str) -> Grid:
 def nearest(weight: Tensor, grid: Grid) -> Tensor:
     """Each of (N, K) moved to the nearest value of `grid`."""
     if grid.lowest is None:
-        scale = grid.scale[:, None]
-        return (weight / scale).round().clamp(-127, 127) * scale
+        return to_bytes(weight, grid.scale[:, None])
     groups = weight.view(len(weight), -1, PANEL)
     return to_half_bytes(groups, grid.scale[..., None], grid.lowest[..., None]).view_as(weight)
+
+
+def to_bytes(values: Tensor, scale: Tensor) -> Tensor:
+    """Nearest scale · {-127 .. 127}."""
+    return (values / scale.clamp_min(_TINIEST)).round_().clamp_(-127, 127).mul_(scale)
 
 
 def to_half_bytes(values: Tensor, scale: Tensor, lowest: Tensor) -> Tensor:
@@ -59,7 +63,7 @@ def fit_bytes(weight: Tensor, importance: Tensor) -> Grid:
     widest = widest_grid(weight, "int8").scale
     best, least = widest, torch.full_like(widest, torch.inf)
     for width in _WIDTHS:
-        scale = (widest * width).clamp_min(torch.finfo(torch.float32).tiny)
+        scale = widest * width
         loss = ((weight - nearest(weight, Grid(scale))).square() * importance).sum(1)
         best, least = torch.where(loss < least, scale, best), torch.minimum(loss, least)
     return Grid(best)
