@@ -49,7 +49,11 @@ _MERGED = "merged"
 
 
 def quantise(
-    config: QuantiseConfig, step: Step, model: Artifact | Source, dataset: Artifact, adapter: Artifact | None = None
+    config: QuantiseConfig,
+    step: Step,
+    model: Artifact | Source,
+    dataset: Artifact | Source,
+    adapter: Artifact | Source | None = None,
 ) -> Mapping[str, float | int | str]:
     """Write a packed model directory; returns what it loses.
 
@@ -125,7 +129,7 @@ def _lost(weight: Tensor, rounded: Tensor, gram: Tensor) -> float:
     return float(((error @ gram) * error).sum() / whole) if whole > 0 else 0.0
 
 
-def _load(model: Artifact | Source, adapter: Artifact | None) -> Decoder:
+def _load(model: Artifact | Source, adapter: Artifact | Source | None) -> Decoder:
     decoder = load_decoder(model.path)
     if adapter is not None:
         load_adapter(decoder, _MERGED, adapter.path)

@@ -44,15 +44,15 @@ def smooth(model: Decoder, peaks: Mapping[str, Tensor], alpha: float) -> None:
     for layer, (block, matrices) in enumerate(zip(model.layers, linears(model), strict=True)):
         assert isinstance(block, Block)
         named = dict(zip(MATRICES, matrices, strict=True))
-        for name, norm in (("qkv", block.input_layernorm), ("gate_up", block.post_attention_layernorm)):
-            s = smoothing_scales(peaks[f"{layer}.{name}"], _reach(named[name]), alpha)
-            named[name].weight *= s
-            norm.weight /= s
         s = _value_scales(model, named["out"], peaks[f"{layer}.out"], alpha)
         _divide(named["qkv"], "v_proj", s)
         s = smoothing_scales(peaks[f"{layer}.down"], _reach(named["down"]), alpha)
         named["down"].weight *= s
         _divide(named["gate_up"], "up_proj", s)
+        for name, norm in (("qkv", block.input_layernorm), ("gate_up", block.post_attention_layernorm)):
+            s = smoothing_scales(peaks[f"{layer}.{name}"], _reach(named[name]), alpha)  # after v and up have changed
+            named[name].weight *= s
+            norm.weight /= s
 
 
 def _value_scales(model: Decoder, out: Linear, peaks: Tensor, alpha: float) -> Tensor:
