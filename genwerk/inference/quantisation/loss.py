@@ -8,6 +8,7 @@ A form beyond its bounds is refused: it would answer noticeably worse, and nobod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -72,6 +73,8 @@ def measure_losses(
 
 
 def _loss(name: str, sums: Sequence[float], counts: Sequence[int], nats: float, predicted: int, spelt: int) -> Loss:
+    if not all(map(math.isfinite, [*sums, nats])):
+        raise ModelError(f"{name} gives logits that are not numbers", remedy="Weights of the model are not numbers.")
     kl = ratio_interval(sums, counts)
     each = [total / count for total, count in zip(sums, counts, strict=True)]
     bits = bits_per_byte(nats, spelt)
