@@ -130,7 +130,7 @@ def quantise(
     gptq: Annotated[bool, typer.Option("--gptq/--no-gptq", help="Make up for errors, or round to nearest.")] = True,
     smooth: Annotated[float | None, typer.Option(min=0, max=1, help="SmoothQuant's alpha; left out: none.")] = None,
     act_order: Annotated[bool, typer.Option("--act-order", help="Round the inputs that matter most first.")] = False,
-    windows: Annotated[int, typer.Option(min=1, help="Windows of text that are calibrated on.")] = 32,
+    windows: Annotated[int, typer.Option(min=1, help="Windows of text that are calibrated on.")] = 24,
     most_kl: Annotated[float | None, typer.Option(help="Refused beyond, nats per token.")] = None,
     most_rise: Annotated[float | None, typer.Option(help="Of perplexity, refused beyond.")] = None,
     workspace: WorkspaceOption = HERE,
