@@ -119,7 +119,7 @@ def generate(
 
 @app.command(
     epilog="Examples: `genwerk quantise --model 3f2a --adapter 77aa --dataset 8c1d`, "
-    "`genwerk quantise --model ./qwen3 --dataset 8c1d --precision int8 --smooth 0.5`, "
+    "`genwerk quantise --model ./qwen3 --dataset 8c1d --precision int8`, "
     "then `genwerk generate --model` with the id it prints"
 )
 def quantise(
@@ -128,7 +128,8 @@ def quantise(
     adapter: Annotated[str, typer.Option(help="Adapter artifact to merge first.")] = "",
     precision: Annotated[str, typer.Option(help="int4 or int8.")] = "int4",
     gptq: Annotated[bool, typer.Option("--gptq/--no-gptq", help="Make up for errors, or round to nearest.")] = True,
-    smooth: Annotated[float | None, typer.Option(min=0, max=1, help="SmoothQuant's alpha; left out: none.")] = None,
+    smooth: Annotated[float, typer.Option(min=0, max=1, help="SmoothQuant's alpha.")] = 0.5,
+    no_smooth: Annotated[bool, typer.Option("--no-smooth", help="Leave activations as they are.")] = False,
     act_order: Annotated[bool, typer.Option("--act-order", help="Round the inputs that matter most first.")] = False,
     windows: Annotated[int, typer.Option(min=1, help="Windows of text that are calibrated on.")] = 24,
     most_kl: Annotated[float | None, typer.Option(help="Refused beyond, nats per token.")] = None,
@@ -143,9 +144,9 @@ def quantise(
     from genwerk.recipe import quantise_model
     from genwerk.recipes.explain import print_choices
 
-    given = {"smooth": smooth, "most_kl": most_kl, "most_rise": most_rise}
     values = {"precision": precision, "gptq": gptq, "act_order": act_order, "windows": windows}
-    config = QuantiseConfig.parse(values | {key: value for key, value in given.items() if value is not None})
+    bounds = {"most_kl": most_kl, "most_rise": most_rise}
+    config = QuantiseConfig.parse(values | bounds | {"smooth": None if no_smooth else smooth})
     print_choices(config)
     made = quantise_model(_workspace(workspace), config, model=model, dataset=dataset, adapter=adapter)
     _say(f"quantised {made.id}. Next: genwerk generate --model {made.id} --prompt TEXT")

@@ -16,7 +16,7 @@ s    (K,), positive; 1 / s is folded into whatever makes X, so the network compu
 
 Chosen:   values and ups as well as norms; s is 1 where an input or its weights are always zero.
 Left out: a search for α per layer.
-Try it:   genwerk quantise --model MODEL --dataset DATASET --precision int8 --smooth 0.5
+Try it:   genwerk quantise --model MODEL --dataset DATASET --precision int8
 """
 
 from __future__ import annotations
