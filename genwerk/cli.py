@@ -145,9 +145,10 @@ def quantise(
     from genwerk.recipes.explain import print_choices
 
     values = {"precision": precision, "gptq": gptq, "act_order": act_order, "windows": windows}
-    bounds = {"most_kl": most_kl, "most_rise": most_rise}
-    config = QuantiseConfig.parse(values | bounds | {"smooth": None if no_smooth else smooth})
-    print_choices(config)
+    values |= {"most_kl": most_kl, "most_rise": most_rise, "smooth": None if no_smooth else smooth}
+    usual = QuantiseConfig()
+    config = QuantiseConfig.parse({key: value for key, value in values.items() if value != getattr(usual, key)})
+    print_choices(config, title="quantise", source="the command line")
     made = quantise_model(_workspace(workspace), config, model=model, dataset=dataset, adapter=adapter)
     _say(f"quantised {made.id}. Next: genwerk generate --model {made.id} --prompt TEXT")
 
