@@ -117,6 +117,42 @@ def generate(
     sys.stdout.write("\n")
 
 
+@app.command(
+    epilog="Examples: `genwerk quantise --model 3f2a --adapter 77aa --dataset 8c1d`, "
+    "`genwerk quantise --model ./qwen3 --dataset 8c1d --precision int8`, "
+    "then `genwerk generate --model` with the id it prints"
+)
+def quantise(
+    model: Annotated[str, typer.Option(help="Artifact id (or its beginning), or a Hugging Face directory.")],
+    dataset: Annotated[str, typer.Option(help="Dataset artifact: its training documents calibrate, the others check.")],
+    adapter: Annotated[str, typer.Option(help="Adapter artifact to merge first.")] = "",
+    precision: Annotated[str, typer.Option(help="int4 or int8.")] = "int4",
+    gptq: Annotated[bool, typer.Option("--gptq/--no-gptq", help="Make up for errors, or round to nearest.")] = True,
+    smooth: Annotated[float, typer.Option(min=0, max=1, help="SmoothQuant's alpha.")] = 0.5,
+    no_smooth: Annotated[bool, typer.Option("--no-smooth", help="Leave activations as they are.")] = False,
+    act_order: Annotated[bool, typer.Option("--act-order", help="Round the inputs that matter most first.")] = False,
+    windows: Annotated[int, typer.Option(min=1, help="Windows of text that are calibrated on.")] = 24,
+    most_kl: Annotated[float | None, typer.Option(help="Refused beyond, nats per token.")] = None,
+    most_rise: Annotated[float | None, typer.Option(help="Of perplexity, refused beyond.")] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Round a model to integers calibrated on your own documents, and say what that costs; refused beyond its bounds.
+
+    The result is an artifact that `generate` takes; `serve` uses it where a recipe says `quantise:`.
+    """
+    from genwerk.inference.quantisation.config import QuantiseConfig
+    from genwerk.recipe import quantise_model
+    from genwerk.recipes.explain import print_choices
+
+    values = {"precision": precision, "gptq": gptq, "act_order": act_order, "windows": windows}
+    values |= {"most_kl": most_kl, "most_rise": most_rise, "smooth": None if no_smooth else smooth}
+    usual = QuantiseConfig()
+    config = QuantiseConfig.parse({key: value for key, value in values.items() if value != getattr(usual, key)})
+    print_choices(config, title="quantise", source="the command line")
+    made = quantise_model(_workspace(workspace), config, model=model, dataset=dataset, adapter=adapter)
+    _say(f"quantised {made.id}. Next: genwerk generate --model {made.id} --prompt TEXT")
+
+
 @app.command(epilog="Example: `genwerk evaluate handbook.yaml`")
 def evaluate(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")], workspace: WorkspaceOption = HERE

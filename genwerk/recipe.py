@@ -26,12 +26,15 @@ from genwerk.evaluation.gates import GateResult, all_passed, parse_gates, read_g
 from genwerk.evaluation.harness import EvaluateConfig
 from genwerk.evaluation.report import ReportConfig
 from genwerk.guardrails.policy import GuardsConfig
+from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index import IndexConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
+
+QUANTISE = "genwerk.inference.quantisation.quantise:quantise"
 
 
 class DataSection(Config):
@@ -89,6 +92,9 @@ class Recipe(Config):
     pretrain: PretrainConfig | None = Field(None, description="also train a small decoder from scratch, for comparison")
     base: str | TrainBase = Field("smollm2-135m-instruct", description="the largest chat model two cores serve well")
     tune: tuple[TuneStep, ...] = Field((), description="tuning steps; empty serves the base model as it is")
+    quantise: QuantiseConfig | None = Field(
+        None, description="calibrated rounding of the tuned model; none: to nearest, as serve.precision says"
+    )
     retrieval: RetrievalSection = Field(RetrievalSection(), description="step 6")
     guards: GuardsConfig = Field(GuardsConfig(), description="what is checked on the way in and out")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is measured before anything is served")
@@ -110,6 +116,11 @@ class Recipe(Config):
     def _measures(cls, value: Any) -> Any:
         return {"measures": value} if isinstance(value, list | tuple) else value
 
+    @property
+    def served_precision(self) -> str:
+        """That of the quantised model where there is one."""
+        return self.quantise.precision if self.quantise else self.serve.precision
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -125,6 +136,10 @@ def load_recipe(path: Path) -> Recipe:
     values, lines = load_yaml(path)
     recipe = Recipe.parse(values, where=str(path), lines=lines)
     parse_gates(recipe.gates)
+    asked = recipe.serve.precision
+    if "precision" in recipe.serve.model_fields_set and asked != recipe.served_precision:
+        what = f"serve.precision is {asked}, but the model is quantised to {recipe.served_precision}"
+        raise ConfigError(what, where=str(path), remedy="Leave out `serve.precision`, or give both the same.")
     documents = tuple(_resolve(path.parent, item) for item in recipe.documents)
     return recipe.model_copy(update={"documents": documents})
 
@@ -158,6 +173,11 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     for tune in recipe.tune:
         parts["adapter"] = step("genwerk.alignment.sft:train_sft", tune.sft, parts["model"], dataset, kind="adapter")
 
+    # 5  round for serving, with the adapter merged
+    if recipe.quantise is not None:
+        tuned = [parts[part] for part in ("model", "dataset", "adapter") if part in parts]
+        parts["quantised"] = step(QUANTISE, recipe.quantise, *tuned, kind="quantised")
+
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
     chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
@@ -166,7 +186,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 
     # measure what will be served, report, and let the gates decide
-    served = {"engine": recipe.serve.engine, "precision": recipe.serve.precision}
+    served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
     measuring = recipe.evaluate.model_copy(update=served)
     measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
@@ -187,6 +207,16 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
         if workspace.pinned(name) != pin:
             workspace.pin(name, pin)
     return Outcome(parts, gates, promoted)
+
+
+def quantise_model(
+    workspace: Workspace, config: QuantiseConfig, *, model: str, dataset: str, adapter: str = ""
+) -> Artifact:
+    """Step 5 by itself, for a model artifact or directory and artifacts by id. Raises WorkspaceError, ModelError."""
+    path = Path(model)
+    weights = Source.of_folder(path.name, path) if path.is_dir() else workspace.find(model)
+    others = [workspace.find(identity) for identity in (dataset, adapter) if identity]
+    return workspace.step(QUANTISE, config, weights, *others, kind="quantised")
 
 
 def fetch_source(spec: str) -> Source:

@@ -18,6 +18,7 @@ __all__ = ["KINDS", "Inputs"]
 KINDS = {
     "model": "the model that answers",
     "adapter": "its tuned adapter",
+    "quantised": "the rounded model that is served, its adapter merged",
     "index": "passages, words and vectors",
     "fit": "fusion weight and abstention threshold",
     "dataset": "the prepared documents",

@@ -38,13 +38,18 @@ class Assistant:
         self._given, self._engine, self._precision = given, engine, precision
         self._sampling = Sampling(max_tokens=max_tokens)
         self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
+        self._quantised = given.artifact("quantised")
 
     @cached_property
     def engine(self) -> Engine:
         """What answers, as it will be served."""
-        return Engine.load(
-            self._path, adapters=self._adapters, name="evaluated", engine=self._engine, precision=self._precision
-        )
+        path, adapters = (self._quantised.path, {}) if self._quantised else (self._path, self._adapters)
+        return Engine.load(path, adapters=adapters, name="evaluated", engine=self._engine, precision=self._precision)
+
+    @property
+    def merged_adapter(self) -> str | None:
+        """The adapter that the engine's own weights hold already, so that no request names it."""
+        return self.adapter if self._quantised else None
 
     @cached_property
     def model(self) -> Decoder:
@@ -104,4 +109,5 @@ class Assistant:
     def answer(self, question: str) -> Iterator[AnswerEvent]:
         """Answer as the server does, guards apart; starts the watch."""
         self.watch.start()
-        return self.answerer.answer((Message("user", question),), self._sampling, self.adapter)
+        adapter = None if self.merged_adapter else self.adapter
+        return self.answerer.answer((Message("user", question),), self._sampling, adapter)

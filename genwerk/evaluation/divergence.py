@@ -13,30 +13,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import track
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.perplexity import Excerpt
 from genwerk.inference.engine import Engine
+from genwerk.metrics.divergence import kl_divergence
 from genwerk.metrics.ratio import ratio_interval
 from genwerk.models.decoder import Decoder
 
-__all__ = ["BOUNDS", "kl_divergence", "measure_divergence"]
+__all__ = ["BOUNDS", "measure_divergence"]
 
 BOUNDS = {"int8": 0.03, "int4": 0.15}  # nats per token; SmolLM2-135M measures 0.007 to 0.008 and about 0.01
 
 
-def kl_divergence(exact: Tensor, served: Tensor) -> Tensor:
-    """Logits (T, V) of both, to nats (T,)."""
-    p, q = exact.log_softmax(-1), served.log_softmax(-1)
-    return (p.exp() * (p - q)).sum(-1)
-
-
 @torch.no_grad()
 def measure_divergence(model: Decoder, engine: Engine, excerpts: Sequence[Excerpt], *, context: int) -> Measure:
-    """`quantised.kl` over held-out excerpts, without adapters. Raises ModelError beyond the precision's bound."""
+    """`quantised.kl` over held-out excerpts, beside `model` as it stands. Raises ModelError beyond the bound."""
     precision = engine.runner.precision
     nats: list[float] = []
     counts: list[int] = []

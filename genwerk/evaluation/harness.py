@@ -167,7 +167,7 @@ class _Bench:
                     loss = f"perplexity.{which}_answer_loss"
                     measures.append(measure_answer_loss(loss, model, tokenizer, held_out, what=what))
         if assistant.engine.runner.precision in BOUNDS:
-            with adapter_on(model, None):
+            with adapter_on(model, assistant.merged_adapter):
                 measures.append(measure_divergence(model, assistant.engine, excerpts, context=config.context))
         if (pretrained := self._given.artifact("pretrained")) is not None:
             measures.append(self._pretrained(pretrained, excerpts))

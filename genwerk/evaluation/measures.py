@@ -100,6 +100,12 @@ CATALOGUE: dict[str, Definition] = {
     "perplexity.tuned_answer_loss": Definition(
         "Answer loss after tuning", "The same with the adapter on: what tuning was meant to lower.", "nats/token", False
     ),
+    "quantised.kl": Definition(
+        "Divergence of what is served",
+        "How far the rounded weights that answer are from the same model in float32; 0 is not at all.",
+        "nats/token",
+        False,
+    ),
     **{
         f"retrieval.{rank}": Definition(
             f"Retrieval {_RANK_LABELS[rank]}", f"For the search that is served: {_RANK_WORDS[rank]}."

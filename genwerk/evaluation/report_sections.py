@@ -95,7 +95,7 @@ def _bars(evidence: Evidence, names: Sequence[tuple[str, str]], strong: str) -> 
 
 
 def _language(evidence: Evidence) -> View | None:
-    rows = [*evidence.group("perplexity"), *evidence.group("pretrained")]
+    rows = [*evidence.group("perplexity"), *evidence.group("pretrained"), *evidence.group("quantised")]
     if not rows:
         return None
     tuned = "perplexity.tuned_bits_per_byte"

@@ -9,6 +9,7 @@ from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
+from genwerk.inference.native.packed_directory import packed_precision, read_packed, unpack_decoder
 from genwerk.inference.native.weights import check_shape, kept_weights, pack_decoder
 from genwerk.inference.runner import BLOCK, Runner
 from genwerk.inference.torch_runner import TorchRunner
@@ -31,8 +32,13 @@ def load_runner(
     positions: int | None = None,
     adapters: Mapping[str, Path] | None = None,
 ) -> Runner:
-    """Read a model directory, and adapters by name; see `make_runner`. Integer weights are kept packed on disk."""
+    """Read a model directory, and adapters by name; see `make_runner`. Integer weights are kept packed on disk.
+
+    A quantised directory runs in the precision it holds; ModelError where another one or an adapter is asked for.
+    """
     config, names = read_config(path), tuple(adapters or ())
+    if (held := packed_precision(path)) is not None:
+        return _load_packed(path, held, engine=engine, precision=precision, positions=positions, adapters=names)
     native = _runs_native(config, engine, precision)
     model = empty_decoder(config) if native and precision != "float32" else load_decoder(path)
     for name, place in (adapters or {}).items():
@@ -41,6 +47,22 @@ def load_runner(
         return _torch_runner(model, precision, positions, names)
     weights = pack_decoder(model, precision) if precision == "float32" else kept_weights(path, config, precision)
     return NativeDecoder(weights, blocks=_blocks(config, positions), adapters=names, model=model)
+
+
+def _load_packed(
+    path: Path, held: str, *, engine: str, precision: str, positions: int | None, adapters: Sequence[str]
+) -> Runner:
+    if adapters:
+        remedy = "Quantise it with the adapter merged into it: `genwerk quantise --adapter`."
+        raise ModelError("a quantised model takes no adapters", where=str(path), remedy=remedy)
+    if precision != held:
+        if precision != "float32":
+            raise ModelError(f"the model is quantised to {held}, not to {precision}", where=str(path))
+        say(f"the model is quantised to {held}, and runs so")
+    weights = read_packed(path)
+    if _runs_native(weights.config, engine, held):
+        return NativeDecoder(weights, blocks=_blocks(weights.config, positions))
+    return _torch_runner(unpack_decoder(weights), held, positions, ())
 
 
 def make_runner(

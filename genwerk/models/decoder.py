@@ -184,7 +184,7 @@ class Decoder(nn.Module):
         Raises ModelError when the cache is full.
         """
         length = tokens.shape[1]
-        at = self._positions(cache.length if cache is not None else 0, length)
+        at = self.positions(cache.length if cache is not None else 0, length)
         x = F.embedding(tokens, self.embed_tokens)
         for block in self.layers:
             x = block(x, at, cache)
@@ -196,7 +196,8 @@ class Decoder(nn.Module):
         """(..., d_model) -> (..., V) float32."""
         return F.linear(hidden, self.embed_tokens if self.lm_head is None else self.lm_head).float()
 
-    def _positions(self, start: int, length: int) -> Positions:
+    def positions(self, start: int, length: int) -> Positions:
+        """What the layers share when `length` tokens follow `start` others."""
         stop = start + length
         cos, sin = self.rope.rows(start, stop, self.embed_tokens)
         window = self.config.sliding_window

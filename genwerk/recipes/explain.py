@@ -36,13 +36,15 @@ def choices(config: Config, path: tuple[str, ...] = (), *, given: bool = True) -
             yield Choice(here, value, info.description or "", written)
 
 
-def print_choices(config: Config) -> None:
-    """A table on stderr: key, value, and either `from the recipe` or the reason of the default."""
-    table = Table(title=f"recipe {getattr(config, 'name', '')}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+def print_choices(config: Config, *, title: str = "", source: str = "the recipe") -> None:
+    """A table on stderr: key, value, and either `from` its source or the reason of the default."""
+    table = Table(
+        title=title or f"recipe {getattr(config, 'name', '')}", title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
     for heading in ("key", "value", "why"):
         table.add_column(heading, overflow="fold")
     for choice in choices(config):
-        reason = "[dim]from the recipe[/]" if choice.given else choice.reason
+        reason = f"[dim]from {source}[/]" if choice.given else choice.reason
         table.add_row(".".join(choice.path), _shown(choice.value), reason, style="" if choice.given else "dim")
     Console(stderr=True).print(table)
 

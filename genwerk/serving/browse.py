@@ -43,7 +43,8 @@ class Browser:
     def models(self) -> dict[str, Any]:
         """OpenAI's list of models: the base, its adapters, and the embedding model."""
         deployment, engine = self.deployment, self.deployment.engine
-        entries = [(engine.name, "base", "model")] + [(name, "adapter", "adapter") for name in engine.adapters]
+        base = "quantised" if "quantised" in deployment.artifacts else "model"
+        entries = [(engine.name, "base", base)] + [(name, "adapter", "adapter") for name in engine.adapters]
         if deployment.embedder is not None:
             entries.append((deployment.embedder_name, "embedding", "index"))
         return {"object": "list", "data": [self._model(*entry) for entry in entries]}

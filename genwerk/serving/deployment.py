@@ -74,7 +74,12 @@ class Deployment:
 
     def served(self, *, grounded: bool = True, adapter: bool = True) -> dict[str, Artifact]:
         """The artifacts that an answer rests on, by part."""
-        parts = ["model", *(["adapter"] if adapter else []), *(["dataset", "index", "fit"] if grounded else [])]
+        parts = [
+            "model",
+            "quantised",
+            *(["adapter"] if adapter else []),
+            *(["dataset", "index", "fit"] if grounded else []),
+        ]
         return {part: self.artifacts[part] for part in parts if part in self.artifacts}
 
     @property
@@ -118,7 +123,8 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
         raise WorkspaceError(f"nothing has been promoted as `{name}`", where=str(workspace.root), remedy=remedy)
     parts = {part: workspace.find(str(value)) for part, value in ids.items() if is_id(str(value))}
     guards = build_guards(GuardsConfig.parse(ids.get("guards") or {}, where=f"pin serving-{name}"), is_supported)
-    engine = load_engine(parts["model"], parts.get("adapter"), name, ids.get("serve") or {})
+    model, adapter = parts.get("quantised", parts["model"]), None if "quantised" in parts else parts.get("adapter")
+    engine = load_engine(model, adapter, name, ids.get("serve") or {})
     if "index" not in parts:
         return Deployment(name, workspace, engine, guards, parts)
     index = Index.open(parts["index"].path)
@@ -143,7 +149,8 @@ def load_engine(model: Artifact, adapter: Artifact | None, name: str, serve: Map
 
     serve  the pin's notes: which engine, in which precision.
     """
-    base = str(model.config.get("name") or f"{name}-base")
+    merged = name if model.kind == "quantised" else f"{name}-base"
+    base = str(model.config.get("name") or merged)
     base = Path(base).name if base.startswith((".", "/", "path:")) else base
     tuned = name if name != base else f"{name}-tuned"
     chosen = {"engine": serve.get("engine", "auto"), "precision": serve.get("precision", "float32")}

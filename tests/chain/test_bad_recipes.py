@@ -34,6 +34,10 @@ def recipe(folder: Path, text: str) -> Path:
         ("name: a\ndocuments: ./docs\nretrieval:\n  chunk_char: 5\n", ("line 4", "chunk_char", "`chunk_chars`")),
         ("name: a\ndocuments: ./docs\ntune:\n  - sft: {rank: many}\n", ("line 4", "rank", "'many'")),
         ("name: a\ndocuments: ./docs\nserve: {port: 99999}\n", ("line 3", "port", "99999")),
+        (
+            "name: a\ndocuments: ./docs\nquantise: {precision: int4}\nserve: {precision: int8}\n",
+            ("serve.precision", "quantised to int4", "Leave out"),
+        ),
         ("documents: ./docs\n", ("name",)),
         ("name: a\ndocuments: [\n", ("not valid YAML", "line")),
         ("- a\n- b\n", ("must be a mapping",)),

@@ -18,6 +18,8 @@ from genwerk.evaluation.harness import EvaluateConfig
 from genwerk.evaluation.measures import CATALOGUE
 from genwerk.evaluation.perplexity import held_out_excerpts
 from genwerk.evaluation.report import ReportConfig
+from genwerk.inference.quantisation.config import QuantiseConfig
+from genwerk.recipe import QUANTISE
 
 CONFIG = EvaluateConfig(characters=1200, context=64, n_examples=2, n_questions=6, n_answers=2, max_tokens=8)
 EVALUATE = "genwerk.evaluation.harness:evaluate"
@@ -50,7 +52,7 @@ def test_every_measure_that_can_be_made_is_made_and_known(evaluation: Artifact) 
     report, timings = read(evaluation, "report.json"), read(evaluation, "timings.json")
     names = {entry["name"] for entry in (*report["measures"], *timings["measures"])}
     assert names <= set(CATALOGUE)
-    assert {name for name in CATALOGUE if not name.startswith(("pretrained", "speed"))} <= names
+    assert {name for name in CATALOGUE if not name.startswith(("pretrained", "speed", "quantised"))} <= names
     assert all(entry["n"] > 0 and entry["how"] for entry in report["measures"] if entry["value"] is not None)
     assert evaluation.metrics["citations.valid"] == 1.0
     assert (
@@ -106,6 +108,17 @@ def test_a_run_without_an_adapter_measures_the_base_alone(inputs: list[Artifact 
     made = Workspace(tmp_path).step(EVALUATE, config, model, dataset, kind="evaluation")
     names = {entry["name"] for entry in read(made, "report.json")["measures"]}
     assert names == {"perplexity.base_bits_per_byte", "perplexity.base_answer_loss"}
+
+
+def test_a_quantised_model_is_measured_beside_the_merged_one(inputs: list[Artifact | Source], tmp_path: Path) -> None:
+    model, adapter, dataset = inputs[0], inputs[1], inputs[4]
+    loose = {"most_kl": 9.0, "most_rise": 9.0, "length": 32, "windows": 8, "check_length": 32}
+    rounding, workspace = QuantiseConfig.parse(loose), Workspace(tmp_path)
+    small = workspace.step(QUANTISE, rounding, model, dataset, adapter, kind="quantised")
+    config = CONFIG.model_copy(update={"measures": ("perplexity",), "precision": "int4"})
+    made = workspace.step(EVALUATE, config, model, adapter, small, dataset, kind="evaluation")
+    assert 0 < float(made.metrics["quantised.kl"]) < 0.15
+    assert {entry["name"] for entry in read(made, "report.json")["measures"]} <= set(CATALOGUE)
 
 
 def test_a_measure_without_its_input_is_refused_by_name(inputs: list[Artifact | Source], tmp_path: Path) -> None:

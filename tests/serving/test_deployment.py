@@ -13,6 +13,8 @@ from rich.console import Console
 from genwerk.core.errors import GenwerkError, RequestError, WorkspaceError
 from genwerk.core.types import Verdict
 from genwerk.core.workspace import Workspace
+from genwerk.inference.quantisation.config import QuantiseConfig
+from genwerk.recipe import quantise_model
 from genwerk.serving.browse import MAX_POINTS, Browser, read_curve
 from genwerk.serving.deployment import Deployment, find_embedder, load_deployment
 from genwerk.serving.terminal import chat_in_terminal, choose_adapter
@@ -38,6 +40,26 @@ def test_a_model_alone_is_served_without_documents(tiny_workspace: Workspace) ->
     with pytest.raises(RequestError, match="no documents"):
         bare.answerer(lambda request: iter(()), lambda text: Verdict(True, text, "output", ""))
     assert Browser(bare).info(keys=False)["grounded"] is False
+
+
+def test_a_quantised_model_is_served_under_the_deployment_s_name(tiny_workspace: Workspace) -> None:
+    pinned = tiny_workspace.pinned(f"serving-{tiny_chain.NAME}")
+    loose = {"most_kl": 9.0, "most_rise": 9.0, "length": 32, "windows": 8, "check_length": 32}
+    made = quantise_model(
+        tiny_workspace,
+        QuantiseConfig.parse(loose),
+        model=pinned["model"],
+        dataset=pinned["dataset"],
+        adapter=pinned["adapter"],
+    )
+    assert made.parents == (pinned["model"], pinned["dataset"], pinned["adapter"])
+    parts = {part: pinned[part] for part in ("model", "adapter")}
+    tiny_workspace.pin("serving-small", {**parts, "quantised": made.id, "serve": {"precision": "int4"}})
+    small = load_deployment(tiny_workspace, "small")
+    assert small.default_model == "small" and small.engine.adapters == ()
+    assert small.engine.runner.precision == "int4"
+    assert set(small.served(grounded=False, adapter=False)) == {"model", "quantised"}
+    assert Browser(small).models()["data"][0]["genwerk"]["artifact"] == made.id
 
 
 def test_nothing_promoted_says_what_to_do(tmp_path: Path) -> None:

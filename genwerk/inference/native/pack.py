@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["FORMATS", "PANEL", "Arrangement", "Packing", "fill", "pack"]
+__all__ = ["FORMATS", "PANEL", "Arrangement", "Grid", "Packing", "fill", "pack", "widest_grid"]
 
 PANEL = 32
 FORMATS = {"float32": 0, "int8": 1, "int4": 2, "float16": 3, "bfloat16": 4}
@@ -38,31 +38,53 @@ class Packing(NamedTuple):
     bias: Tensor | None
 
 
-def pack(weight: Tensor, bias: Tensor | None, precision: str) -> Packing:
-    """Pack (N, K) float32, filled up to multiples of 32."""
+class Grid(NamedTuple):
+    """The values weights (N, K) may take: lowest + scale · whole number.
+
+    int8   scale (N,), no lowest; whole numbers -127 .. 127
+    int4   scale and lowest (N, K / 32) that float16 holds; whole numbers 0 .. 15
+    """
+
+    scale: Tensor
+    lowest: Tensor | None = None
+
+
+def widest_grid(weight: Tensor, precision: str) -> Grid:
+    """The grid that reaches every weight of (N, K), K a multiple of 32: what `pack` takes where it is given none."""
+    if precision == "int8":
+        return Grid(weight.abs().amax(1) / 127)  # 0 where all weights are: so is the output, to the last bit
+    groups = weight.view(weight.shape[0], -1, PANEL)
+    lowest = groups.amin(-1).half().float()
+    return Grid(((groups.amax(-1) - lowest) / 15).half().float(), lowest)
+
+
+def pack(weight: Tensor, bias: Tensor | None, precision: str, grid: Grid | None = None) -> Packing:
+    """Pack (N, K) float32, filled up to multiples of 32, each weight as the nearest value of `grid`."""
     weight = fill(fill(weight.detach().float(), 0), 1)
     inputs = weight.shape[1]
     bias = None if bias is None else fill(bias.detach().float(), 0).clone()
     if precision == "float32":
         return Packing(weight.view(-1, PANEL, inputs).transpose(1, 2).contiguous(), None, bias)
+    grid = grid or widest_grid(weight, precision)
     if precision == "int4":
-        return Packing(_half_bytes(weight), None, bias)
-    scale = weight.abs().amax(1) / 127  # (N,), 0 where all weights are: so is the output, to the last bit
-    nonzero = scale.clamp_min(torch.finfo(torch.float32).tiny)
-    whole = (weight / nonzero[:, None]).round().to(torch.int16).add_(128).to(torch.uint8)
+        return Packing(_half_bytes(weight, grid), None, bias)
+    nonzero = grid.scale.clamp_min(torch.finfo(torch.float32).tiny)
+    whole = (weight / nonzero[:, None]).round().clamp(-127, 127).to(torch.int16).add_(128).to(torch.uint8)
     panels = whole.view(-1, PANEL, inputs // 4, 4).transpose(1, 2)  # (N / 32, K / 4, 32, 4)
-    return Packing(panels.contiguous(), scale, bias)
+    return Packing(panels.contiguous(), grid.scale, bias)
 
 
-def _half_bytes(weight: Tensor) -> Tensor:
+def _half_bytes(weight: Tensor, grid: Grid) -> Tensor:
     """(N, K) -> (N / 32, K / 32, 640) bytes."""
     groups = weight.view(-1, PANEL, weight.shape[1] // PANEL, PANEL).transpose(1, 2)  # (P, G, N in P, K in G)
-    lowest = groups.amin(-1, keepdim=True).half()
-    step = ((groups.amax(-1, keepdim=True) - lowest.float()) / 15).half()
-    whole = ((groups - lowest.float()) / step.float().clamp_min(1e-12)).round().clamp(0, 15).to(torch.uint8)
+    assert grid.lowest is not None
+    step, lowest = (
+        one.view(-1, PANEL, one.shape[1]).transpose(1, 2).unsqueeze(-1) for one in (grid.scale, grid.lowest)
+    )
+    whole = ((groups - lowest) / step.clamp_min(1e-12)).round().clamp(0, 15).to(torch.uint8)
     low, high = whole.view(*whole.shape[:-1], 2, 4, 4).unbind(-3)  # (P, G, 32, 4, 4) each
     halves = (low | high << 4).transpose(-3, -2)  # (P, G, 4, 32, 4)
-    facts = torch.cat((step, lowest), -2).squeeze(-1).contiguous()  # (P, G, 64) float16
+    facts = torch.cat((step, lowest), -2).squeeze(-1).half().contiguous()  # (P, G, 64) float16
     return torch.cat((halves.flatten(2), facts.view(torch.uint8)), -1).contiguous()
 
 
@@ -98,3 +120,24 @@ class Arrangement:
 
     def inputs(self, name: str, rows: Tensor) -> Tensor:
         return self.heads(rows) if name == "out" else rows
+
+    def matrix(self, name: str, weight: Tensor) -> Tensor:
+        """(N, K) -> filled up and reordered along both axes, as it is packed."""
+        return fill(fill(self.inputs(name, self.outputs(name, weight).t()).t(), 0), 1)
+
+    def restore(self, name: str, arranged: Tensor, shape: tuple[int, int]) -> Tensor:
+        """The reverse of `matrix`: back to (N, K) = `shape`."""
+        rows = self.restore_outputs(name, arranged, shape[0])
+        return _scatter(self.inputs(name, torch.arange(1, shape[1] + 1)), rows.t(), shape[1]).t().contiguous()
+
+    def restore_outputs(self, name: str, arranged: Tensor, size: int) -> Tensor:
+        """The reverse of `outputs`, and of filling up after it."""
+        return _scatter(self.outputs(name, torch.arange(1, size + 1)), arranged, size)
+
+
+def _scatter(places: Tensor, rows: Tensor, size: int) -> Tensor:
+    """Row i goes to place `places[i]`, counted from 1; 0 says that it is filling."""
+    places = fill(places, 0)
+    found = rows.new_empty(size, *rows.shape[1:])
+    found[places[places > 0] - 1] = rows[places > 0]
+    return found

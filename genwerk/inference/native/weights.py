@@ -22,7 +22,7 @@ from genwerk.core.hashing import sha256_file
 from genwerk.core.progress import say
 from genwerk.inference.native import pack
 from genwerk.inference.native.library import NativeUnavailableError
-from genwerk.inference.native.pack import Arrangement, Packing, fill
+from genwerk.inference.native.pack import Arrangement, Grid, Packing, fill
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.decoder_config import DecoderConfig
 from genwerk.models.feed_forward import MLP
@@ -55,11 +55,14 @@ class PackedWeights:
 
 
 @torch.no_grad()
-def pack_decoder(model: Decoder, precision: str) -> PackedWeights:
-    """Pack every weight of `model`, which is not needed after. Raises NativeUnavailableError (see `check_shape`)."""
+def pack_decoder(model: Decoder, precision: str, grids: Mapping[str, Grid] | None = None) -> PackedWeights:
+    """Pack every weight of `model`, which is not needed after. Raises NativeUnavailableError (see `check_shape`).
+
+    grids  by name, as `3.qkv`, what calibration chose; the others reach from the lowest to the highest weight.
+    """
     check_shape(model.config)
     with torch.inference_mode(False):
-        return PackedWeights(model.config, precision, dict(_packed(model, precision)))
+        return PackedWeights(model.config, precision, dict(_packed(model, precision, grids or {})))
 
 
 def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> PackedWeights:
@@ -91,14 +94,14 @@ def linears(model: Decoder) -> Iterator[list[Linear]]:
         yield [block.self_attn.qkv, block.self_attn.out, block.mlp.gate_up, block.mlp.down]
 
 
-def _packed(model: Decoder, precision: str) -> Iterator[tuple[str, Tensor]]:
+def _packed(model: Decoder, precision: str, grids: Mapping[str, Grid]) -> Iterator[tuple[str, Tensor]]:
     arrange = Arrangement(model.config)
     for layer, (block, matrices) in enumerate(zip(model.layers, linears(model), strict=True)):
         assert isinstance(block, Block)
         for name, linear in zip(MATRICES, matrices, strict=True):
-            weight = arrange.inputs(name, arrange.outputs(name, linear.weight.detach()).t()).t()
+            weight = arrange.matrix(name, linear.weight.detach())
             bias = None if linear.bias is None else arrange.outputs(name, linear.bias.detach())
-            yield from _named(f"{layer}.{name}", pack.pack(weight, bias, precision))
+            yield from _named(f"{layer}.{name}", pack.pack(weight, bias, precision, grids.get(f"{layer}.{name}")))
         yield f"{layer}.attention_norm", _vector(block.input_layernorm.weight)
         yield f"{layer}.feed_forward_norm", _vector(block.post_attention_layernorm.weight)
         if (norms := block.self_attn.qk_norm) is not None:

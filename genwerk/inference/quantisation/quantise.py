@@ -1,0 +1,178 @@
+"""The step that makes a model small for serving: merge its adapter, smooth, round with GPTQ, measure what it cost.
+
+    artifact = workspace.step(quantise, QuantiseConfig(precision="int4"), model, dataset, adapter)
+
+The artifact is a directory that `Engine.load` serves as it is (native/packed_directory.py), with
+
+    report.json      what float32, plain rounding and the calibrated form lose on held-out text; errors per matrix
+    documents.json   which documents were calibrated on, and which were only measured on
+
+It is deterministic, and refused beyond its bounds (loss.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genwerk.core.artifact import Artifact, Source
+from genwerk.core.atomic import write_json
+from genwerk.core.progress import say
+from genwerk.core.types import Document
+from genwerk.core.workspace import Step
+from genwerk.data.documents import load_documents
+from genwerk.inference.native.decoder import NativeDecoder
+from genwerk.inference.native.library import NativeUnavailableError
+from genwerk.inference.native.pack import Arrangement, Grid, widest_grid
+from genwerk.inference.native.packed_directory import unpack_decoder, write_packed
+from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, linears, pack_decoder
+from genwerk.inference.quantisation.calibration import calibrate_layers, input_peaks
+from genwerk.inference.quantisation.config import QuantiseConfig
+from genwerk.inference.quantisation.gptq import gptq, round_nearest
+from genwerk.inference.quantisation.grids import fitted_grid
+from genwerk.inference.quantisation.loss import Loss, check_bounds, measure_losses, print_losses
+from genwerk.inference.quantisation.smoothing import smooth
+from genwerk.inference.quantisation.texts import Windows, document_windows
+from genwerk.inference.runner import BLOCK, Chunk
+from genwerk.models.decoder import Decoder
+from genwerk.models.huggingface import load_decoder
+from genwerk.models.lora import load_adapter, merge_adapter
+from genwerk.tokenizers.tokenizer import Tokenizer
+
+__all__ = ["Calibrated", "calibrate", "quantise"]
+
+_MERGED = "merged"
+
+
+def quantise(
+    config: QuantiseConfig,
+    step: Step,
+    model: Artifact | Source,
+    dataset: Artifact | Source,
+    adapter: Artifact | Source | None = None,
+) -> Mapping[str, float | int | str]:
+    """Write a packed model directory; returns what it loses.
+
+    Raises ModelError beyond the bounds and for a network that the kernels do not know, DataError without text.
+    """
+    tokenizer, documents = Tokenizer.load(model.path), load_documents(dataset.path)
+    decoder = _load(model, adapter)
+    check_shape(decoder.config)
+    learnt = _windows(config, decoder, documents, tokenizer, held_out=False)
+    checked = _windows(config, decoder, documents, tokenizer, held_out=True)
+    found = calibrate(decoder, learnt.tokens, config)
+    packed = pack_decoder(decoder, config.precision, found.grids)
+    decoder = _load(model, adapter)  # as it was before
+    forms = {
+        f"{config.precision} to nearest": _logits(pack_decoder(decoder, config.precision)),
+        f"{config.precision} calibrated": _logits(packed),
+    }
+    exact, before, after = measure_losses(_exact(decoder), forms, checked.tokens, tokenizer)
+    print_losses((exact, before, after), f"{len(checked.tokens)} held-out windows")
+    check_bounds(exact, before, after, config.bounds)
+    write_packed(packed, step.out, model.path)
+    write_json(
+        step.out / "report.json",
+        {"losses": [item.to_json() for item in (exact, before, after)], "matrices": found.matrices},
+    )
+    write_json(
+        step.out / "documents.json",
+        {"calibrated_on": _seen(documents, learnt), "measured_on": _seen(documents, checked)},
+    )
+    return {"precision": config.precision, **_metrics(exact, before, after), "windows": len(learnt.tokens)}
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What calibration chose: grids by name of the matrix, as `3.qkv`, and for each matrix the share of its outputs'
+    energy that is lost when it is rounded to nearest and when it is rounded as chosen."""
+
+    grids: Mapping[str, Grid]
+    matrices: Sequence[Mapping[str, Any]]
+
+
+@torch.no_grad()
+def calibrate(model: Decoder, windows: Sequence[Sequence[int]], config: QuantiseConfig) -> Calibrated:
+    """Smooth and round the weights of `model` in place, for `windows` of one length."""
+    if config.smooth is not None:
+        smooth(model, input_peaks(model, windows), config.smooth)
+    arrange = Arrangement(model.config)
+    matrices = [dict(zip(MATRICES, layer, strict=True)) for layer in linears(model)]
+    grids: dict[str, Grid] = {}
+    rows: list[Mapping[str, Any]] = []
+
+    def change(layer: int, grams: dict[str, Tensor]) -> None:
+        for name, linear in matrices[layer].items():
+            weight, gram = arrange.matrix(name, linear.weight), grams[name]
+            plain = round_nearest(weight, widest_grid(weight, config.precision))
+            if config.gptq:
+                chosen = gptq(weight, gram, config.precision, damping=config.damping, act_order=config.act_order)
+            else:
+                chosen = round_nearest(weight, fitted_grid(weight, gram.diagonal(), config.precision))
+            grids[f"{layer}.{name}"] = chosen.grid
+            linear.weight.copy_(arrange.restore(name, chosen.weight, (linear.d_out, linear.d_in)))
+            errors = {"nearest": _lost(weight, plain.weight, gram), "calibrated": _lost(weight, chosen.weight, gram)}
+            rows.append({"layer": layer, "matrix": name, **errors})
+
+    calibrate_layers(model, windows, change, what=f"rounding to {config.precision}")
+    return Calibrated(grids, rows)
+
+
+def _lost(weight: Tensor, rounded: Tensor, gram: Tensor) -> float:
+    """||(W - Q) X||² / ||W X||²."""
+    error = weight - rounded
+    whole = ((weight @ gram) * weight).sum()
+    return float(((error @ gram) * error).sum() / whole) if whole > 0 else 0.0
+
+
+def _load(model: Artifact | Source, adapter: Artifact | Source | None) -> Decoder:
+    decoder = load_decoder(model.path)
+    if adapter is not None:
+        load_adapter(decoder, _MERGED, adapter.path)
+        merge_adapter(decoder, _MERGED)
+    return decoder.requires_grad_(False)
+
+
+def _windows(
+    config: QuantiseConfig, model: Decoder, documents: Sequence[Document], tokenizer: Tokenizer, *, held_out: bool
+) -> Windows:
+    split, count, length = "train", config.windows, config.length
+    if held_out:
+        split, count, length = "heldout", config.check_windows, config.check_length
+    length = min(length, model.config.max_positions)
+    found = document_windows(documents, tokenizer, split=split, count=count, length=length, seed=config.seed)
+    if len(found.tokens) < count:
+        say(f"the {split} documents fill only {len(found.tokens)} of {count} windows", style="yellow")
+    return found
+
+
+def _exact(model: Decoder) -> Callable[[Sequence[int]], Tensor]:
+    return lambda tokens: model(torch.tensor([list(tokens)]))[0]
+
+
+def _logits(weights: PackedWeights) -> Callable[[Sequence[int]], Tensor]:
+    """As it will be served: by the kernels, where they can be built."""
+    blocks = -(-weights.config.max_positions // BLOCK)
+    try:
+        runner = NativeDecoder(weights, blocks=blocks)
+    except NativeUnavailableError as error:
+        say(f"measured with PyTorch, whose activations are not rounded: {error}", style="yellow")
+        return _exact(unpack_decoder(weights))
+    return lambda tokens: runner.step([Chunk(tokens, 0, range(blocks), wanted=len(tokens))])
+
+
+def _seen(documents: Sequence[Document], windows: Windows) -> list[dict[str, str]]:
+    used = [item for item in documents if item.id in windows.documents]
+    return [{"id": item.id, "sha256": item.sha256} for item in sorted(used, key=lambda item: item.id)]
+
+
+def _metrics(exact: Loss, before: Loss, after: Loss) -> dict[str, float]:
+    found = {"perplexity_float32": exact.perplexity, "bits_per_byte_float32": exact.bits_per_byte}
+    for word, item in (("nearest", before), ("calibrated", after)):
+        found |= {f"kl_{word}": item.kl, f"perplexity_{word}": item.perplexity}
+        found[f"bits_per_byte_{word}"] = item.bits_per_byte
+    return found
