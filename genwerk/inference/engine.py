@@ -17,10 +17,9 @@ Try it:   genwerk generate
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from collections.abc import Sequence as Tokens
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +31,7 @@ from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling, 
 from genwerk.inference.backend import load_runner
 from genwerk.inference.blocks import BlockManager
 from genwerk.inference.constraint import Compiler, Matcher
+from genwerk.inference.generation import Delta, Generation, TokenLogprob, collect, logprob_of
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.receipt import check_replayable, make_receipt
 from genwerk.inference.runner import BLOCK, Chunk, Runner
@@ -42,41 +42,6 @@ from genwerk.inference.stopping import StopMatcher
 from genwerk.tokenizers.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["Alternative", "Delta", "Engine", "Generation", "TokenLogprob"]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """Log-probability (nats) of a drawn token and of the likeliest ones, under the raw distribution."""
-
-    token: int
-    logprob: float
-    top: tuple[Alternative, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """One step of an answer. `text` may be empty while characters or a possible stop string are incomplete.
-
-    finish_reason and usage are set on the last delta: "stop" (end token or stop string) or "length".
-    """
-
-    text: str
-    token: int | None = None
-    logprob: TokenLogprob | None = None
-    finish_reason: str | None = None
-    usage: Usage | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A whole answer. `tokens` are all that were drawn, an end token included; `logprobs` one each when asked for."""
-
-    text: str
-    tokens: tuple[int, ...]
-    logprobs: tuple[TokenLogprob, ...]
-    finish_reason: str
-    usage: Usage
-    receipt: Receipt
 
 
 class Engine:
@@ -164,7 +129,7 @@ class Engine:
 
     def generate(self, request: Request) -> Generation:
         """The whole answer. Raises RequestError for what cannot be asked, ModelError for a broken model."""
-        return _collect(self.stream(request), self.receipt(request))
+        return collect(self.stream(request), self.receipt(request))
 
     def stream(self, request: Request) -> Generator[Delta, None, None]:
         """The answer step by step. The request is checked here, before the first step; close() ends the work."""
@@ -176,7 +141,7 @@ class Engine:
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""
         receipt = make_receipt(self.name, adapter, "", sampling, self.runner.title)
-        return _collect(self.stream_text(prompt, sampling, adapter), receipt)
+        return collect(self.stream_text(prompt, sampling, adapter), receipt)
 
     def stream_text(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generator[Delta, None, None]:
         """Continue raw text step by step."""
@@ -250,7 +215,7 @@ class Engine:
                     text += stops.push(decoder.flush())
                     reason = "stop" if stops.stopped else reason
                     text += stops.flush()
-                yield Delta(text, draw.token, _logprob(draw), reason, Usage(len(prompt), drawn) if reason else None)
+                yield Delta(text, draw.token, logprob_of(draw), reason, Usage(len(prompt), drawn) if reason else None)
                 if reason:
                     return
 
@@ -369,21 +334,3 @@ class Engine:
                 self._cancelled.append(sequence)
             else:
                 self.scheduler.remove(sequence)
-
-
-def _logprob(draw: Draw) -> TokenLogprob | None:
-    return None if draw.logprob is None else TokenLogprob(draw.token, draw.logprob, draw.top)
-
-
-def _collect(deltas: Iterator[Delta], receipt: Receipt) -> Generation:
-    parts = list(deltas)
-    last = parts[-1]
-    assert last.finish_reason is not None and last.usage is not None
-    return Generation(
-        "".join(part.text for part in parts),
-        tuple(part.token for part in parts if part.token is not None),
-        tuple(part.logprob for part in parts if part.logprob is not None),
-        last.finish_reason,
-        last.usage,
-        receipt,
-    )
