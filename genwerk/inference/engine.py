@@ -10,7 +10,7 @@ not on who else is served, not on what was cached, not on how its prompt was cut
 
 Chosen:   no thread of its own: of the callers that wait for a token, one runs the step for all, so nothing is computed
           that nobody waits for, and closing a stream ends its work.
-Left out: draft models, several answers to one prompt.
+Left out: several answers to one prompt.
 Try it:   genwerk generate
 """
 
@@ -31,6 +31,7 @@ from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling, 
 from genwerk.inference.backend import load_runner
 from genwerk.inference.blocks import BlockManager
 from genwerk.inference.constraint import Compiler, Matcher
+from genwerk.inference.draft_model import DraftModel
 from genwerk.inference.generation import Delta, Generation, TokenLogprob, collect, logprob_of
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.receipt import check_replayable, make_receipt
@@ -53,6 +54,7 @@ class Engine:
     max_rows        most tokens of one step: a long prompt is read in pieces, between which others get their tokens
     share_prefixes  whether prompts that begin alike are computed once
     speculate       whether what a text said before is tried ahead (prompt_lookup.py); answers are the same either way
+    draft           a small model that runs ahead (draft_model.py); answers are the same with and without
     """
 
     def __init__(
@@ -66,13 +68,14 @@ class Engine:
         max_rows: int = 256,
         share_prefixes: bool = True,
         speculate: bool = True,
+        draft: DraftModel | None = None,
     ) -> None:
         self.runner, self.tokenizer, self.name, self.adapters = runner, tokenizer, name, tuple(runner.adapters)
         most = min(runner.config.max_positions, runner.blocks * BLOCK)
         self.max_context = min(max_context or most, most)
         self.blocks = BlockManager(runner.blocks, share=share_prefixes)
         self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned)
-        self._speculates = speculate and runner.aligned == 1
+        self._speculates, self._draft = speculate and runner.aligned == 1, draft
         self._compiler = Compiler(tokenizer, runner.config.vocab_size)
         self._changed = threading.Condition()
         self._stepping = False
@@ -91,11 +94,13 @@ class Engine:
         precision: str = "float32",
         share_prefixes: bool = True,
         speculate: bool = True,
+        draft: Path | None = None,
     ) -> Self:
         """Read a Hugging Face directory and adapters in peft's format. Raises ModelError.
 
         engine, precision   see `inference.backend.make_runner`
         cache_positions     room for keys and values, in tokens of all sequences; default: two whole contexts
+        draft               directory of a small model with the same vocabulary, which foretells answers
         """
         runner = load_runner(path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters)
         tokenizer = Tokenizer.load(path)
@@ -106,6 +111,7 @@ class Engine:
             max_context=max_context,
             share_prefixes=share_prefixes,
             speculate=speculate,
+            draft=None if draft is None else DraftModel.load(draft, runner, tokenizer, engine=engine),
         )
 
     def count_tokens(self, messages: Tokens[Message]) -> int:
@@ -225,7 +231,7 @@ class Engine:
         """Up to `limit` tokens after `prompt`; ends with an end token."""
         sequence = Sequence(prompt, sampling, adapter, user, limit, make_generator(sampling.seed), matcher=matcher)
         if self._speculates and matcher is None:
-            sequence.lookup = PromptLookup(prompt)
+            sequence.draft = PromptLookup(prompt) if self._draft is None else self._draft.follow(prompt)
         with self._changed:
             self.scheduler.add(sequence)
         try:
@@ -246,10 +252,9 @@ class Engine:
                     raise sequence.error
                 if sequence.finished:
                     return None
-                plan = self.scheduler.plan()
                 self._stepping = True
             try:
-                self._step(plan)
+                self._step()
             finally:
                 self._end_step()
 
@@ -261,8 +266,12 @@ class Engine:
             self._cancelled.clear()
             self._changed.notify_all()
 
-    def _step(self, plan: list[Slice]) -> None:
-        """Compute `plan` and draw a token for every sequence that is read to its end."""
+    def _step(self) -> None:
+        """Plan a step, compute it and draw a token for every sequence that is read to its end."""
+        if self._draft is not None:
+            self._draft.foretell(sequence.draft for sequence in self.scheduler.answering())
+        with self._changed:
+            plan = self.scheduler.plan()
         assert plan, "a sequence waits and no step is possible: blocks were lost"
         chunks = []
         for part in plan:
