@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("decode", "divergence", "embed", "index", "quickstart", "grounded", "citations")
+ALL = ("decode", "speculation", "divergence", "embed", "index", "quickstart", "grounded", "citations")
 
 
 def main() -> None:

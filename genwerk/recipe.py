@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
+from genwerk.alignment.distill import DistillConfig
 from genwerk.alignment.sft import SFTConfig
 from genwerk.core.assets import KNOWN, fetch
 from genwerk.core.config import Config, Field, load_yaml
@@ -80,6 +81,7 @@ class ServeSection(Config):
         "int8",
         description="of the weights: answers twice as fast as float32; how far it is from it stands in the report",
     )
+    draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
 
 
 class Recipe(Config):
@@ -99,6 +101,7 @@ class Recipe(Config):
     guards: GuardsConfig = Field(GuardsConfig(), description="what is checked on the way in and out")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is measured before anything is served")
     gates: tuple[str, ...] = Field(("citations.valid == 1.0",), description="what must hold to be promoted")
+    distill: DistillConfig | None = Field(None, description="a draft that foretells the served model: same answers")
     serve: ServeSection = Field(ServeSection(), description="where the server listens, and its engine")
 
     @field_validator("documents", mode="before")
@@ -140,8 +143,10 @@ def load_recipe(path: Path) -> Recipe:
     if "precision" in recipe.serve.model_fields_set and asked != recipe.served_precision:
         what = f"serve.precision is {asked}, but the model is quantised to {recipe.served_precision}"
         raise ConfigError(what, where=str(path), remedy="Leave out `serve.precision`, or give both the same.")
-    documents = tuple(_resolve(path.parent, item) for item in recipe.documents)
-    return recipe.model_copy(update={"documents": documents})
+    found: dict[str, Any] = {"documents": tuple(_resolve(path.parent, item) for item in recipe.documents)}
+    if recipe.serve.draft:
+        found["serve"] = recipe.serve.model_copy(update={"draft": _resolve(path.parent, recipe.serve.draft)})
+    return recipe.model_copy(update=found)
 
 
 def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
@@ -196,11 +201,19 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     gates = tuple(read_gates(report.path))
     promoted = all_passed(gates)
 
+    # 4  a draft of what will be served; no answer depends on it, so nothing of it is measured above
+    teaching = [parts["model"], dataset, *([parts["adapter"]] if "adapter" in parts else [])]
+    if recipe.distill is not None and promoted:
+        distilling = recipe.distill.model_copy(update=served)
+        parts["draft"] = step("genwerk.alignment.distill:distill_draft", distilling, *teaching, kind="draft")
+
     # promote: the pin moves to all parts at once, or stays where it was
     parts["report"] = report
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
+    if recipe.serve.draft:
+        pin["serve"]["draft"] = recipe.serve.draft
     if recipe.serve.questions:
         pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):

@@ -10,17 +10,16 @@ not on who else is served, not on what was cached, not on how its prompt was cut
 
 Chosen:   no thread of its own: of the callers that wait for a token, one runs the step for all, so nothing is computed
           that nobody waits for, and closing a stream ends its work.
-Left out: draft models, several answers to one prompt.
+Left out: several answers to one prompt.
 Try it:   genwerk generate
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from collections.abc import Sequence as Tokens
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +31,8 @@ from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling, 
 from genwerk.inference.backend import load_runner
 from genwerk.inference.blocks import BlockManager
 from genwerk.inference.constraint import Compiler, Matcher
+from genwerk.inference.draft_model import DraftModel
+from genwerk.inference.generation import Delta, Generation, TokenLogprob, collect, logprob_of
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.receipt import check_replayable, make_receipt
 from genwerk.inference.runner import BLOCK, Chunk, Runner
@@ -44,41 +45,6 @@ from genwerk.tokenizers.tokenizer import StreamDecoder, Tokenizer
 __all__ = ["Alternative", "Delta", "Engine", "Generation", "TokenLogprob"]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """Log-probability (nats) of a drawn token and of the likeliest ones, under the raw distribution."""
-
-    token: int
-    logprob: float
-    top: tuple[Alternative, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """One step of an answer. `text` may be empty while characters or a possible stop string are incomplete.
-
-    finish_reason and usage are set on the last delta: "stop" (end token or stop string) or "length".
-    """
-
-    text: str
-    token: int | None = None
-    logprob: TokenLogprob | None = None
-    finish_reason: str | None = None
-    usage: Usage | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A whole answer. `tokens` are all that were drawn, an end token included; `logprobs` one each when asked for."""
-
-    text: str
-    tokens: tuple[int, ...]
-    logprobs: tuple[TokenLogprob, ...]
-    finish_reason: str
-    usage: Usage
-    receipt: Receipt
-
-
 class Engine:
     """Serves a network and its adapters. All methods may be called from several threads.
 
@@ -88,6 +54,7 @@ class Engine:
     max_rows        most tokens of one step: a long prompt is read in pieces, between which others get their tokens
     share_prefixes  whether prompts that begin alike are computed once
     speculate       whether what a text said before is tried ahead (prompt_lookup.py); answers are the same either way
+    draft           a small model that runs ahead (draft_model.py); answers are the same with and without
     """
 
     def __init__(
@@ -101,13 +68,14 @@ class Engine:
         max_rows: int = 256,
         share_prefixes: bool = True,
         speculate: bool = True,
+        draft: DraftModel | None = None,
     ) -> None:
         self.runner, self.tokenizer, self.name, self.adapters = runner, tokenizer, name, tuple(runner.adapters)
         most = min(runner.config.max_positions, runner.blocks * BLOCK)
         self.max_context = min(max_context or most, most)
         self.blocks = BlockManager(runner.blocks, share=share_prefixes)
         self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned)
-        self._speculates = speculate and runner.aligned == 1
+        self._speculates, self._draft = speculate and runner.aligned == 1, draft
         self._compiler = Compiler(tokenizer, runner.config.vocab_size)
         self._changed = threading.Condition()
         self._stepping = False
@@ -126,11 +94,13 @@ class Engine:
         precision: str = "float32",
         share_prefixes: bool = True,
         speculate: bool = True,
+        draft: Path | None = None,
     ) -> Self:
         """Read a Hugging Face directory and adapters in peft's format. Raises ModelError.
 
         engine, precision   see `inference.backend.make_runner`
         cache_positions     room for keys and values, in tokens of all sequences; default: two whole contexts
+        draft               directory of a small model with the same vocabulary, which foretells answers
         """
         runner = load_runner(path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters)
         tokenizer = Tokenizer.load(path)
@@ -141,6 +111,7 @@ class Engine:
             max_context=max_context,
             share_prefixes=share_prefixes,
             speculate=speculate,
+            draft=None if draft is None else DraftModel.load(draft, runner, tokenizer, engine=engine),
         )
 
     def count_tokens(self, messages: Tokens[Message]) -> int:
@@ -164,7 +135,7 @@ class Engine:
 
     def generate(self, request: Request) -> Generation:
         """The whole answer. Raises RequestError for what cannot be asked, ModelError for a broken model."""
-        return _collect(self.stream(request), self.receipt(request))
+        return collect(self.stream(request), self.receipt(request))
 
     def stream(self, request: Request) -> Generator[Delta, None, None]:
         """The answer step by step. The request is checked here, before the first step; close() ends the work."""
@@ -176,7 +147,7 @@ class Engine:
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""
         receipt = make_receipt(self.name, adapter, "", sampling, self.runner.title)
-        return _collect(self.stream_text(prompt, sampling, adapter), receipt)
+        return collect(self.stream_text(prompt, sampling, adapter), receipt)
 
     def stream_text(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generator[Delta, None, None]:
         """Continue raw text step by step."""
@@ -250,7 +221,7 @@ class Engine:
                     text += stops.push(decoder.flush())
                     reason = "stop" if stops.stopped else reason
                     text += stops.flush()
-                yield Delta(text, draw.token, _logprob(draw), reason, Usage(len(prompt), drawn) if reason else None)
+                yield Delta(text, draw.token, logprob_of(draw), reason, Usage(len(prompt), drawn) if reason else None)
                 if reason:
                     return
 
@@ -260,7 +231,7 @@ class Engine:
         """Up to `limit` tokens after `prompt`; ends with an end token."""
         sequence = Sequence(prompt, sampling, adapter, user, limit, make_generator(sampling.seed), matcher=matcher)
         if self._speculates and matcher is None:
-            sequence.lookup = PromptLookup(prompt)
+            sequence.draft = PromptLookup(prompt) if self._draft is None else self._draft.follow(prompt)
         with self._changed:
             self.scheduler.add(sequence)
         try:
@@ -281,10 +252,9 @@ class Engine:
                     raise sequence.error
                 if sequence.finished:
                     return None
-                plan = self.scheduler.plan()
                 self._stepping = True
             try:
-                self._step(plan)
+                self._step()
             finally:
                 self._end_step()
 
@@ -296,8 +266,12 @@ class Engine:
             self._cancelled.clear()
             self._changed.notify_all()
 
-    def _step(self, plan: list[Slice]) -> None:
-        """Compute `plan` and draw a token for every sequence that is read to its end."""
+    def _step(self) -> None:
+        """Plan a step, compute it and draw a token for every sequence that is read to its end."""
+        if self._draft is not None:
+            self._draft.foretell(sequence.draft for sequence in self.scheduler.answering())
+        with self._changed:
+            plan = self.scheduler.plan()
         assert plan, "a sequence waits and no step is possible: blocks were lost"
         chunks = []
         for part in plan:
@@ -369,21 +343,3 @@ class Engine:
                 self._cancelled.append(sequence)
             else:
                 self.scheduler.remove(sequence)
-
-
-def _logprob(draw: Draw) -> TokenLogprob | None:
-    return None if draw.logprob is None else TokenLogprob(draw.token, draw.logprob, draw.top)
-
-
-def _collect(deltas: Iterator[Delta], receipt: Receipt) -> Generation:
-    parts = list(deltas)
-    last = parts[-1]
-    assert last.finish_reason is not None and last.usage is not None
-    return Generation(
-        "".join(part.text for part in parts),
-        tuple(part.token for part in parts if part.token is not None),
-        tuple(part.logprob for part in parts if part.logprob is not None),
-        last.finish_reason,
-        last.usage,
-        receipt,
-    )

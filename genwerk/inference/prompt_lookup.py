@@ -12,7 +12,7 @@ with and without proposals; only the number of tokens per step differs.
 
 Chosen:   k doubles when all were right and halves when most were wrong; after proposals of which none was right there
           is a pause, longer each time, so text that copies nothing costs little.
-Left out: draft models.
+Left out: trees of several continuations. Draft models are draft_model.py.
 Try it:   pytest tests/inference/test_prompt_lookup.py
 """
 
@@ -28,7 +28,7 @@ _PAUSE = 16  # tokens without a proposal after a failure, doubled with each fail
 
 
 class PromptLookup:
-    """Follows one sequence of tokens: `extend` with each, `propose` what may come, `learn` how much of it did."""
+    """Follows one sequence of tokens. See `Draft` in speculation.py."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens: list[int] = []
@@ -66,3 +66,6 @@ class PromptLookup:
             self._k = max(2, self._k // 2)
             if accepted == 0:
                 self._waits, self._pause = self._pause, min(2 * self._pause, 256)
+
+    def release(self) -> None:
+        """Nothing is held."""

@@ -77,11 +77,17 @@ class Scheduler:
         if sequence.table is not None:
             self.blocks.close(sequence.table, forget=forget)
             sequence.table = None
+        if sequence.draft is not None:
+            sequence.draft.release()
+
+    def answering(self) -> list[Sequence]:
+        """Running sequences whose next token is one step away."""
+        return [one for one in self.running if one.computed == one.length - 1]
 
     def plan(self) -> list[Slice]:
         """What the next step computes; empty when nothing can be done."""
         chosen: list[Slice] = []
-        answering = [one for one in self.running if one.computed == one.length - 1]
+        answering = self.answering()
         reading = [one for one in self.running if one.computed < one.length - 1]
         for sequence in [*answering, *reading]:
             self._choose(sequence, chosen)
@@ -160,5 +166,7 @@ class Scheduler:
         assert sequence.table is not None
         self.blocks.close(sequence.table)
         sequence.table, sequence.computed = None, 0
+        if sequence.draft is not None:
+            sequence.draft.release()
         self.running.remove(sequence)
         self.waiting.append(sequence)

@@ -11,8 +11,8 @@ import torch
 from genwerk.core.types import Sampling
 from genwerk.inference.blocks import Table
 from genwerk.inference.constraint import Matcher
-from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.sampler import Draw
+from genwerk.inference.speculation import Draft
 
 __all__ = ["Sequence"]
 
@@ -25,7 +25,7 @@ class Sequence:
     drawn      tokens drawn so far; the last one is not yet in the cache.
     computed   positions whose keys and values are in the blocks of `table`.
     draws      drawn and not yet taken by the reader.
-    lookup     proposes tokens that are run together with the last one; None: none are.
+    draft      proposes tokens that are run together with the last one; None: none are.
     matcher    holds the answer to its form; None: any text.
     """
 
@@ -42,7 +42,7 @@ class Sequence:
     draws: deque[Draw] = field(default_factory=deque)
     finished: bool = False
     error: Exception | None = None
-    lookup: PromptLookup | None = None
+    draft: Draft | None = None
     matcher: Matcher | None = None
 
     @property
@@ -59,17 +59,17 @@ class Sequence:
         """Up to `most` tokens that may come after the last drawn one."""
         if self.matcher is not None:
             return self.matcher.forced(most)
-        return [] if self.lookup is None else self.lookup.propose(most)
+        return [] if self.draft is None else self.draft.propose(most)
 
     def follow(self, draws: Tokens[Draw], proposed: int) -> None:
         """Append what was drawn, and learn from it where `proposed` tokens had been."""
         self.drawn += [draw.token for draw in draws]
         self.draws += draws
-        if self.lookup is not None:
+        if self.draft is not None:
             for draw in draws:
-                self.lookup.extend(draw.token)
+                self.draft.extend(draw.token)
             if proposed:
-                self.lookup.learn(proposed, len(draws) - 1)
+                self.draft.learn(proposed, len(draws) - 1)
 
     def next_stop(self, budget: int, aligned: int) -> int:
         """Where the next chunk of at most `budget` tokens may end; `computed` where none fits.

@@ -124,7 +124,10 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
     parts = {part: workspace.find(str(value)) for part, value in ids.items() if is_id(str(value))}
     guards = build_guards(GuardsConfig.parse(ids.get("guards") or {}, where=f"pin serving-{name}"), is_supported)
     model, adapter = parts.get("quantised", parts["model"]), None if "quantised" in parts else parts.get("adapter")
-    engine = load_engine(model, adapter, name, ids.get("serve") or {})
+    notes = dict(ids.get("serve") or {})
+    if "draft" in parts:
+        notes.setdefault("draft", str(parts["draft"].path))
+    engine = load_engine(model, adapter, name, notes)
     if "index" not in parts:
         return Deployment(name, workspace, engine, guards, parts)
     index = Index.open(parts["index"].path)
@@ -147,13 +150,14 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
 def load_engine(model: Artifact, adapter: Artifact | None, name: str, serve: Mapping[str, Any]) -> Engine:
     """The engine of a model artifact. The model is named as it was loaded, its adapter as the deployment.
 
-    serve  the pin's notes: which engine, in which precision.
+    serve  the pin's notes: which engine, in which precision, with the draft in which directory.
     """
     merged = name if model.kind == "quantised" else f"{name}-base"
     base = str(model.config.get("name") or merged)
     base = Path(base).name if base.startswith((".", "/", "path:")) else base
     tuned = name if name != base else f"{name}-tuned"
     chosen = {"engine": serve.get("engine", "auto"), "precision": serve.get("precision", "float32")}
+    chosen["draft"] = Path(serve["draft"]) if serve.get("draft") else None
     return Engine.load(model.path, adapters={tuned: adapter.path} if adapter else {}, name=base, **chosen)
 
 

@@ -107,6 +107,10 @@ class Tokenizer:
         found = self._runner.token_to_id(piece)
         return None if found is None else int(found)
 
+    def pieces(self) -> dict[int, str]:
+        """The spelling in tokenizer.json of every token number."""
+        return {number: piece for piece, number in self._runner.get_vocab(with_added_tokens=True).items()}
+
     def apply_chat_template(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         """The chat as the text its model was taught. Raises ModelError when the template cannot take it."""
         turns = [{"role": message.role, "content": message.content} for message in messages]

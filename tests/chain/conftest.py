@@ -16,6 +16,7 @@ data: {{license: PSF-2.0, holdout: 0.25}}
 tokenizer: {{vocab_size: 512}}
 base: {{train: {{depth: 1, steps: 30, batch_tokens: 512, context: 64, eval_every: 10, checkpoint_every: 5}}}}
 tune: [{{sft: {{rank: 4, steps: 12, checkpoint_every: 3}}}}]
+distill: {{depth: 1, words: 128, texts: 16, own_tokens: 16, context: 64, steps: 12, eval_texts: 4, checkpoint_every: 3}}
 retrieval: {{n_questions: 20}}
 evaluate: {{measures: [perplexity, retrieval, citations, abstention], n_questions: 20, n_answers: 2}}
 gates: ["citations.valid == 1.0"]

@@ -37,7 +37,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+def tokenizer_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """256 bytes, <|start|> (256) and <|end|> (257, the end token): a token is a byte, so characters span tokens."""
     path = tmp_path_factory.mktemp("byte-tokenizer")
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
@@ -48,7 +48,12 @@ def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     runner.save(str(path / "tokenizer.json"))
     settings = {"eos_token": "<|end|>", "bos_token": "<|start|>", "chat_template": TEMPLATE}
     (path / "tokenizer_config.json").write_text(json.dumps(settings))
-    return Tokenizer.load(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer(tokenizer_files: Path) -> Tokenizer:
+    return Tokenizer.load(tokenizer_files)
 
 
 @pytest.fixture

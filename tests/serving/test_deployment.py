@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 import tiny_chain
 from rich.console import Console
 
+from genwerk.alignment.distill import DistillConfig, distill_draft
 from genwerk.core.errors import GenwerkError, RequestError, WorkspaceError
-from genwerk.core.types import Verdict
+from genwerk.core.types import Message, Request, Sampling, Verdict
 from genwerk.core.workspace import Workspace
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.recipe import quantise_model
@@ -60,6 +62,26 @@ def test_a_quantised_model_is_served_under_the_deployment_s_name(tiny_workspace:
     assert small.engine.runner.precision == "int4"
     assert set(small.served(grounded=False, adapter=False)) == {"model", "quantised"}
     assert Browser(small).models()["data"][0]["genwerk"]["artifact"] == made.id
+
+
+def test_a_draft_made_for_the_deployment_changes_no_answer(
+    tiny_workspace: Workspace, tiny_deployment: Deployment
+) -> None:
+    pinned = tiny_workspace.pinned(f"serving-{tiny_chain.NAME}")
+    model, adapter, dataset = (tiny_workspace.find(pinned[part]) for part in ("model", "adapter", "dataset"))
+    config = DistillConfig(depth=1, words=128, texts=6, own_tokens=8, context=64, steps=4, eval_texts=2)
+    draft = tiny_workspace.step(distill_draft, config, model, dataset, adapter, kind="draft")
+    bare = {"model": model.id, "adapter": adapter.id}
+    tiny_workspace.pin("serving-plain", bare)
+    tiny_workspace.pin("serving-ahead", bare | {"draft": draft.id})
+    tiny_workspace.pin("serving-noted", bare | {"serve": {"draft": str(draft.path)}})
+    request = Request((Message("user", "What does assert do?"),), Sampling(max_tokens=40))
+    plain, *others = (load_deployment(tiny_workspace, name) for name in ("plain", "ahead", "noted"))
+    wanted = plain.engine.generate(replace(request, adapter="plain"))
+    for one in others:
+        assert one.engine._draft is not None
+        assert one.engine.generate(replace(request, adapter=one.name)).tokens == wanted.tokens
+    assert tiny_deployment.engine._draft is None
 
 
 def test_nothing_promoted_says_what_to_do(tmp_path: Path) -> None:

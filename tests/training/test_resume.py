@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_runs import Inputs, run_pretrain, run_sft
+from tiny_runs import Inputs, run_distill, run_pretrain, run_sft
 
 from genwerk.core import checkpoint
 from genwerk.training.curve import LossCurve
 
 SCRIPT = Path(__file__).with_name("tiny_runs.py")
-RUNS: dict[str, Callable[..., Path]] = {"pretrain": run_pretrain, "sft": run_sft}
+RUNS: dict[str, Callable[..., Path]] = {"pretrain": run_pretrain, "sft": run_sft, "distill": run_distill}
 
 
 class Struck(BaseException):

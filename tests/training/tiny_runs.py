@@ -1,6 +1,6 @@
 """Runs small enough for a test: made-up pages, a decoder of a few thousand weights; also a script to be killed.
 
-python tiny_runs.py pretrain|sft INPUTS RUN
+python tiny_runs.py pretrain|sft|distill INPUTS RUN
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from genwerk.alignment.distill import DistillConfig, distill_draft
 from genwerk.alignment.sft import SFTConfig, train_sft
 from genwerk.core.events import EventLog
 from genwerk.core.types import Document
@@ -31,6 +32,10 @@ PRETRAIN: dict[str, Any] = {
 SFT: dict[str, Any] = {
     "rank": 2, "alpha": 4.0, "dropout": 0.1, "steps": 24, "batch": 3, "micro_tokens": 700, "warmup": 2,
     "eval_examples": 3, "checkpoint_every": 3, "lr": 5e-3,
+}  # fmt: skip
+DISTILL: dict[str, Any] = {
+    "depth": 1, "words": 128, "texts": 20, "own_tokens": 12, "context": 48, "likeliest": 8, "steps": 24, "batch": 3,
+    "warmup": 2, "eval_texts": 4, "eval_every": 10, "checkpoint_every": 3, "precision": "float32",
 }  # fmt: skip
 
 _THINGS = ("lantern", "anchor", "barrel", "compass", "ledger", "rudder", "canvas", "kettle", "mortar", "chisel")
@@ -124,7 +129,14 @@ def run_sft(inputs: Inputs, root: Path, **changes: Any) -> Path:
     return step.out
 
 
+def run_distill(inputs: Inputs, root: Path, **changes: Any) -> Path:
+    """Distil a draft of the base below `root`; returns the folder of the result."""
+    step = make_step(root)
+    distill_draft(DistillConfig(**DISTILL | changes), step, inputs.base, inputs.dataset)
+    return step.out
+
+
 if __name__ == "__main__":
     kind, given, target = sys.argv[1:]
     torch.set_num_threads(1)
-    {"pretrain": run_pretrain, "sft": run_sft}[kind](Inputs(Path(given)), Path(target))
+    {"pretrain": run_pretrain, "sft": run_sft, "distill": run_distill}[kind](Inputs(Path(given)), Path(target))
