@@ -3,114 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 import torch
+from quantised_reference import Reference, in_tiles
 from small_models import BASE, SHAPES, all_rows, blocks_for, draw, make_native, native, random_tokens, small_model
 from torch import Tensor
-from torch.nn import functional as F
 
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.runner import Chunk
-from genwerk.models.decoder import Attention, Decoder, DecoderConfig
+from genwerk.models.decoder import Decoder, DecoderConfig
 from genwerk.models.linear import Linear
-from genwerk.models.lora import adapter, adapter_products
-from genwerk.models.rope import rotate
+from genwerk.models.lora import adapter
 
-GROUP = 32  # inputs that share a scale
 NEAR = 2e-4  # an activation this close to a half may be rounded either way, as the last bit of the sums before it falls
 FLIP = 0.3  # most that one activation rounded the other way changes a logit here
-
-
-def whole_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers (N, K) in float64 and scales (N,)."""
-    scale = (weight.detach().abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
-    return (weight.detach() / scale[:, None]).round().double(), scale
-
-
-@dataclass
-class Reference:
-    """The same arithmetic in PyTorch; `margin` is how near any rounded activation of a row came to a half, (T,).
-
-    tiles    attention in bfloat16, as tile registers have it; else keys and values are float16, the rest float32.
-    """
-
-    model: Decoder
-    name: str | None = None
-    tiles: bool = False
-    margin: Tensor = field(default_factory=lambda: torch.tensor(1.0))
-
-    def product(self, x: Tensor, weight: Tensor, sizes: tuple[int, ...] = ()) -> Tensor:
-        """x W^T with x (T, K) rounded in groups. `sizes`: of a head, and of a head filled up."""
-        whole, scale = whole_weight(weight)
-        x, whole = grouped(x, sizes), grouped(whole, sizes)  # (T, G, 32), (N, G, 32)
-        step = x.abs().amax(-1, keepdim=True) / 127  # (T, G, 1)
-        fine = torch.where(step > 0, x / step, 0)
-        self.margin = torch.minimum(self.margin, ((fine.frac().abs() - 0.5).abs()).amin((-1, -2)))
-        exact = torch.einsum("tgi,ngi->tng", fine.round().double(), whole)  # whole numbers below 2^53
-        return (exact.float() * step.transpose(1, 2)).sum(-1) * scale
-
-    def linear(self, x: Tensor, linear: Linear, sizes: tuple[int, ...] = ()) -> Tensor:
-        y = self.product(x, linear.weight, sizes)
-        if linear.bias is not None:
-            y = y + linear.bias
-        low_rank = None if self.name is None else adapter_products(linear, self.name)
-        return y if low_rank is None else y + x @ low_rank.a.t() @ low_rank.b.t()
-
-    def attention(self, x: Tensor, attention: Attention, sizes: tuple[int, int]) -> Tensor:
-        config, length = self.model.config, x.shape[0]
-        rotated = config.n_heads + config.n_kv_heads
-        qkv = self.linear(x, attention.qkv).view(1, length, -1, config.head_dim)
-        qk, v = qkv.split((rotated, config.n_kv_heads), 2)
-        if attention.qk_norm is not None:
-            rows = attention.qk_norm[attention.norm_rows]
-            qk = F.rms_norm(qk, (config.head_dim,), None, config.norm_eps) * rows
-        q, k = rotate(qk, *self.model.rope.rows(0, length, x)).split((config.n_heads, config.n_kv_heads), 2)
-        at = torch.arange(length)
-        seen = (at <= at[:, None]) & (at > at[:, None] - (config.sliding_window or length))
-        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-        mixed = attend_tiles(q, k, v, seen) if self.tiles else attend(q, k, v, seen)
-        return self.linear(mixed[0].transpose(0, 1).flatten(1), attention.out, sizes)
-
-    @torch.no_grad()
-    def logits(self, tokens: list[int]) -> Tensor:
-        """(T, V) of one sequence from its beginning."""
-        model, config = self.model, self.model.config
-        whole, scale = whole_weight(model.embed_tokens)
-        x = whole[tokens].float() * scale[tokens, None]
-        size = -(-config.head_dim // 16) * 16
-        sizes = (config.head_dim, size if config.n_heads * size % GROUP == 0 else -(-size // GROUP) * GROUP)
-        for block in model.layers:
-            x = x + self.attention(block.input_layernorm(x), block.self_attn, sizes)
-            gate, up = self.linear(block.post_attention_layernorm(x), block.mlp.gate_up).chunk(2, -1)
-            x = x + self.linear(F.silu(gate) * up, block.mlp.down)
-        return self.product(model.norm(x), model.embed_tokens if model.lm_head is None else model.lm_head)
-
-
-def in_tiles(runner: NativeDecoder) -> bool:
-    return bool(runner.keys.dtype == "uint16")
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-    return F.scaled_dot_product_attention(q, k.half().float(), v.half().float(), attn_mask=seen, enable_gqa=True)
-
-
-def attend_tiles(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-    """What is multiplied is bfloat16, sums are not. Up to 256 keys."""
-    share = q.shape[1] // k.shape[1]
-    q, k, v = ((x.bfloat16().float()) for x in (q * q.shape[-1] ** -0.5, k, v))
-    k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)
-    s = (q @ k.transpose(-1, -2)).masked_fill(~seen, -torch.inf)
-    p = (s - s.amax(-1, keepdim=True)).exp()
-    return p.bfloat16().float() @ v / p.sum(-1, keepdim=True)
-
-
-def grouped(rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """(T, K) -> (T, G, 32), filled up with zeros; with `sizes` (of a head, padded) each head for itself."""
-    if sizes:
-        rows = F.pad(rows.unflatten(-1, (-1, sizes[0])), (0, sizes[1] - sizes[0])).flatten(-2)
-    return F.pad(rows, (0, -rows.shape[-1] % GROUP)).unflatten(-1, (-1, GROUP))
 
 
 def silent(config: DecoderConfig) -> Decoder:
