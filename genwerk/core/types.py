@@ -91,6 +91,7 @@ class Sampling:
     logit_bias    (token, what is added to its logit) pairs.
     min_tokens    so many are drawn before the answer may end.
     stop_tokens   token ids that end the answer beside the model's own.
+    bad_words     what the answer's text never contains.
     """
 
     temperature: float = 0.0
@@ -108,6 +109,7 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
     min_tokens: int = 0
     stop_tokens: tuple[int, ...] = ()
+    bad_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,13 @@ from genwerk.inference.draft_model import DraftModel
 from genwerk.inference.generation import Delta, Generation, TokenLogprob, collect, logprob_of
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.receipt import check_replayable, make_receipt
+from genwerk.inference.rules import make_rules
 from genwerk.inference.runner import BLOCK, Chunk, Runner
 from genwerk.inference.sampler import Alternative, Draw, check_sampling, make_generator, sample
 from genwerk.inference.scheduler import Scheduler, Slice
 from genwerk.inference.sequence import Sequence
 from genwerk.inference.stopping import StopMatcher
+from genwerk.inference.vocabulary import Vocabulary
 from genwerk.tokenizers.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["Alternative", "Delta", "Engine", "Generation", "TokenLogprob"]
@@ -77,6 +79,7 @@ class Engine:
         self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned)
         self._speculates, self._draft = speculate and runner.aligned == 1, draft
         self._compiler = Compiler(tokenizer, runner.config.vocab_size)
+        self._vocabulary = Vocabulary(tokenizer, runner.config.vocab_size)
         self._changed = threading.Condition()
         self._stepping = False
         self._cancelled: list[Sequence] = []
@@ -230,6 +233,7 @@ class Engine:
     ) -> Generator[Draw, None, None]:
         """Up to `limit` tokens after `prompt`; ends with an end token."""
         sequence = Sequence(prompt, sampling, adapter, user, limit, make_generator(sampling.seed), matcher=matcher)
+        sequence.rules = make_rules(sampling, self.tokenizer.eos_ids, self._vocabulary, matcher)
         if self._speculates and matcher is None:
             sequence.draft = PromptLookup(prompt) if self._draft is None else self._draft.follow(prompt)
         with self._changed:
@@ -303,13 +307,11 @@ class Engine:
         try:
             for row, foretold in zip(logits, [*part.draft, None], strict=True):
                 history = [*sequence.drawn, *(draw.token for draw in new)] if new else sequence.drawn
-                if len(sequence.drawn) + len(new) < sequence.sampling.min_tokens:
-                    row = row.index_fill(0, self._end_tokens(sequence), -torch.inf)
-                if sequence.matcher is not None:
-                    row = sequence.matcher.restrict(row)
+                for rule in sequence.rules:
+                    row = rule.restrict(row)
                 new.append(sample(row, history, sequence.prompt, sequence.sampling, sequence.generator))
-                if sequence.matcher is not None:
-                    sequence.matcher.consume(new[-1].token)
+                for rule in sequence.rules:
+                    rule.consume(new[-1].token)
                 if new[-1].token != foretold or self._ends(sequence.sampling, new[-1].token):
                     break
         except (ModelError, RequestError) as error:
@@ -318,9 +320,6 @@ class Engine:
 
     def _ends(self, sampling: Sampling, token: int) -> bool:
         return token in self.tokenizer.eos_ids or token in sampling.stop_tokens
-
-    def _end_tokens(self, sequence: Sequence) -> Tensor:
-        return torch.tensor(sorted({*self.tokenizer.eos_ids, *sequence.sampling.stop_tokens}), dtype=torch.long)
 
     def _give(self, part: Slice, new: list[Draw] | GenwerkError) -> None:
         sequence = part.sequence

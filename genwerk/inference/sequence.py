@@ -11,6 +11,7 @@ import torch
 from genwerk.core.types import Sampling
 from genwerk.inference.blocks import Table
 from genwerk.inference.constraint import Matcher
+from genwerk.inference.rules import Rule
 from genwerk.inference.sampler import Draw
 from genwerk.inference.speculation import Draft
 
@@ -27,6 +28,7 @@ class Sequence:
     draws      drawn and not yet taken by the reader.
     draft      proposes tokens that are run together with the last one; None: none are.
     matcher    holds the answer to its form; None: any text.
+    rules      all that narrows the next token, the matcher among them.
     """
 
     prompt: Tokens[int]
@@ -44,6 +46,7 @@ class Sequence:
     error: Exception | None = None
     draft: Draft | None = None
     matcher: Matcher | None = None
+    rules: tuple[Rule, ...] = ()
 
     @property
     def length(self) -> int:

@@ -1,7 +1,8 @@
 """Requests in OpenAI's shape: what is understood, and what is refused by name instead of ignored in silence.
 
 Understood beside OpenAI's own: `top_k`, `min_p`, `typical_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids`,
-`guided_regex`, `guided_choice`, `guided_grammar`, and `grounded` (false: the model alone, without the documents).
+`bad_words`, `guided_regex`, `guided_choice`, `guided_grammar`, and `grounded` (false: the model alone, without the
+documents).
 Without `temperature` an answer is greedy; without `seed` a drawn one gets a fresh seed, which its receipt names.
 """
 
@@ -27,7 +28,7 @@ _SAMPLING = (
 _KNOWN = frozenset(
     (*_SAMPLING, "model", "messages", "max_tokens", "max_completion_tokens", "stop", "logprobs", "top_logprobs",
      "stream", "stream_options", "user", "grounded", "response_format", "guided_regex", "guided_choice",
-     "guided_grammar", "logit_bias", "stop_token_ids")
+     "guided_grammar", "logit_bias", "stop_token_ids", "bad_words")
 )  # fmt: skip
 # Fields of OpenAI's that are not served, with the value that means "not used" and is therefore let pass.
 _UNSERVED: dict[str, Any] = {
@@ -147,9 +148,9 @@ def _sampling(body: Mapping[str, Any], grounded: bool) -> Sampling:
     limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]
     if limits:
         values["max_tokens"] = limits[0]
-    stop = body.get("stop")
-    if stop is not None:
-        values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else stop
+    for name in ("stop", "bad_words"):
+        if (words := body.get(name)) is not None:
+            values[name] = (words,) if isinstance(words, str) else tuple(words) if isinstance(words, list) else words
     values["logit_bias"] = _bias(body.get("logit_bias"))
     values["stop_tokens"] = _token_ids(body.get("stop_token_ids"))
     top = body.get("top_logprobs")

@@ -74,12 +74,13 @@ def test_plain_chat_takes_every_sampling_option_and_is_repeatable(running: Any) 
         return client.chat.completions.create(
             model="handbook-base", messages=user("Hello"), max_completion_tokens=12, temperature=0.9, top_p=0.9, seed=7,
             logprobs=True, top_logprobs=3, presence_penalty=0.1, frequency_penalty=0.1, stop=["ZZZ"],
-            extra_body={**PLAIN, "top_k": 40, "min_p": 0.01, "repetition_penalty": 1.1},
+            extra_body={**PLAIN, "top_k": 40, "min_p": 0.01, "repetition_penalty": 1.1, "bad_words": ["e"]},
         )  # fmt: skip
 
     first, second = ask(), ask()
     choice = first.choices[0]
     assert choice.message.content == second.choices[0].message.content
+    assert "e" not in choice.message.content
     assert choice.finish_reason in ("stop", "length") and first.genwerk["mode"] == "plain"
     assert len(choice.logprobs.content) == first.usage.completion_tokens
     assert all(len(item.top_logprobs) == 3 and item.logprob <= 0 for item in choice.logprobs.content)
