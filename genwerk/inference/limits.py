@@ -49,12 +49,17 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "presence_penalty": Range(-2, 2),
         "frequency_penalty": Range(-2, 2),
         "max_tokens": Range(1, 2**31, whole=True),
+        "thinking_budget": Range(0, 2**31, whole=True),
+        "beams": Range(1, 16, whole=True),
+        "length_penalty": Range(-10, 10),
         "seed": Range(-(2**63), 2**64 - 1, whole=True),
         "logprobs": Range(0, 20, whole=True),
+        "prompt_logprobs": Range(0, 20, whole=True),
     }
 )
 
 
+OPTIONAL = ("logprobs", "prompt_logprobs", "thinking_budget")
 BIAS = Range(-100, 100)
 _BROKEN = re.compile("[\ud800-\udfff\ufffd]")  # what is no text: halves of characters, and the sign for such
 
@@ -66,22 +71,28 @@ def check_sampling(sampling: Sampling, vocab: int) -> None:
     """
     for name, allowed in RANGES.items():
         value = getattr(sampling, name)
-        if name == "logprobs" and value is None:
+        if name in OPTIONAL and value is None:
             continue
         if not allowed.holds(value):
             raise RequestError(
                 f"{name} is {_shown(value)}", param=name, code="invalid_value", remedy=f"It must be {allowed}."
             )
-    if sampling.logprobs is not None and sampling.logprobs > vocab:
-        raise RequestError(
-            f"logprobs asks for {sampling.logprobs} alternatives, the vocabulary has {vocab} tokens",
-            param="logprobs",
-            code="invalid_value",
-            remedy=f"Ask for at most {vocab}.",
-        )
+        if name in ("logprobs", "prompt_logprobs") and value > vocab:
+            what = f"{name} asks for {value} alternatives, the vocabulary has {vocab} tokens"
+            raise RequestError(what, param=name, code="invalid_value", remedy=f"Ask for at most {vocab}.")
     _check_strings("stop", "stop string", sampling.stop, MAX_STOPS)
     _check_strings("bad_words", "banned word", sampling.bad_words, MAX_BANNED)
     _check_tokens(sampling, vocab)
+    _check_beams(sampling)
+
+
+def _check_beams(sampling: Sampling) -> None:
+    """Beams are rated by the model's own log-probabilities: what would change those is refused, not passed over."""
+    plain = Sampling()
+    for name in ("temperature", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias"):
+        if sampling.beams > 1 and getattr(sampling, name) != getattr(plain, name):
+            remedy = "Leave it out, or ask for one beam."
+            raise RequestError(f"{name} has no place in beam search", param=name, code="invalid_value", remedy=remedy)
 
 
 def _check_tokens(sampling: Sampling, vocab: int) -> None:

@@ -11,7 +11,7 @@ from genwerk.core.types import Sampling
 from genwerk.inference.banned_words import BannedWords
 from genwerk.inference.vocabulary import Vocabulary
 
-__all__ = ["Rule", "make_rules"]
+__all__ = ["Form", "Rule", "make_rules"]
 
 
 class Rule(Protocol):
@@ -23,6 +23,18 @@ class Rule(Protocol):
 
     def consume(self, token: int) -> None:
         """The token that was drawn."""
+        ...
+
+
+class Form(Rule, Protocol):
+    """A rule that may leave only one token to come next, and knows a stretch of these beforehand."""
+
+    def forced(self, most: int) -> list[int]:
+        """Tokens that must come next, at most `most` of them."""
+        ...
+
+    def fresh(self) -> Form:
+        """Another for an answer that is to begin."""
         ...
 
 
