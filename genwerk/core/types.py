@@ -90,7 +90,12 @@ class Sampling:
 
     logit_bias    (token, what is added to its logit) pairs.
     min_tokens    so many are drawn before the answer may end.
+    logprobs, prompt_logprobs   how many of the likeliest tokens are told at each place; None: no log-probabilities.
     stop_tokens   token ids that end the answer beside the model's own.
+    bad_words     what the answer's text never contains.
+    thinking_budget   tokens of a reasoning model's thinking after which it is ended; None: it ends by itself.
+    beams         width of beam search, which then finds the answer; 1: tokens are drawn one by one.
+    length_penalty   how much beam search favours long answers.
     """
 
     temperature: float = 0.0
@@ -108,6 +113,11 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
     min_tokens: int = 0
     stop_tokens: tuple[int, ...] = ()
+    bad_words: tuple[str, ...] = ()
+    prompt_logprobs: int | None = None
+    beams: int = 1
+    length_penalty: float = 1.0
+    thinking_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,24 @@ class Request:
     adapter: str | None = None
     user: str = ""
     constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """How many answers to one request are drawn, and which of them are given.
+
+    n         answers given.
+    best_of   answers drawn, of which the n best are given; None: as many as are given.
+    pick      what is best: `likelihood`, the highest mean log-probability; `majority`, the final answer most reach.
+    """
+
+    n: int = 1
+    best_of: int | None = None
+    pick: str = "likelihood"
+
+    @property
+    def drawn(self) -> int:
+        return self.n if self.best_of is None else self.best_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,16 @@ class Matcher:
     def __init__(self, matcher: LLMatcher, vocab: int) -> None:
         self._matcher, self._vocab = matcher, vocab
 
+    def fresh(self) -> Matcher:
+        """Another for an answer that is to begin."""
+        again = self._matcher.deep_copy()
+        again.reset()
+        return Matcher(again, self._vocab)
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` may come next."""
+        return bool(self._matcher.validate_tokens([token]))
+
     def restrict(self, logits: Tensor) -> Tensor:
         """A copy of logits (V,) with -inf for every token that is not allowed now."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)

@@ -10,7 +10,7 @@ not on who else is served, not on what was cached, not on how its prompt was cut
 
 Chosen:   no thread of its own: of the callers that wait for a token, one runs the step for all, so nothing is computed
           that nobody waits for, and closing a stream ends its work.
-Left out: several answers to one prompt.
+Left out: several answers to one prompt, which are several.py.
 Try it:   genwerk generate
 """
 
@@ -20,6 +20,7 @@ import threading
 from collections.abc import Generator, Mapping
 from collections.abc import Sequence as Tokens
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -27,20 +28,25 @@ import torch
 from torch import Tensor
 
 from genwerk.core.errors import GenwerkError, ModelError, RequestError
-from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling, Usage
+from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling
+from genwerk.inference.answer_reader import AnswerReader
 from genwerk.inference.backend import load_runner
+from genwerk.inference.beam_search import beam_search
 from genwerk.inference.blocks import BlockManager
-from genwerk.inference.constraint import Compiler, Matcher
+from genwerk.inference.constraint import Compiler
 from genwerk.inference.draft_model import DraftModel
-from genwerk.inference.generation import Delta, Generation, TokenLogprob, collect, logprob_of
+from genwerk.inference.generation import Delta, Generation, collect
 from genwerk.inference.prompt_lookup import PromptLookup
+from genwerk.inference.prompt_scores import PromptScores
+from genwerk.inference.reasoning import Markers, Section, ThinkingRule, find_markers
 from genwerk.inference.receipt import check_replayable, make_receipt
+from genwerk.inference.rules import Form, make_rules
 from genwerk.inference.runner import BLOCK, Chunk, Runner
-from genwerk.inference.sampler import Alternative, Draw, check_sampling, make_generator, sample
+from genwerk.inference.sampler import Alternative, Draw, TokenLogprob, check_sampling, make_generator, sample
 from genwerk.inference.scheduler import Scheduler, Slice
 from genwerk.inference.sequence import Sequence
-from genwerk.inference.stopping import StopMatcher
-from genwerk.tokenizers.tokenizer import StreamDecoder, Tokenizer
+from genwerk.inference.vocabulary import Vocabulary
+from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Alternative", "Delta", "Engine", "Generation", "TokenLogprob"]
 
@@ -53,6 +59,7 @@ class Engine:
     max_sequences   answers in progress at once; later ones wait in line
     max_rows        most tokens of one step: a long prompt is read in pieces, between which others get their tokens
     share_prefixes  whether prompts that begin alike are computed once
+    markers         around what a reasoning model thinks; default: those its chat template speaks of
     speculate       whether what a text said before is tried ahead (prompt_lookup.py); answers are the same either way
     draft           a small model that runs ahead (draft_model.py); answers are the same with and without
     """
@@ -69,7 +76,9 @@ class Engine:
         share_prefixes: bool = True,
         speculate: bool = True,
         draft: DraftModel | None = None,
+        markers: Markers | None = None,
     ) -> None:
+        self.markers = markers or find_markers(tokenizer.chat_template)
         self.runner, self.tokenizer, self.name, self.adapters = runner, tokenizer, name, tuple(runner.adapters)
         most = min(runner.config.max_positions, runner.blocks * BLOCK)
         self.max_context = min(max_context or most, most)
@@ -77,6 +86,7 @@ class Engine:
         self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned)
         self._speculates, self._draft = speculate and runner.aligned == 1, draft
         self._compiler = Compiler(tokenizer, runner.config.vocab_size)
+        self._vocabulary = Vocabulary(tokenizer, runner.config.vocab_size)
         self._changed = threading.Condition()
         self._stepping = False
         self._cancelled: list[Sequence] = []
@@ -142,7 +152,8 @@ class Engine:
         if not request.messages:
             raise RequestError("there are no messages", param="messages", remedy="Send at least one user message.")
         ids = self.tokenizer.encode_chat(request.messages)
-        return self.stream_ids(ids, request.sampling, request.adapter, request.user, request.constraint)
+        section = None if self.markers is None else Section.after(ids, self.markers, self.tokenizer)
+        return self.stream_ids(ids, request.sampling, request.adapter, request.user, request.constraint, section)
 
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""
@@ -161,8 +172,12 @@ class Engine:
         adapter: str | None = None,
         user: str = "",
         constraint: Constraint | None = None,
+        section: Section | None = None,
     ) -> Generator[Delta, None, None]:
-        """Continue token ids step by step. Raises RequestError here, before the first step."""
+        """Continue token ids step by step. Raises RequestError here, before the first step.
+
+        section   in which the model thinks first; None: all it says is answer
+        """
         check_sampling(sampling, self.tokenizer.vocab_size)
         if adapter is not None and adapter not in self.adapters:
             raise RequestError(
@@ -181,8 +196,15 @@ class Engine:
                 code="context_length_exceeded",
                 remedy="Shorten the prompt or start a new conversation.",
             )
-        matcher = None if constraint is None else self._compiler.compile(constraint)
-        return self._deltas(list(prompt), sampling, adapter, user, matcher)
+        form = self._form(constraint, sampling, section)
+        limit, generator = min(sampling.max_tokens, self.max_context - len(prompt)), make_generator(sampling.seed)
+        sequence = Sequence(list(prompt), sampling, adapter, user, limit, generator, matcher=form, section=section)
+        sequence.rules = make_rules(sampling, self.tokenizer.eos_ids, self._vocabulary, form)
+        if sampling.prompt_logprobs is not None:
+            sequence.scores = PromptScores(sequence.prompt, sampling.prompt_logprobs)
+        if self._speculates and constraint is None:
+            sequence.draft = PromptLookup(prompt) if self._draft is None else self._draft.follow(prompt)
+        return self._deltas(sequence)
 
     def logits(self, tokens: Tokens[int], adapter: str | None = None) -> Tensor:
         """Logits after each of `tokens`, (T, V) float32, in one piece that nothing is reused for. For measuring.
@@ -207,31 +229,44 @@ class Engine:
         check_replayable(receipt, self.name, self.tokenizer.template_sha256)
         return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter, constraint=receipt.constraint))
 
-    def _deltas(
-        self, prompt: list[int], sampling: Sampling, adapter: str | None, user: str, matcher: Matcher | None
-    ) -> Generator[Delta, None, None]:
-        limit = min(sampling.max_tokens, self.max_context - len(prompt))
-        decoder, stops = StreamDecoder(self.tokenizer), StopMatcher(sampling.stop)
-        with closing(self._draws(prompt, sampling, limit, adapter, user, matcher)) as draws:
-            for drawn, draw in enumerate(draws, start=1):
-                ended = self._ends(sampling, draw.token)
-                text = "" if ended else stops.push(decoder.push(draw.token))
-                reason = "stop" if ended or stops.stopped else "length" if drawn == limit else None
-                if reason and not stops.stopped:
-                    text += stops.push(decoder.flush())
-                    reason = "stop" if stops.stopped else reason
-                    text += stops.flush()
-                yield Delta(text, draw.token, logprob_of(draw), reason, Usage(len(prompt), drawn) if reason else None)
-                if reason:
+    def _deltas(self, sequence: Sequence) -> Generator[Delta, None, None]:
+        reader = AnswerReader(self.tokenizer, sequence)
+        with closing(self._draws(sequence) if sequence.sampling.beams == 1 else self._search(sequence)) as draws:
+            for draw in draws:
+                delta = reader.read(draw)
+                yield delta
+                if delta.finish_reason:
                     return
 
-    def _draws(
-        self, prompt: list[int], sampling: Sampling, limit: int, adapter: str | None, user: str, matcher: Matcher | None
-    ) -> Generator[Draw, None, None]:
-        """Up to `limit` tokens after `prompt`; ends with an end token."""
-        sequence = Sequence(prompt, sampling, adapter, user, limit, make_generator(sampling.seed), matcher=matcher)
-        if self._speculates and matcher is None:
-            sequence.draft = PromptLookup(prompt) if self._draft is None else self._draft.follow(prompt)
+    def _form(self, constraint: Constraint | None, sampling: Sampling, section: Section | None) -> Form | None:
+        """What holds an answer to its form, and its thinking to its budget."""
+        budget, matcher = sampling.thinking_budget, None if constraint is None else self._compiler.compile(constraint)
+        if section is None and budget is not None:
+            what = "there is no thinking section to give a budget"
+            raise RequestError(what, param="thinking_budget", remedy="Ask a reasoning model, in a chat.")
+        if section is None or (budget is None and matcher is None):
+            return matcher
+        ends = self.tokenizer.eos_ids | set(sampling.stop_tokens)
+        return ThinkingRule(self.tokenizer, self._vocabulary, section, ends, budget, matcher)
+
+    def _search(self, sequence: Sequence) -> Generator[Draw | None, None, None]:
+        ends = self.tokenizer.eos_ids | set(sequence.sampling.stop_tokens)
+        rules = partial(make_rules, sequence.sampling, self.tokenizer.eos_ids, self._vocabulary)
+        return beam_search(sequence, ends, self._look, rules)
+
+    def _look(self, sequences: list[Sequence]) -> list[Draw]:
+        """The first token of each, computed together."""
+        with self._changed:
+            for sequence in sequences:
+                self.scheduler.add(sequence)
+        try:
+            return [draw for sequence in sequences if (draw := self._next(sequence)) is not None]
+        finally:
+            for sequence in sequences:
+                self._cancel(sequence)
+
+    def _draws(self, sequence: Sequence) -> Generator[Draw | None, None, None]:
+        """Up to `limit` tokens of `sequence`; ends with an end token."""
         with self._changed:
             self.scheduler.add(sequence)
         try:
@@ -278,9 +313,8 @@ class Engine:
             sequence = part.sequence
             assert sequence.table is not None
             tokens = [*sequence.tokens(part.start, part.stop), *part.draft]
-            chunks.append(
-                Chunk(tokens, part.start, sequence.table.blocks, sequence.adapter, wanted=1 + len(part.draft))
-            )
+            wanted = sequence.wanted(part.start, part.stop) + len(part.draft)
+            chunks.append(Chunk(tokens, part.start, sequence.table.blocks, sequence.adapter, wanted=wanted))
         try:
             logits = self.runner.step(chunks)
         except Exception as error:  # raised to the caller of each of these sequences, and to nobody else
@@ -297,19 +331,20 @@ class Engine:
     def _draw(self, part: Slice, logits: Tensor) -> list[Draw] | GenwerkError:
         """The tokens that follow `part`: none while a prompt is being read, else those its draft foretold, and one."""
         sequence = part.sequence
+        if sequence.scores is not None:
+            sequence.scores.add(part.stop + len(part.draft) - len(logits), logits)
         if part.stop < sequence.length:
             return []
         new: list[Draw] = []
+        rows = logits[len(logits) - len(part.draft) - 1 :]
         try:
-            for row, foretold in zip(logits, [*part.draft, None], strict=True):
+            for row, foretold in zip(rows, [*part.draft, None], strict=True):
                 history = [*sequence.drawn, *(draw.token for draw in new)] if new else sequence.drawn
-                if len(sequence.drawn) + len(new) < sequence.sampling.min_tokens:
-                    row = row.index_fill(0, self._end_tokens(sequence), -torch.inf)
-                if sequence.matcher is not None:
-                    row = sequence.matcher.restrict(row)
+                for rule in sequence.rules:
+                    row = rule.restrict(row)
                 new.append(sample(row, history, sequence.prompt, sequence.sampling, sequence.generator))
-                if sequence.matcher is not None:
-                    sequence.matcher.consume(new[-1].token)
+                for rule in sequence.rules:
+                    rule.consume(new[-1].token)
                 if new[-1].token != foretold or self._ends(sequence.sampling, new[-1].token):
                     break
         except (ModelError, RequestError) as error:
@@ -318,9 +353,6 @@ class Engine:
 
     def _ends(self, sampling: Sampling, token: int) -> bool:
         return token in self.tokenizer.eos_ids or token in sampling.stop_tokens
-
-    def _end_tokens(self, sequence: Sequence) -> Tensor:
-        return torch.tensor(sorted({*self.tokenizer.eos_ids, *sequence.sampling.stop_tokens}), dtype=torch.long)
 
     def _give(self, part: Slice, new: list[Draw] | GenwerkError) -> None:
         sequence = part.sequence

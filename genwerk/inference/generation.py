@@ -6,25 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from genwerk.core.types import Receipt, Usage
-from genwerk.inference.sampler import Alternative, Draw
+from genwerk.inference.sampler import Draw, TokenLogprob
 
 __all__ = ["Delta", "Generation", "TokenLogprob", "collect", "logprob_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """Log-probability (nats) of a drawn token and of the likeliest ones, under the raw distribution."""
-
-    token: int
-    logprob: float
-    top: tuple[Alternative, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Delta:
-    """One step of an answer. `text` may be empty while characters or a possible stop string are incomplete.
+    """One step of an answer. `text` may be empty while characters or a possible stop string are incomplete; `token` is
+    None for a step of a search whose answer is not yet found.
 
-    finish_reason and usage are set on the last delta: "stop" (end token or stop string) or "length".
+    finish_reason and usage are set on the last delta: "stop" (end token or stop string) or "length". prompt_logprobs
+    come with the first token where they were asked for, one for each token of the prompt, None for the first.
+    thinking is what a reasoning model thinks before it answers (reasoning.py).
     """
 
     text: str
@@ -32,6 +26,8 @@ class Delta:
     logprob: TokenLogprob | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
+    prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
+    thinking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,8 @@ class Generation:
     finish_reason: str
     usage: Usage
     receipt: Receipt
+    prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
+    thinking: str = ""
 
 
 def logprob_of(draw: Draw) -> TokenLogprob | None:
@@ -63,4 +61,6 @@ def collect(deltas: Iterator[Delta], receipt: Receipt) -> Generation:
         last.finish_reason,
         last.usage,
         receipt,
+        next((part.prompt_logprobs for part in parts if part.prompt_logprobs), ()),
+        "".join(part.thinking for part in parts),
     )

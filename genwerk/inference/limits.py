@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from genwerk.core.errors import RequestError
 from genwerk.core.types import Sampling
 
 MAX_STOPS = 16
+MAX_BANNED = 256
 MAX_STOP_CHARS = 1000
 
 
@@ -47,13 +49,19 @@ RANGES: Mapping[str, Range] = MappingProxyType(
         "presence_penalty": Range(-2, 2),
         "frequency_penalty": Range(-2, 2),
         "max_tokens": Range(1, 2**31, whole=True),
+        "thinking_budget": Range(0, 2**31, whole=True),
+        "beams": Range(1, 16, whole=True),
+        "length_penalty": Range(-10, 10),
         "seed": Range(-(2**63), 2**64 - 1, whole=True),
         "logprobs": Range(0, 20, whole=True),
+        "prompt_logprobs": Range(0, 20, whole=True),
     }
 )
 
 
+OPTIONAL = ("logprobs", "prompt_logprobs", "thinking_budget")
 BIAS = Range(-100, 100)
+_BROKEN = re.compile("[\ud800-\udfff\ufffd]")  # what is no text: halves of characters, and the sign for such
 
 
 def check_sampling(sampling: Sampling, vocab: int) -> None:
@@ -63,21 +71,28 @@ def check_sampling(sampling: Sampling, vocab: int) -> None:
     """
     for name, allowed in RANGES.items():
         value = getattr(sampling, name)
-        if name == "logprobs" and value is None:
+        if name in OPTIONAL and value is None:
             continue
         if not allowed.holds(value):
             raise RequestError(
                 f"{name} is {_shown(value)}", param=name, code="invalid_value", remedy=f"It must be {allowed}."
             )
-    if sampling.logprobs is not None and sampling.logprobs > vocab:
-        raise RequestError(
-            f"logprobs asks for {sampling.logprobs} alternatives, the vocabulary has {vocab} tokens",
-            param="logprobs",
-            code="invalid_value",
-            remedy=f"Ask for at most {vocab}.",
-        )
-    _check_stops(sampling.stop)
+        if name in ("logprobs", "prompt_logprobs") and value > vocab:
+            what = f"{name} asks for {value} alternatives, the vocabulary has {vocab} tokens"
+            raise RequestError(what, param=name, code="invalid_value", remedy=f"Ask for at most {vocab}.")
+    _check_strings("stop", "stop string", sampling.stop, MAX_STOPS)
+    _check_strings("bad_words", "banned word", sampling.bad_words, MAX_BANNED)
     _check_tokens(sampling, vocab)
+    _check_beams(sampling)
+
+
+def _check_beams(sampling: Sampling) -> None:
+    """Beams are rated by the model's own log-probabilities: what would change those is refused, not passed over."""
+    plain = Sampling()
+    for name in ("temperature", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias"):
+        if sampling.beams > 1 and getattr(sampling, name) != getattr(plain, name):
+            remedy = "Leave it out, or ask for one beam."
+            raise RequestError(f"{name} has no place in beam search", param=name, code="invalid_value", remedy=remedy)
 
 
 def _check_tokens(sampling: Sampling, vocab: int) -> None:
@@ -93,19 +108,21 @@ def _check_tokens(sampling: Sampling, vocab: int) -> None:
             raise RequestError(what, param="logit_bias", code="invalid_value", remedy=f"It must be {BIAS}.")
 
 
-def _check_stops(stop: object) -> None:
-    if not isinstance(stop, tuple | list) or not all(isinstance(item, str) for item in stop):
-        problem = f"stop is {_shown(stop)}"
-    elif "" in stop:
-        problem = "one of the stop strings is empty"
-    elif len(stop) > MAX_STOPS:
-        problem = f"{len(stop)} stop strings were given"
-    elif any(len(item) > MAX_STOP_CHARS for item in stop):
-        problem = f"a stop string has {max(map(len, stop))} characters"
+def _check_strings(name: str, noun: str, strings: object, most: int) -> None:
+    if not isinstance(strings, tuple | list) or not all(isinstance(item, str) for item in strings):
+        problem = f"{name} is {_shown(strings)}"
+    elif "" in strings:
+        problem = f"one {noun} is empty"
+    elif len(strings) > most:
+        problem = f"{len(strings)} {noun}s were given"
+    elif any(len(item) > MAX_STOP_CHARS for item in strings):
+        problem = f"a {noun} has {max(map(len, strings))} characters"
+    elif name == "bad_words" and any(_BROKEN.search(item) for item in strings):
+        problem = f"a {noun} holds a sign that stands for broken text"
     else:
         return
-    remedy = f"Give up to {MAX_STOPS} strings of 1 to {MAX_STOP_CHARS} characters."
-    raise RequestError(problem, param="stop", code="invalid_value", remedy=remedy)
+    remedy = f"Give up to {most} strings of 1 to {MAX_STOP_CHARS} characters."
+    raise RequestError(problem, param=name, code="invalid_value", remedy=remedy)
 
 
 def _shown(value: object) -> str:

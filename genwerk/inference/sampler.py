@@ -15,7 +15,7 @@ Chosen:   the order above is that of transformers (penalties, temperature, top-k
           number is used per token, in float64, so a seed means the same whatever the filters. Log-probabilities are
           those of the raw logits before penalties, filters and temperature, as OpenAI reports them; where the answer's
           form is constrained, those of the allowed tokens.
-Left out: eta, mirostat, beams.
+Left out: eta, mirostat; beams are beam_search.py.
 Try it:   pytest tests/inference/test_sampler.py
 """
 
@@ -34,7 +34,7 @@ from genwerk.core.types import Sampling
 from genwerk.inference.limits import check_sampling
 from genwerk.inference.penalties import penalise
 
-__all__ = ["Alternative", "Draw", "check_sampling", "distribution", "make_generator", "sample"]
+__all__ = ["Alternative", "Draw", "TokenLogprob", "check_sampling", "distribution", "make_generator", "sample"]
 
 _HEAD = 512  # how many of the likeliest tokens are sorted before the whole vocabulary is
 
@@ -44,6 +44,15 @@ class Alternative(NamedTuple):
 
     token: int
     logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """Log-probability (nats) of a token and of the likeliest ones at its place, under the raw distribution."""
+
+    token: int
+    logprob: float
+    top: tuple[Alternative, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +92,7 @@ def sample(
     if sampling.logprobs is None:
         return Draw(token)
     logprobs = logits.float().log_softmax(0)
-    values, ids = logprobs.topk(sampling.logprobs)
+    values, ids = logprobs.topk(min(sampling.logprobs, len(logprobs)))
     pairs = zip(ids.tolist(), values.tolist(), strict=True)
     return Draw(token, float(logprobs[token]), tuple(Alternative(i, p) for i, p in pairs))
 

@@ -140,9 +140,8 @@ class Scheduler:
 
     def _admit(self, sequence: Sequence) -> bool:
         """Move a waiting sequence to the running ones if there are blocks for all it holds so far."""
-        # What was drawn is found again only where it comes out the same as part of a prompt.
-        known = sequence.length if self.aligned == 1 else len(sequence.prompt)
-        table = self.blocks.open(sequence.adapter, sequence.tokens(0, known), aligned=self.aligned)
+        known = sequence.tokens(0, sequence.findable(self.aligned))
+        table = self.blocks.open(sequence.adapter, known, aligned=self.aligned)
         if not self.blocks.extend(table, sequence.length):
             self.blocks.close(table)
             return False

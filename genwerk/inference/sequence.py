@@ -10,7 +10,9 @@ import torch
 
 from genwerk.core.types import Sampling
 from genwerk.inference.blocks import Table
-from genwerk.inference.constraint import Matcher
+from genwerk.inference.prompt_scores import PromptScores
+from genwerk.inference.reasoning import Section
+from genwerk.inference.rules import Form, Rule
 from genwerk.inference.sampler import Draw
 from genwerk.inference.speculation import Draft
 
@@ -27,6 +29,9 @@ class Sequence:
     draws      drawn and not yet taken by the reader.
     draft      proposes tokens that are run together with the last one; None: none are.
     matcher    holds the answer to its form; None: any text.
+    rules      all that narrows the next token, the matcher among them.
+    section    in which a reasoning model thinks before it answers.
+    scores     collects the log-probabilities of the prompt; None: they are not asked for.
     """
 
     prompt: Tokens[int]
@@ -43,7 +48,10 @@ class Sequence:
     finished: bool = False
     error: Exception | None = None
     draft: Draft | None = None
-    matcher: Matcher | None = None
+    matcher: Form | None = None
+    rules: tuple[Rule, ...] = ()
+    scores: PromptScores | None = None
+    section: Section | None = None
 
     @property
     def length(self) -> int:
@@ -55,11 +63,21 @@ class Sequence:
         size = len(self.prompt)
         return [*self.prompt[start:stop], *self.drawn[max(0, start - size) : max(0, stop - size)]]
 
+    def wanted(self, start: int, stop: int) -> int:
+        """Of how many of the positions start..stop, counted from the last, logits are needed."""
+        return 1 if self.scores is None else self.scores.wanted(start, stop)
+
+    def findable(self, aligned: int) -> int:
+        """How many positions may be taken from blocks that are there already, see `aligned` of `Runner`."""
+        # What was drawn is found again only where it comes out the same as part of a prompt.
+        known = self.length if aligned == 1 else len(self.prompt)
+        return known if self.scores is None else min(known, self.scores.seen + 1)
+
     def propose(self, most: int) -> list[int]:
         """Up to `most` tokens that may come after the last drawn one."""
-        if self.matcher is not None:
-            return self.matcher.forced(most)
-        return [] if self.draft is None else self.draft.propose(most)
+        if self.draft is not None:
+            return self.draft.propose(most)
+        return [] if self.matcher is None else self.matcher.forced(most)
 
     def follow(self, draws: Tokens[Draw], proposed: int) -> None:
         """Append what was drawn, and learn from it where `proposed` tokens had been."""

@@ -51,8 +51,9 @@ class TorchRunner:
             self._active = chunk.adapter
         table = torch.tensor(chunk.table, device=self.model.device)
         cache = _Blocks(self._keys, self._values, table, chunk.start)
-        hidden = self.model.hidden(torch.tensor([list(chunk.tokens)], device=self.model.device), cache=cache)
-        return self.model.logits(hidden[0, -chunk.wanted :])
+        hidden = self.model.hidden(torch.tensor([list(chunk.tokens)], device=self.model.device), cache=cache)[0]
+        last = self.model.logits(hidden[-1:])  # on its own, so that it is the same whatever else is wanted
+        return last if chunk.wanted == 1 else torch.cat([self.model.logits(hidden[-chunk.wanted : -1]), last])
 
 
 class _Blocks:

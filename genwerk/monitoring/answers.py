@@ -128,7 +128,7 @@ def _record(row: Sequence[Any]) -> AnswerRecord:
 def receipt_from(values: Mapping[str, Any]) -> Receipt:
     """A receipt from its JSON form. Raises KeyError or TypeError if a field is missing or not known."""
     sampling = dict(values["sampling"])
-    for name in ("stop", "stop_tokens", "logit_bias"):  # JSON knows no tuples; what an older answer lacks is unused
+    for name in ("stop", "stop_tokens", "logit_bias", "bad_words"):  # JSON has no tuples, older answers lack some
         sampling[name] = tuple(tuple(item) if isinstance(item, list) else item for item in sampling.get(name, ()))
     form = values.get("constraint")
     return Receipt(values["model"], values["adapter"], values["template_sha256"], Sampling(**sampling),

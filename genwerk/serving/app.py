@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterable
+import threading
+from collections.abc import AsyncGenerator, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ from starlette.staticfiles import StaticFiles
 
 from genwerk import __version__
 from genwerk.core.errors import GenwerkError, RequestError
-from genwerk.core.types import Reply
+from genwerk.core.types import Usage
 from genwerk.inference.engine import TokenLogprob
-from genwerk.serving.assistant import Assistant, AssistantEvent, Finished, Found, Piece, Started
+from genwerk.serving.assistant import Assistant, Finished, Found, Piece, Started, Thought
 from genwerk.serving.auth import KeyStore
 from genwerk.serving.browse import REPORT_POLICY, Browser
+from genwerk.serving.choices import ChoiceEvent, answer_several
 from genwerk.serving.errors import describe, handle_genwerk_error, handle_http_error
 from genwerk.serving.middleware import BodyLimit, Door, Measured, SecurityHeaders
-from genwerk.serving.openai_reply import ChatShape, embeddings_json
+from genwerk.serving.openai_reply import ChatShape, add_usage, embeddings_json, whole_completion
 from genwerk.serving.openai_request import ChatCall, parse_body, parse_chat, parse_embeddings
 from genwerk.serving.streaming import Admission, EventStream, event, gone, relay
 from genwerk.serving.trace import as_json, build_trace
@@ -148,14 +150,25 @@ class _Server:
 
     async def chat(self, request: Request) -> Response:
         call = parse_chat(parse_body(await request.body()), self.deployment, _groups(request))
-        events = relay(lambda stop: self.assistant.answer(call.ask, stop), self.admission, self.assistant.metrics)
+
+        def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
+            return answer_several(self.assistant, call.ask, call.several, stop)
+
+        events = relay(produce, self.admission, self.assistant.metrics)
         if not call.stream:
             return await self._whole(request, call, events)
         first = await anext(events)  # an unsound request raises here, in time for its status
-        assert isinstance(first, Started)
-        return EventStream(self._lines(ChatShape(self.deployment, call.model, first), call, events))
+        return EventStream(self._lines(self._shape(call, first, {}), call, events))
 
-    async def _whole(self, request: Request, call: ChatCall, events: AsyncGenerator[AssistantEvent, None]) -> Response:
+    def _shape(self, call: ChatCall, item: ChoiceEvent, shapes: dict[int, ChatShape]) -> ChatShape:
+        """The shape of the choice that starts with `item`."""
+        assert isinstance(item.event, Started)
+        whole_id = shapes[0].id if shapes else ""
+        shape = ChatShape(self.deployment, call.model, item.event, item.index, whole_id)
+        shapes[item.index] = shape
+        return shape
+
+    async def _whole(self, request: Request, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]) -> Response:
         collecting = asyncio.ensure_future(self._collect(call, events))
         watching = asyncio.ensure_future(gone(request.receive))
         try:
@@ -170,42 +183,50 @@ class _Server:
             return Response(status_code=499)  # nobody is there to read it
         return JSONResponse(collecting.result())
 
-    async def _collect(self, call: ChatCall, events: AsyncGenerator[AssistantEvent, None]) -> dict[str, Any]:
-        shape: ChatShape | None = None
-        reply: Reply | None = None
-        logprobs: list[TokenLogprob] = []
+    async def _collect(self, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]) -> dict[str, Any]:
+        shapes: dict[int, ChatShape] = {}
+        logprobs: dict[int, list[TokenLogprob]] = {}
+        finished: dict[int, Finished] = {}
         async for item in events:
-            match item:
+            match item.event:
                 case Started():
-                    shape = ChatShape(self.deployment, call.model, item)
-                case Found() if shape is not None:
-                    shape.passages = item.passages
+                    self._shape(call, item, shapes)
+                    logprobs[item.index] = []
+                case Found(passages):
+                    shapes[item.index].passages = passages
+                case Thought(text):
+                    shapes[item.index].thinking += text
                 case Piece():
-                    logprobs += item.logprobs
+                    logprobs[item.index] += item.event.logprobs
                 case Finished():
-                    reply = item.reply
-        assert shape is not None and reply is not None
-        return await run_sync(shape.completion, reply, logprobs)
+                    finished[item.index] = item.event
+        return await run_sync(whole_completion, shapes, finished, logprobs)
 
     async def _lines(
-        self, shape: ChatShape, call: ChatCall, events: AsyncGenerator[AssistantEvent, None]
+        self, first: ChatShape, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]
     ) -> AsyncGenerator[bytes, None]:
         def line(chunk: dict[str, Any]) -> bytes:
             return event({**chunk, "usage": None} if call.include_usage and "usage" not in chunk else chunk)
 
+        shapes, used = {first.index: first}, Usage(0, 0)
         async with contextlib.aclosing(events):
-            yield line(shape.first_chunk())
+            yield line(first.first_chunk())
             try:
                 async for item in events:
-                    match item:
+                    match item.event:
+                        case Started():
+                            yield line(self._shape(call, item, shapes).first_chunk())
                         case Found():
-                            yield line(shape.found_chunk(item))
+                            yield line(shapes[item.index].found_chunk(item.event))
+                        case Thought(text):
+                            yield line(shapes[item.index].thought_chunk(text))
                         case Piece():
-                            yield line(shape.piece_chunk(item))
+                            yield line(shapes[item.index].piece_chunk(item.event))
                         case Finished():
-                            yield line(shape.last_chunk(item.reply))
-                            if call.include_usage:
-                                yield line(shape.usage_chunk(item.reply.usage))
+                            yield line(shapes[item.index].last_chunk(item.event))
+                            used = add_usage(used, item.event.reply.usage)
+                if call.include_usage:
+                    yield line(first.usage_chunk(used))
             except Exception as error:  # the status has been sent; the error goes out as an event of its own
                 yield event(describe(error)[1])
             yield event("[DONE]")

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from genwerk.core.errors import RequestError
@@ -33,6 +34,7 @@ from genwerk.guardrails.grounding import Grounding
 from genwerk.guardrails.guard import GuardContext, inspect_text, outcome
 from genwerk.guardrails.pii import mask_pii
 from genwerk.inference.engine import Delta, TokenLogprob
+from genwerk.inference.several import Answer
 from genwerk.monitoring.answers import AnswerLog, AnswerRecord
 from genwerk.monitoring.metrics import ServerMetrics
 from genwerk.retrieval.answer_events import Done, Passages, Sentence
@@ -46,6 +48,7 @@ class Ask:
 
     groups      whose documents may be read beside everyone's: the name of the key that was shown.
     constraint  the form of an answer from the model alone.
+    thinking    whether what a reasoning model thinks before it answers is shown.
     """
 
     messages: tuple[Message, ...]
@@ -54,6 +57,7 @@ class Ask:
     grounded: bool = True
     groups: tuple[str, ...] = ()
     constraint: Constraint | None = None
+    thinking: bool = True
 
     @property
     def mode(self) -> str:
@@ -101,14 +105,30 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of what the model thinks before it answers. It may leave, and is no part of the reply's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
-    """The whole reply, already in the log."""
+    """The whole reply, already in the log.
+
+    prompt_logprobs   of the tokens the model read, where they were asked for.
+    support           the share of drawn answers that end as this one does, where the majority picked it.
+    """
 
     reply: Reply
+    prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
+    support: float | None = None
 
 
-AssistantEvent = Started | Found | Piece | Finished
+AssistantEvent = Started | Found | Thought | Piece | Finished
 Events = Generator[AssistantEvent, None, None]
+
+
+Source = Callable[[Request], Answer]
 
 
 class StoppedError(Exception):
@@ -121,14 +141,17 @@ class Assistant:
     def __init__(self, deployment: Deployment, log: AnswerLog, metrics: ServerMetrics | None = None) -> None:
         self.deployment, self.log, self.metrics = deployment, log, metrics or ServerMetrics()
 
-    def answer(self, ask: Ask, stop: threading.Event | None = None) -> Events:
-        """Started, Found (if grounded), Piece …, Finished. Raises RequestError before Started for an unsound request.
+    def answer(self, ask: Ask, stop: threading.Event | None = None, source: Source | None = None) -> Events:
+        """Started, Found (if grounded), Thought …, Piece …, Finished.
 
-        Once `stop` is set the model takes no further step and `StoppedError` is raised.
+        Raises RequestError before Started for an unsound request. Once `stop` is set the model takes no further step
+        and `StoppedError` is raised.
+
+        source   where an answer from the model alone comes from; default: the engine's stream
         """
-        run = _Run(self, ask, stop or threading.Event())
+        run = _Run(self, ask, stop or threading.Event(), source)
         for event in run.events():
-            if isinstance(event, Piece) and not run.timed:
+            if isinstance(event, Thought | Piece) and not run.timed:
                 run.timed = True
                 self.metrics.first_text(ask.mode, time.perf_counter() - run.started)
             yield event
@@ -141,12 +164,16 @@ class Assistant:
 class _Run:
     """One answer in the making."""
 
-    def __init__(self, assistant: Assistant, ask: Ask, stop: threading.Event) -> None:
+    def __init__(self, assistant: Assistant, ask: Ask, stop: threading.Event, source: Source | None) -> None:
         self.assistant, self.deployment, self.ask, self.stop = assistant, assistant.deployment, ask, stop
+        self.source = source or self._single
         self.id, self.started, self.timed = new_answer_id(), time.perf_counter(), False
         self.context = GuardContext()
         self.found: tuple[Passage, ...] = ()
         self.outbound: list[Verdict] = []
+        self.blocked = False
+        self.support: float | None = None
+        self.prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
 
     def events(self) -> Events:
         messages, inbound, allowed = self._inspect_messages()
@@ -202,14 +229,10 @@ class _Run:
 
     def _generate(self, request: Request) -> Iterator[Delta]:
         """The engine's stream, ended by `stop` between two tokens."""
-        stream = self.deployment.engine.stream(request)
-        try:
-            for delta in stream:
-                if self.stop.is_set():
-                    raise StoppedError
-                yield delta
-        finally:
-            stream.close()
+        return until(self.stop, self.deployment.engine.stream(request))
+
+    def _single(self, request: Request) -> Answer:
+        return Answer(request, until(self.stop, self.deployment.engine.stream(request)))
 
     def _check(self, text: str) -> Verdict:
         """All output guards as one verdict: the last one that acted, or a pass."""
@@ -250,26 +273,45 @@ class _Run:
                     )
 
     def _plain(self, messages: tuple[Message, ...]) -> Iterator[AssistantEvent | _Draft]:
-        held = Holdback()
+        held, thoughts = Holdback(), Holdback()
         texts: list[str] = []
         tokens: list[int] = []
         reason, usage = "stop", Usage(0, 0)
         ask = self.ask
-        for delta in self._generate(Request(messages, ask.sampling, ask.adapter, constraint=ask.constraint)):
-            if delta.token is not None:
-                tokens.append(delta.token)
-            usage = delta.usage or Usage(usage.prompt_tokens, len(tokens))
-            reason = delta.finish_reason or reason
-            ready = held.push(delta.text, delta.logprob, last=delta.finish_reason is not None)
-            if ready is None:
-                continue
-            verdict = self._check(ready.text)
-            if not verdict.allowed:
-                reason = "content_filter"
-                break
-            texts.append(verdict.text)
-            yield Piece(verdict.text, logprobs=ready.logprobs if verdict.text == ready.text else ())
+        answer = self.source(Request(messages, ask.sampling, ask.adapter, constraint=ask.constraint))
+        self.receipt, self.support = self.deployment.engine.receipt(answer.request), answer.support
+        with closing(answer.deltas):
+            for delta in answer.deltas:
+                if delta.token is not None:
+                    tokens.append(delta.token)
+                self.prompt_logprobs = self.prompt_logprobs or delta.prompt_logprobs
+                usage = delta.usage or Usage(usage.prompt_tokens, len(tokens))
+                reason = delta.finish_reason or reason
+                for event in self._passed(delta, held, thoughts):
+                    if isinstance(event, Piece):
+                        texts.append(event.text)
+                    yield event
+                if self.blocked:
+                    reason = "content_filter"
+                    break
         yield _Draft("".join(texts), tuple(tokens), usage, reason)
+
+    def _passed(self, delta: Delta, held: Holdback, thoughts: Holdback) -> Iterator[Piece | Thought]:
+        """What is whole now, as the output guards leave it; `blocked` where they do not."""
+        last = delta.finish_reason is not None
+        thought = thoughts.push(delta.thinking, last=last or bool(delta.text))
+        if thought is not None and self.ask.thinking:
+            verdict = self._check(thought.text)
+            self.blocked = not verdict.allowed
+            if self.blocked:
+                return
+            yield Thought(verdict.text)
+        ready = held.push(delta.text, delta.logprob, last=last)
+        if ready is not None:
+            verdict = self._check(ready.text)
+            self.blocked = not verdict.allowed
+            if not self.blocked:
+                yield Piece(verdict.text, logprobs=ready.logprobs if verdict.text == ready.text else ())
 
     def _finish(self, question: str, draft: _Draft, verdicts: tuple[Verdict, ...]) -> Finished:
         reply = Reply(
@@ -286,7 +328,7 @@ class _Run:
             self.ask.mode, draft.finish_reason, prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens, abstained=draft.abstained,
         )  # fmt: skip
-        return Finished(reply)
+        return Finished(reply, self.prompt_logprobs, self.support)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +341,15 @@ class _Draft:
     finish_reason: str
     citations: tuple[Citation, ...] = ()
     abstained: bool = False
+
+
+def until(stop: threading.Event, deltas: Generator[Delta, None, None]) -> Generator[Delta, None, None]:
+    """The deltas, ended between two tokens by a StoppedError once `stop` is set."""
+    with closing(deltas):
+        for delta in deltas:
+            if stop.is_set():
+                raise StoppedError
+            yield delta
 
 
 def summarise(verdicts: list[Verdict]) -> tuple[Verdict, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from genwerk.core.types import Citation, Receipt, Reply, Usage, Verdict
 from genwerk.guardrails.guard import outcome
 from genwerk.inference.engine import TokenLogprob
-from genwerk.serving.assistant import Found, Passage, Piece, Started
+from genwerk.serving.assistant import Finished, Found, Passage, Piece, Started
 from genwerk.serving.deployment import Deployment
 
 
@@ -24,12 +24,16 @@ class ChatShape:
     deployment: Deployment
     model: str
     started: Started
+    index: int = 0
+    whole_id: str = ""
+    thinking: str = ""
     passages: tuple[Passage, ...] = ()
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
     def id(self) -> str:
-        return f"chatcmpl-{self.started.answer_id.removeprefix('ans-')}"
+        """That of the whole completion: its first answer's."""
+        return self.whole_id or f"chatcmpl-{self.started.answer_id.removeprefix('ans-')}"
 
     def first_chunk(self) -> dict[str, Any]:
         """The chunk with the role, the input guards' verdicts and the id of the answer."""
@@ -41,6 +45,10 @@ class ChatShape:
         self.passages = found.passages
         return self._chunk({}, extra={"passages": [passage_json(passage) for passage in found.passages]})
 
+    def thought_chunk(self, text: str) -> dict[str, Any]:
+        """What the model thinks, under the name that OpenAI-compatible servers give it."""
+        return self._chunk({"reasoning_content": text})
+
     def piece_chunk(self, piece: Piece) -> dict[str, Any]:
         """Text, with its citation."""
         extra: dict[str, Any] = {"number": piece.number, "quoted": piece.quoted}
@@ -50,24 +58,31 @@ class ChatShape:
         chunk["choices"][0]["logprobs"] = self._logprobs(piece.logprobs)
         return chunk
 
-    def last_chunk(self, reply: Reply) -> dict[str, Any]:
+    def last_chunk(self, finished: Finished) -> dict[str, Any]:
         """The reason it ended, and everything of ours in full."""
-        return self._chunk({}, finish_reason=reply.finish_reason, extra=self._extra(reply))
+        return self._chunk({}, finish_reason=finished.reply.finish_reason, extra=self.extra(finished))
 
     def usage_chunk(self, usage: Usage) -> dict[str, Any]:
         """The chunk without choices that `stream_options.include_usage` asks for."""
-        return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage_json(usage)}
+        return {**self.head("chat.completion.chunk"), "choices": [], "usage": usage_json(usage)}
 
-    def completion(self, reply: Reply, logprobs: Sequence[TokenLogprob] = ()) -> dict[str, Any]:
-        """The whole answer as one object."""
+    def choice(self, reply: Reply, logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
+        """The whole answer as one of a completion's choices."""
         message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None, "annotations": []}
-        choice = {
-            "index": 0, "message": message, "logprobs": self._logprobs(logprobs), "finish_reason": reply.finish_reason,
+        if self.thinking:
+            message["reasoning_content"] = self.thinking
+        return {
+            "index": self.index, "message": message, "logprobs": self._logprobs(logprobs),
+            "finish_reason": reply.finish_reason,
         }  # fmt: skip
-        head = self._head("chat.completion")
-        return {**head, "choices": [choice], "usage": usage_json(reply.usage), "genwerk": self._extra(reply)}
 
-    def _head(self, kind: str) -> dict[str, Any]:
+    def prompt_logprobs(self, finished: Finished) -> dict[str, Any]:
+        """Log-probabilities of the prompt as vLLM gives them; nothing where they were not asked for."""
+        found = finished.prompt_logprobs
+        return {"prompt_logprobs": [self._ranked(one) for one in found]} if found else {}
+
+    def head(self, kind: str) -> dict[str, Any]:
+        """What every object of this completion begins with."""
         return {
             "id": self.id, "object": kind, "created": self.created, "model": self.model,
             "system_fingerprint": self.deployment.fingerprint, "service_tier": None,
@@ -76,8 +91,8 @@ class ChatShape:
     def _chunk(
         self, delta: dict[str, Any], *, finish_reason: str | None = None, extra: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        chunk = {**self._head("chat.completion.chunk"), "choices": [choice]}
+        choice = {"index": self.index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        chunk = {**self.head("chat.completion.chunk"), "choices": [choice]}
         return chunk if extra is None else {**chunk, "genwerk": extra}
 
     def _who(self) -> dict[str, Any]:
@@ -87,10 +102,14 @@ class ChatShape:
             "adapter": receipt.adapter,
         }  # fmt: skip
 
-    def _extra(self, reply: Reply) -> dict[str, Any]:
+    def extra(self, finished: Finished) -> dict[str, Any]:
+        """What is ours about one answer."""
+        reply = finished.reply
+        support = {} if finished.support is None else {"support": finished.support}
         cited = [self._citation(citation, number) for number, citation in enumerate(reply.citations, start=1)]
         return {
             **self._who(),
+            **support,
             "abstained": reply.abstained,
             "citations": cited,
             "verdicts": [verdict_json(verdict) for verdict in reply.verdicts],
@@ -110,9 +129,41 @@ class ChatShape:
         ]
         return {"content": content, "refusal": None} if content else None
 
+    def _ranked(self, found: TokenLogprob | None) -> dict[str, Any] | None:
+        """The likeliest tokens of a place in the prompt and the one that stands there, by token id."""
+        if found is None:
+            return None
+        ranks: dict[int, tuple[int | None, float]] = {found.token: (None, found.logprob)}
+        ranks |= {other.token: (rank, other.logprob) for rank, other in enumerate(found.top, start=1)}
+        return {
+            str(token): {"logprob": max(logprob, -9999.0), "rank": rank,
+                         "decoded_token": self._token(token, logprob)["token"]}
+            for token, (rank, logprob) in ranks.items()
+        }  # fmt: skip
+
     def _token(self, token: int, logprob: float) -> dict[str, Any]:
         raw = self.deployment.engine.tokenizer.token_bytes(token)
         return {"token": raw.decode("utf-8", "replace"), "logprob": max(logprob, -9999.0), "bytes": list(raw)}
+
+
+def whole_completion(
+    shapes: Mapping[int, ChatShape], finished: Mapping[int, Finished], logprobs: Mapping[int, Sequence[TokenLogprob]]
+) -> dict[str, Any]:
+    """All answers as one object. What is ours stands beside the choices for the first, in each where there are more."""
+    first, used = shapes[0], Usage(0, 0)
+    choices = []
+    for index, shape in sorted(shapes.items()):
+        reply = finished[index].reply
+        extra = {"genwerk": shape.extra(finished[index])} if len(shapes) > 1 else {}
+        choices.append(shape.choice(reply, logprobs[index]) | extra)
+        used = add_usage(used, reply.usage)
+    body = {**first.head("chat.completion"), "choices": choices, "usage": usage_json(used)}
+    return {**body, "genwerk": first.extra(finished[0]), **first.prompt_logprobs(finished[0])}
+
+
+def add_usage(used: Usage, further: Usage) -> Usage:
+    """Token counts of answers to one prompt, which is counted once."""
+    return Usage(max(used.prompt_tokens, further.prompt_tokens), used.completion_tokens + further.completion_tokens)
 
 
 def title_of(metadata: Any, source: str) -> str:

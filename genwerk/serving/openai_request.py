@@ -1,7 +1,10 @@
 """Requests in OpenAI's shape: what is understood, and what is refused by name instead of ignored in silence.
 
 Understood beside OpenAI's own: `top_k`, `min_p`, `typical_p`, `repetition_penalty`, `min_tokens`, `stop_token_ids`,
-`guided_regex`, `guided_choice`, `guided_grammar`, and `grounded` (false: the model alone, without the documents).
+`bad_words`, `prompt_logprobs`, `beams`, `length_penalty`, `guided_regex`, `guided_choice`, `guided_grammar`,
+`self_consistency` (so many answers are drawn, and one is given that ends where most do), `thinking_budget`,
+`include_reasoning` (false: what a model thinks is not shown; what earlier answers thought is passed
+over), and `grounded` (false: the model alone, without the documents).
 Without `temperature` an answer is greedy; without `seed` a drawn one gets a fresh seed, which its receipt names.
 """
 
@@ -15,26 +18,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from genwerk.core.errors import RequestError
-from genwerk.core.types import Constraint, Message, Sampling
+from genwerk.core.types import Constraint, Message, Sampling, Several
 from genwerk.inference.limits import check_sampling
+from genwerk.inference.several import MOST, check_several
 from genwerk.serving.assistant import Ask
 from genwerk.serving.deployment import Deployment
 
 _SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty",
-    "frequency_penalty", "seed", "min_tokens",
+    "frequency_penalty", "seed", "min_tokens", "prompt_logprobs", "thinking_budget", "beams", "length_penalty",
 )  # fmt: skip
 _KNOWN = frozenset(
     (*_SAMPLING, "model", "messages", "max_tokens", "max_completion_tokens", "stop", "logprobs", "top_logprobs",
      "stream", "stream_options", "user", "grounded", "response_format", "guided_regex", "guided_choice",
-     "guided_grammar", "logit_bias", "stop_token_ids")
+     "guided_grammar", "logit_bias", "stop_token_ids", "bad_words", "n", "best_of", "include_reasoning",
+     "self_consistency")
 )  # fmt: skip
 # Fields of OpenAI's that are not served, with the value that means "not used" and is therefore let pass.
 _UNSERVED: dict[str, Any] = {
-    "n": 1, "tools": [], "tool_choice": "none", "parallel_tool_calls": None, "functions": [], "function_call": "none",
+    "tools": [], "tool_choice": "none", "parallel_tool_calls": None, "functions": [], "function_call": "none",
     "modalities": ["text"], "audio": None, "prediction": None,
     "web_search_options": None, "reasoning_effort": None, "verbosity": None, "store": False, "metadata": {},
-    "service_tier": "auto", "safety_identifier": None, "prompt_cache_key": None, "best_of": 1, "echo": False,
+    "service_tier": "auto", "safety_identifier": None, "prompt_cache_key": None, "echo": False,
     "suffix": None,
 }  # fmt: skip
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -42,9 +47,10 @@ _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant"
 
 @dataclass(frozen=True, slots=True)
 class ChatCall:
-    """A chat completion request, checked. `model` is the name to answer with."""
+    """A chat completion request, checked. `model` is the name to answer with; `several` says how many answers."""
 
     ask: Ask
+    several: Several
     model: str
     stream: bool
     include_usage: bool
@@ -83,6 +89,9 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[st
         raise _invalid("grounded", "this deployment has no documents", "Ask with `grounded` false.")
     sampling = _sampling(body, grounded)
     check_sampling(sampling, deployment.engine.tokenizer.vocab_size)
+    if sampling.prompt_logprobs is not None and (grounded or stream):
+        raise _invalid("prompt_logprobs", "they come with a whole answer from the model alone",
+                       "Ask with `grounded` and `stream` false.")  # fmt: skip
     messages = _messages(body.get("messages"), grounded)
     options = body.get("stream_options") or {}
     if not isinstance(options, dict) or set(options) - {"include_usage", "include_obfuscation"}:
@@ -94,8 +103,11 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[st
     constraint = _constraint(body, grounded)
     if constraint is not None:
         deployment.engine.check_constraint(constraint)
-    ask = Ask(messages, sampling, adapter, grounded, groups, constraint)
-    return ChatCall(ask, model, stream, include_usage)
+    thinking = _flag(body, "include_reasoning", True)
+    ask = Ask(messages, sampling, adapter, grounded, groups, constraint, thinking)
+    if sampling.thinking_budget is not None and deployment.engine.markers is None:
+        raise _invalid("thinking_budget", "this model has no thinking section", "Leave it out.")
+    return ChatCall(ask, _several(body, sampling, grounded), model, stream, include_usage)
 
 
 def parse_embeddings(body: Mapping[str, Any], name: str, dimension: int) -> EmbeddingCall:
@@ -147,9 +159,9 @@ def _sampling(body: Mapping[str, Any], grounded: bool) -> Sampling:
     limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]
     if limits:
         values["max_tokens"] = limits[0]
-    stop = body.get("stop")
-    if stop is not None:
-        values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else stop
+    for name in ("stop", "bad_words"):
+        if (words := body.get(name)) is not None:
+            values[name] = (words,) if isinstance(words, str) else tuple(words) if isinstance(words, list) else words
     values["logit_bias"] = _bias(body.get("logit_bias"))
     values["stop_tokens"] = _token_ids(body.get("stop_token_ids"))
     top = body.get("top_logprobs")
@@ -164,6 +176,21 @@ def _sampling(body: Mapping[str, Any], grounded: bool) -> Sampling:
     if "seed" not in values and isinstance(temperature, int | float) and temperature > 0:
         values["seed"] = secrets.randbelow(2**31)
     return Sampling(**values)
+
+
+def _several(body: Mapping[str, Any], sampling: Sampling, grounded: bool) -> Several:
+    n, best_of, votes = body.get("n"), body.get("best_of"), body.get("self_consistency")
+    if votes is not None and best_of is not None:
+        raise _invalid("self_consistency", "it says how many answers are drawn, as `best_of` does", "Give one of them.")
+    if votes is not None and (not isinstance(votes, int) or isinstance(votes, bool) or not 2 <= votes <= MOST):
+        raise _invalid("self_consistency", f"it is {votes!r}", f"It must be a whole number from 2 up to {MOST}.")
+    several = Several(1 if n is None else n, best_of if votes is None else votes,
+                      "likelihood" if votes is None else "majority")  # fmt: skip
+    check_several(several, sampling)
+    if grounded and several.drawn > 1:
+        name = "n" if several.n > 1 else "best_of" if votes is None else "self_consistency"
+        raise _invalid(name, "documents are asked for one answer", "Ask with `grounded` false.")
+    return several
 
 
 def _bias(given: object) -> tuple[tuple[int, float], ...]:
@@ -231,7 +258,11 @@ def _message(item: object, where: str) -> Message:
     role = _ROLES.get(str(item.get("role")))
     if role is None:
         raise _invalid(f"{where}.role", f"it is {item.get('role')!r}", f"Roles: {', '.join(_ROLES)}.")
-    strange = [key for key, value in item.items() if key not in ("role", "content", "name", "genwerk") and value]
+    strange = [
+        key
+        for key, value in item.items()
+        if key not in ("role", "content", "name", "genwerk", "reasoning_content") and value
+    ]
     if strange:
         raise _invalid(f"{where}.{strange[0]}", "this is not served")
     content = item.get("content")

@@ -25,6 +25,7 @@ REFUSED: list[tuple[str, Any]] = [
     *(("min_tokens", value) for value in (-1, 0.5)),
     *(("logit_bias", value) for value in (((1000, 1.0),), ((-1, 1.0),), ((1, 101.0),), ((1, "much"),))),
     *(("stop_tokens", value) for value in ((1000,), (-1,), ("a",))),
+    *(("bad_words", value) for value in (("",), ("x",) * 257, ("x" * 1001,), "abc", (1,), ("\ud800",), ("a\ufffd",))),
     *(("stop", value) for value in (("",), ("x",) * 17, ("x" * 1001,), "abc", (1,))),
 ]
 
@@ -35,7 +36,7 @@ def test_a_value_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
         check_sampling(replace(Sampling(), **{name: value}), 1000)
     assert caught.value.param == name
     assert caught.value.status == 400
-    assert name in str(caught.value) or "stop string" in str(caught.value)
+    assert name in str(caught.value) or "stop string" in str(caught.value) or "banned word" in str(caught.value)
     assert caught.value.remedy
 
 

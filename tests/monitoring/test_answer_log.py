@@ -19,7 +19,14 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 def record(answer_id: str = "ans-0123456789abcdef", text: str = "Yes.", question: str = "Is it?") -> AnswerRecord:
     citation = Citation("doc", "ab" * 32, 3, 9, "quote\nä𝄞", "docs/a.md")
     sampling = Sampling(
-        temperature=0.7, stop=("x",), seed=5, logprobs=2, logit_bias=((3, -1.5),), stop_tokens=(7,), min_tokens=2
+        temperature=0.7,
+        stop=("x",),
+        seed=5,
+        logprobs=2,
+        logit_bias=((3, -1.5),),
+        stop_tokens=(7,),
+        min_tokens=2,
+        bad_words=("no", "𝄞"),
     )
     receipt = Receipt("m", "a", "t" * 64, sampling, {"torch": "2"}, Constraint("regex", "a+"))
     reply = Reply(answer_id, text, (1, 2, 3), (citation,), (Verdict(True, "t", "input.pii", ""),), Usage(5, 3),

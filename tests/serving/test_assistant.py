@@ -16,7 +16,7 @@ from genwerk.guardrails.guard import outcome
 from genwerk.guardrails.policy import GuardsConfig, build_guards
 from genwerk.inference.engine import Delta
 from genwerk.monitoring.answers import AnswerLog
-from genwerk.serving.assistant import Ask, Assistant, Finished, Found, Piece, Started, StoppedError, summarise
+from genwerk.serving.assistant import Ask, Assistant, Finished, Found, Piece, Started, StoppedError, Thought, summarise
 from genwerk.serving.deployment import Deployment
 
 SHORT = Sampling(max_tokens=12)
@@ -139,3 +139,28 @@ def test_verdicts_are_told_once_each_and_a_pass_only_without_a_finding() -> None
     passed, found = Verdict(True, "", "output.pii", ""), Verdict(True, "", "output.pii.email", "1 removed (email)")
     other = Verdict(True, "", "output.grounding", "")
     assert summarise([passed, other, found, passed]) == (other, found)
+
+
+def thinking(engine: Any, thought: str, text: str) -> Any:
+    """`Speaking`, after a thought of one token."""
+
+    class Thinking(Speaking):
+        def stream(self, request: Any) -> Generator[Delta, None, None]:
+            yield Delta("", 1, thinking=thought)
+            yield from super().stream(request)
+
+    return Thinking(engine, text)
+
+
+def test_thinking_passes_the_guards_and_is_no_part_of_the_reply(assistant: Assistant, answer_log: AnswerLog) -> None:
+    deployment = assistant.deployment
+    told = thinking(deployment.engine, "I may write to ada@example.org now.", "It is four.")
+    guarded = Assistant(replace(deployment, engine=told), answer_log)
+    events = list(guarded.answer(ask("Hello", grounded=False)))
+    thoughts = "".join(event.text for event in events if isinstance(event, Thought))
+    assert thoughts.startswith("I may write to") and "ada@" not in thoughts
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.reply.text == "It is four."
+    assert answer_log.get(finished.reply.id).reply.text == "It is four."
+    hidden = list(guarded.answer(replace(ask("Hello", grounded=False), thinking=False)))
+    assert not [event for event in hidden if isinstance(event, Thought)]

@@ -12,6 +12,7 @@ import numpy as np
 import openai
 import pytest
 
+from genwerk.inference.reasoning import Markers
 from genwerk.serving.auth import KeyStore
 
 PLAIN = {"grounded": False}
@@ -74,17 +75,39 @@ def test_plain_chat_takes_every_sampling_option_and_is_repeatable(running: Any) 
         return client.chat.completions.create(
             model="handbook-base", messages=user("Hello"), max_completion_tokens=12, temperature=0.9, top_p=0.9, seed=7,
             logprobs=True, top_logprobs=3, presence_penalty=0.1, frequency_penalty=0.1, stop=["ZZZ"],
-            extra_body={**PLAIN, "top_k": 40, "min_p": 0.01, "repetition_penalty": 1.1},
+            extra_body={**PLAIN, "top_k": 40, "min_p": 0.01, "repetition_penalty": 1.1, "bad_words": ["e"]},
         )  # fmt: skip
 
     first, second = ask(), ask()
     choice = first.choices[0]
     assert choice.message.content == second.choices[0].message.content
+    assert "e" not in choice.message.content
     assert choice.finish_reason in ("stop", "length") and first.genwerk["mode"] == "plain"
     assert len(choice.logprobs.content) == first.usage.completion_tokens
     assert all(len(item.top_logprobs) == 3 and item.logprob <= 0 for item in choice.logprobs.content)
     sampling = first.genwerk["receipt"]["sampling"]
     assert (sampling["seed"], sampling["top_k"], sampling["stop"]) == (7, 40, ["ZZZ"])
+
+
+def test_the_prompts_logprobs_come_as_vllm_gives_them(running: Any) -> None:
+    def ask(**extra: Any) -> Any:
+        body = {**PLAIN, "prompt_logprobs": 2, **extra}
+        return running.client().chat.completions.create(
+            model="handbook-base", messages=user("Hello"), max_tokens=4, extra_body=body
+        )
+
+    reply = ask()
+    first, *others = reply.prompt_logprobs
+    assert first is None
+    assert len(others) == reply.usage.prompt_tokens - 1
+    for place in others:
+        assert len(place) in (2, 3)
+        assert {entry["rank"] for entry in place.values()} >= {1, 2}
+        assert all(entry["logprob"] <= 0 and isinstance(entry["decoded_token"], str) for entry in place.values())
+    for extra in ({"grounded": True}, {"stream": True}):
+        with pytest.raises(openai.BadRequestError) as raised:
+            ask(**extra)
+        assert raised.value.param == "prompt_logprobs"
 
 
 def test_a_drawn_answer_without_seed_names_the_seed_it_got(running: Any) -> None:
@@ -115,7 +138,11 @@ def test_embeddings_are_unit_vectors_in_both_formats(running: Any) -> None:
         ({"temperature": -1}, openai.BadRequestError, "temperature", "invalid_value"),
         ({"max_tokens": 0}, openai.BadRequestError, "max_tokens", "invalid_value"),
         ({"messages": []}, openai.BadRequestError, "messages", "invalid_value"),
-        ({"n": 2}, openai.BadRequestError, "n", "unsupported_parameter"),
+        ({"n": 2}, openai.BadRequestError, "n", "invalid_value"),
+        ({"n": 0}, openai.BadRequestError, "n", "invalid_value"),
+        ({"extra_body": {"best_of": 3}}, openai.BadRequestError, "best_of", "invalid_value"),
+        ({"n": 3, "extra_body": {"best_of": 2, "grounded": False}}, openai.BadRequestError, "best_of",
+         "invalid_value"),
         ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", "unsupported_parameter"),
         ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "response_format", "invalid_value"),
         ({"response_format": {"type": "poem"}}, openai.BadRequestError, "response_format.type", "invalid_value"),
@@ -149,6 +176,87 @@ def test_answers_keep_the_form_that_is_asked_for(running: Any, stream: bool) -> 
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) if stream else None
     found = json.loads(text if text is not None else reply.choices[0].message.content)
     assert isinstance(found["yes"], bool)
+
+
+def ask_several(running: Any, **change: Any) -> Any:
+    body = {"model": "handbook-base", "messages": user("Hello"), "max_tokens": 16, "temperature": 1.0, "seed": 11,
+            "extra_body": PLAIN}  # fmt: skip
+    return running.client().chat.completions.create(**body | change)
+
+
+def test_choices_are_the_answers_of_their_own_seeds(running: Any) -> None:
+    several = ask_several(running, n=3, logprobs=True)
+    assert [choice.index for choice in several.choices] == [0, 1, 2]
+    receipts = [choice.genwerk["receipt"] for choice in several.choices]
+    assert receipts[0]["sampling"]["seed"] == 11
+    assert len({choice.genwerk["answer_id"] for choice in several.choices}) == 3
+    used = 0
+    for choice, receipt in zip(several.choices, receipts, strict=True):
+        alone = ask_several(running, seed=receipt["sampling"]["seed"], logprobs=True)
+        assert alone.choices[0].message.content == choice.message.content
+        assert alone.choices[0].logprobs == choice.logprobs
+        used += alone.usage.completion_tokens
+    assert several.usage.completion_tokens == used
+    assert several.usage.prompt_tokens == alone.usage.prompt_tokens
+
+
+def test_streamed_choices_carry_their_index(running: Any) -> None:
+    whole = ask_several(running, n=3)
+    texts, ends = ["", "", ""], {}
+    for chunk in ask_several(running, n=3, stream=True, stream_options={"include_usage": True}):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+            if choice.finish_reason:
+                ends[choice.index] = chunk.genwerk["receipt"]["sampling"]["seed"]
+    assert texts == [choice.message.content for choice in whole.choices]
+    assert [ends[index] for index in range(3)] == [one.genwerk["receipt"]["sampling"]["seed"] for one in whole.choices]
+    assert chunk.usage == whole.usage
+
+
+def test_the_best_of_several_names_the_seed_that_made_it(running: Any) -> None:
+    best = ask_several(running, extra_body={**PLAIN, "best_of": 4})
+    seed = best.genwerk["receipt"]["sampling"]["seed"]
+    seeds = [choice.genwerk["receipt"]["sampling"]["seed"] for choice in ask_several(running, n=4).choices]
+    assert len(best.choices) == 1 and seed in seeds
+    assert ask_several(running, seed=seed).choices[0].message.content == best.choices[0].message.content
+
+
+def test_self_consistency_gives_one_answer_and_how_many_agree(running: Any) -> None:
+    told = ask_several(running, extra_body={**PLAIN, "self_consistency": 5})
+    assert len(told.choices) == 1
+    assert told.genwerk["support"] * 5 in range(1, 6)
+    again = ask_several(running, seed=told.genwerk["receipt"]["sampling"]["seed"])
+    assert again.choices[0].message.content == told.choices[0].message.content
+    assert "support" not in again.genwerk
+    for extra, param in (
+        ({"self_consistency": 5, "best_of": 5}, "self_consistency"),
+        ({"self_consistency": 65}, "self_consistency"),
+    ):
+        with pytest.raises(openai.BadRequestError) as raised:
+            ask_several(running, extra_body={**PLAIN, **extra})
+        assert raised.value.param == param
+
+
+def test_beams_are_asked_for_like_any_sampling(running: Any) -> None:
+    body = {**PLAIN, "beams": 3, "length_penalty": 0.5}
+    told = ask_several(running, temperature=0, extra_body=body)
+    assert told.choices[0].message.content is not None
+    assert told.genwerk["receipt"]["sampling"]["beams"] == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("shown", [True, False])
+def test_thinking_comes_under_its_own_name(
+    running: Any, monkeypatch: pytest.MonkeyPatch, stream: bool, shown: bool
+) -> None:
+    engine = running.assistant.deployment.engine
+    monkeypatch.setattr(engine, "markers", Markers())
+    first = engine.tokenizer.encode("<think>")[0]
+    body = {**PLAIN, "guided_choice": ["left", "right"], "thinking_budget": 12, "include_reasoning": shown}
+    reply = ask_several(running, stream=stream, max_tokens=60, logit_bias={str(first): 50}, extra_body=body)
+    parts = [chunk.choices[0].delta for chunk in reply] if stream else [reply.choices[0].message]
+    assert "".join(part.content or "" for part in parts) in ("left", "right")
+    assert bool("".join(getattr(part, "reasoning_content", None) or "" for part in parts)) is shown
 
 
 def test_a_choice_is_one_of_its_list(running: Any) -> None:
