@@ -16,6 +16,7 @@ from genwerk.core.workspace import Artifact, Source, Workspace
 from genwerk.data.documents import write_documents
 from genwerk.inference.engine import Engine
 from genwerk.inference.quantisation.config import BOUNDS, QuantiseConfig
+from genwerk.inference.quantisation.gptq import gptq
 from genwerk.inference.quantisation.quantise import calibrate, quantise
 from genwerk.metrics.divergence import kl_divergence
 from genwerk.models.decoder import Decoder
@@ -85,6 +86,27 @@ def test_the_artifact_is_served_as_it_was_measured(
 def test_the_same_inputs_give_the_same_bytes(model: Source, dataset: Source, tmp_path: Path) -> None:
     first, second = (Workspace(tmp_path / name).step(quantise, config(), model, dataset) for name in "ab")
     assert first.files == second.files
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_killed_and_resumed_is_never_killed(
+    model: Source, dataset: Source, tmp_path: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = Workspace(tmp_path / "calm").step(quantise, config(precision=precision), model, dataset)
+    calls = iter(range(100))
+
+    def killed_in_the_second_layer(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+        return gptq(*arguments, **options)
+
+    workspace = Workspace(tmp_path / "killed")
+    monkeypatch.setattr("genwerk.inference.quantisation.quantise.gptq", killed_in_the_second_layer)
+    with pytest.raises(KeyboardInterrupt):
+        workspace.step(quantise, config(precision=precision), model, dataset)
+    again = workspace.step(quantise, config(precision=precision), model, dataset)
+    assert next(calls) == 10  # four matrices and one more, then only the second layer's four
+    assert again.files == calm.files
 
 
 def test_an_adapter_is_merged_first(model: Source, dataset: Source, adapter_path: Path, tmp_path: Path) -> None:
