@@ -7,7 +7,7 @@ The artifact is a directory that `Engine.load` serves as it is (native/packed_di
     report.json      what float32, plain rounding and the calibrated form lose on held-out text; errors per matrix
     documents.json   which documents were calibrated on, and which were only measured on
 
-It is deterministic, goes on after a kill with the layers that were finished, and is refused beyond its bounds (loss.py).
+It is deterministic and refused beyond its bounds (loss.py); after a kill it goes on behind the last finished layer.
 """
 
 from __future__ import annotations
