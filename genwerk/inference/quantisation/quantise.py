@@ -76,7 +76,7 @@ def quantise(
         f"{config.precision} calibrated": _logits(packed),
     }
     exact, before, after = measure_losses(_exact(decoder), forms, checked.tokens, tokenizer)
-    print_losses((exact, before, after), f"{len(checked.tokens)} held-out windows")
+    print_losses((exact, before, after), f"on {len(checked.tokens)} held-out windows; KL in nats per token")
     check_bounds(exact, before, after, config.bounds)
     write_packed(packed, step.out, model.path)
     write_json(

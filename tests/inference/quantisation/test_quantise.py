@@ -73,7 +73,8 @@ def test_the_artifact_is_served_as_it_was_measured(
     assert len(rows) == 8
     assert sum(row["calibrated"] for row in rows) < sum(row["nearest"] for row in rows)
     documents = json.loads((made.path / "documents.json").read_text())
-    assert len(documents["calibrated_on"]) == 3 and len(documents["measured_on"]) == 1
+    assert len(documents["calibrated_on"]) >= 2 and len(documents["measured_on"]) == 1
+    assert documents["measured_on"][0] not in documents["calibrated_on"]
     engine = Engine.load(made.path, precision=precision)
     assert engine.runner.precision == precision
     tokens = engine.tokenizer.encode("The for statement is used to iterate.")
