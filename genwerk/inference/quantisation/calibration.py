@@ -105,4 +105,4 @@ def _hook(name: str, watch: Watch) -> Callable[[nn.Module, tuple[Tensor, ...]], 
 
 def _batches(windows: Sequence[Sequence[int]]) -> list[Tensor]:
     rows = torch.tensor([list(window) for window in windows])
-    return list(rows.split(max(1, _AT_ONCE // rows.shape[1])))
+    return list(torch.split(rows, max(1, _AT_ONCE // rows.shape[1])))
