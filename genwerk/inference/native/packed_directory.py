@@ -93,7 +93,7 @@ def _values(weights: PackedWeights, name: str) -> Tensor:
     if data.ndim == 4:
         whole = data.transpose(1, 2).flatten(0, 1).flatten(1).float() - 128
         return whole * weights.tensors[f"{name}.scale"][:, None]
-    halves = data[..., : 16 * PANEL].unflatten(-1, (4, PANEL, 4)).transpose(-3, -2)  # (P, G, 32, 4, 4)
+    halves = data[..., : 16 * PANEL].reshape(*data.shape[:2], 4, PANEL, 4).transpose(-3, -2)  # (P, G, 32, 4, 4)
     whole = torch.stack((halves & 15, halves >> 4), -3).flatten(-3).float()  # (P, G, N in P, K in G)
     step, lowest = data[..., 16 * PANEL :].contiguous().view(torch.float16).float().chunk(2, -1)
     values = lowest[..., None] + step[..., None] * whole

@@ -46,11 +46,17 @@ def input_peaks(model: Decoder, windows: Sequence[Sequence[int]]) -> dict[str, T
 
 @torch.no_grad()
 def calibrate_layers(
-    model: Decoder, windows: Sequence[Sequence[int]], change: Callable[[int, dict[str, Tensor]], None], *, what: str
+    model: Decoder,
+    windows: Sequence[Sequence[int]],
+    change: Callable[[int, dict[str, Tensor]], None],
+    *,
+    what: str,
+    recall: Callable[[int], bool] = lambda layer: False,
 ) -> None:
     """For each layer in turn `change(layer, grams)`, which may change its weights; later layers see what it then says.
 
-    grams  by name of the matrix (see MATRICES), (K', K') with inputs arranged as they are packed.
+    grams   by name of the matrix (see MATRICES), (K', K') with inputs arranged as they are packed.
+    recall  changes a layer as an earlier attempt did, and says whether it could; then no moments are needed.
     """
     arrange = Arrangement(model.config)
     states = [F.embedding(batch, model.embed_tokens) for batch in _batches(windows)]
@@ -64,10 +70,11 @@ def calibrate_layers(
                 rows = fill(arrange.inputs(short, x.t()), 0)  # (K', T)
                 grams[short] = grams[short].addmm_(rows, rows.t()) if short in grams else rows @ rows.t()
 
-            with _watching(model, (layer,), watch):
-                for x in states:
-                    block(x, at, None)
-            change(layer, grams)
+            if not recall(layer):
+                with _watching(model, (layer,), watch):
+                    for x in states:
+                        block(x, at, None)
+                change(layer, grams)
             states = [block(x, at, None) for x in states]
             bar.advance()
 
@@ -98,4 +105,4 @@ def _hook(name: str, watch: Watch) -> Callable[[nn.Module, tuple[Tensor, ...]], 
 
 def _batches(windows: Sequence[Sequence[int]]) -> list[Tensor]:
     rows = torch.tensor([list(window) for window in windows])
-    return list(rows.split(max(1, _AT_ONCE // rows.shape[1])))
+    return list(torch.split(rows, max(1, _AT_ONCE // rows.shape[1])))

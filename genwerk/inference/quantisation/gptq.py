@@ -106,6 +106,7 @@ def _factor(gram: Tensor, damping: float) -> Tensor:
     damped = gram + torch.diag(damping * diagonal.mean() + (diagonal == 0))
     lower, failed = torch.linalg.cholesky_ex(damped)
     inverse = torch.cholesky_inverse(lower)
+    factor: Tensor
     factor, failed_too = torch.linalg.cholesky_ex(inverse, upper=True)
     if failed or failed_too or not factor.isfinite().all():
         raise ModelError(

@@ -102,7 +102,7 @@ def check_bounds(exact: Loss, before: Loss, after: Loss, bounds: Bounds) -> None
 def print_losses(losses: Sequence[Loss], title: str) -> None:
     """A table on stderr."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for heading in ("form", "KL, nats per token", "over windows", "perplexity", "bits per byte"):
+    for heading in ("form", "KL", "over windows", "perplexity", "bits/byte"):
         table.add_column(heading, justify="left" if heading == "form" else "right")
     for item in losses:
         change = f" ({item.perplexity / losses[0].perplexity - 1:+.2%})" if item is not losses[0] else ""

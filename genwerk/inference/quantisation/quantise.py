@@ -7,13 +7,14 @@ The artifact is a directory that `Engine.load` serves as it is (native/packed_di
     report.json      what float32, plain rounding and the calibrated form lose on held-out text; errors per matrix
     documents.json   which documents were calibrated on, and which were only measured on
 
-It is deterministic, and refused beyond its bounds (loss.py).
+It is deterministic and refused beyond its bounds (loss.py); after a kill it goes on behind the last finished layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,12 +41,15 @@ from genwerk.inference.quantisation.texts import Windows, document_windows
 from genwerk.inference.runner import BLOCK, Chunk
 from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import load_decoder
+from genwerk.models.linear import Linear
 from genwerk.models.lora import load_adapter, merge_adapter
+from genwerk.models.weights import read_tensors, write_tensors
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Calibrated", "calibrate", "quantise"]
 
 _MERGED = "merged"
+Row = Mapping[str, Any]
 
 
 def quantise(
@@ -64,7 +68,7 @@ def quantise(
     check_shape(decoder.config)
     learnt = _windows(config, decoder, documents, tokenizer, held_out=False)
     checked = _windows(config, decoder, documents, tokenizer, held_out=True)
-    found = calibrate(decoder, learnt.tokens, config)
+    found = calibrate(decoder, learnt.tokens, config, scratch=step.scratch)
     packed = pack_decoder(decoder, config.precision, found.grids)
     decoder = _load(model, adapter)  # as it was before
     forms = {
@@ -72,7 +76,7 @@ def quantise(
         f"{config.precision} calibrated": _logits(packed),
     }
     exact, before, after = measure_losses(_exact(decoder), forms, checked.tokens, tokenizer)
-    print_losses((exact, before, after), f"{len(checked.tokens)} held-out windows")
+    print_losses((exact, before, after), f"on {len(checked.tokens)} held-out windows; KL in nats per token")
     check_bounds(exact, before, after, config.bounds)
     write_packed(packed, step.out, model.path)
     write_json(
@@ -92,18 +96,23 @@ class Calibrated:
     energy that is lost when it is rounded to nearest and when it is rounded as chosen."""
 
     grids: Mapping[str, Grid]
-    matrices: Sequence[Mapping[str, Any]]
+    matrices: Sequence[Row]
 
 
 @torch.no_grad()
-def calibrate(model: Decoder, windows: Sequence[Sequence[int]], config: QuantiseConfig) -> Calibrated:
-    """Smooth and round the weights of `model` in place, for `windows` of one length."""
+def calibrate(
+    model: Decoder, windows: Sequence[Sequence[int]], config: QuantiseConfig, *, scratch: Path | None = None
+) -> Calibrated:
+    """Smooth and round the weights of `model` in place, for `windows` of one length.
+
+    scratch  keeps finished layers, so that the same call goes on after a kill and ends in the same weights.
+    """
     if config.smooth is not None:
-        smooth(model, input_peaks(model, windows), config.smooth)
+        smooth(model, _peaks(model, windows, scratch), config.smooth)
     arrange = Arrangement(model.config)
     matrices = [dict(zip(MATRICES, layer, strict=True)) for layer in linears(model)]
     grids: dict[str, Grid] = {}
-    rows: list[Mapping[str, Any]] = []
+    rows: list[Row] = []
 
     def change(layer: int, grams: dict[str, Tensor]) -> None:
         for name, linear in matrices[layer].items():
@@ -117,9 +126,51 @@ def calibrate(model: Decoder, windows: Sequence[Sequence[int]], config: Quantise
             linear.weight.copy_(arrange.restore(name, chosen.weight, (linear.d_out, linear.d_in)))
             errors = {"nearest": _lost(weight, plain.weight, gram), "calibrated": _lost(weight, chosen.weight, gram)}
             rows.append({"layer": layer, "matrix": name, **errors})
+        if scratch is not None:
+            _keep_layer(scratch / f"layer-{layer}.safetensors", layer, matrices[layer], grids, rows)
 
-    calibrate_layers(model, windows, change, what=f"rounding to {config.precision}")
+    def recall(layer: int) -> bool:
+        file = None if scratch is None else scratch / f"layer-{layer}.safetensors"
+        return file is not None and _recall_layer(file, layer, matrices[layer], grids, rows)
+
+    calibrate_layers(model, windows, change, what=f"rounding to {config.precision}", recall=recall)
     return Calibrated(grids, rows)
+
+
+def _peaks(model: Decoder, windows: Sequence[Sequence[int]], scratch: Path | None) -> dict[str, Tensor]:
+    file = None if scratch is None else scratch / "peaks.safetensors"
+    if file is not None and file.exists():
+        return read_tensors(file)
+    peaks = input_peaks(model, windows)
+    if file is not None:
+        write_tensors(file, peaks)
+    return peaks
+
+
+def _keep_layer(
+    file: Path, layer: int, matrices: Mapping[str, Linear], grids: Mapping[str, Grid], rows: Sequence[Row]
+) -> None:
+    tensors: dict[str, Tensor] = {}
+    for (name, linear), row in zip(matrices.items(), rows[-len(matrices) :], strict=True):
+        grid = grids[f"{layer}.{name}"]
+        tensors |= {f"{name}.weight": linear.weight.detach(), f"{name}.scale": grid.scale}
+        tensors |= {} if grid.lowest is None else {f"{name}.lowest": grid.lowest}
+        tensors[f"{name}.errors"] = torch.tensor([row["nearest"], row["calibrated"]], dtype=torch.float64)
+    write_tensors(file, tensors)
+
+
+def _recall_layer(
+    file: Path, layer: int, matrices: Mapping[str, Linear], grids: dict[str, Grid], rows: list[Row]
+) -> bool:
+    if not file.exists():
+        return False
+    held = read_tensors(file)
+    for name, linear in matrices.items():
+        linear.weight.copy_(held[f"{name}.weight"])
+        grids[f"{layer}.{name}"] = Grid(held[f"{name}.scale"], held.get(f"{name}.lowest"))
+        nearest, calibrated = held[f"{name}.errors"].tolist()
+        rows.append({"layer": layer, "matrix": name, "nearest": nearest, "calibrated": calibrated})
+    return True
 
 
 def _lost(weight: Tensor, rounded: Tensor, gram: Tensor) -> float:

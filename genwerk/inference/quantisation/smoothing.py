@@ -47,12 +47,12 @@ def smooth(model: Decoder, peaks: Mapping[str, Tensor], alpha: float) -> None:
         s = _value_scales(model, named["out"], peaks[f"{layer}.out"], alpha)
         _divide(named["qkv"], "v_proj", s)
         s = smoothing_scales(peaks[f"{layer}.down"], _reach(named["down"]), alpha)
-        named["down"].weight *= s
+        named["down"].weight.mul_(s)
         _divide(named["gate_up"], "up_proj", s)
         for name, norm in (("qkv", block.input_layernorm), ("gate_up", block.post_attention_layernorm)):
             s = smoothing_scales(peaks[f"{layer}.{name}"], _reach(named[name]), alpha)  # after v and up have changed
-            named[name].weight *= s
-            norm.weight /= s
+            named[name].weight.mul_(s)
+            norm.weight.div_(s)
 
 
 def _value_scales(model: Decoder, out: Linear, peaks: Tensor, alpha: float) -> Tensor:
@@ -62,7 +62,7 @@ def _value_scales(model: Decoder, out: Linear, peaks: Tensor, alpha: float) -> T
     heads = (config.n_kv_heads, group, size)  # query heads of one key head lie side by side
     most, reach = (one.view(heads).amax(1).flatten() for one in (peaks, _reach(out)))  # (K heads · D,) each
     s = smoothing_scales(most, reach, alpha)
-    out.weight *= s.view(config.n_kv_heads, 1, size).expand(heads).flatten()
+    out.weight.mul_(s.view(config.n_kv_heads, 1, size).expand(heads).flatten())
     return s
 
 
