@@ -2,6 +2,7 @@
 
     python benchmarks/run.py              all of them
     python benchmarks/run.py decode embed only these
+    python benchmarks/inference/run.py    a choice of peers and questions, see its --help
 
 One at a time, because timings on a loaded machine mean nothing; the load is printed first.
 """
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("decode", "speculation", "divergence", "embed", "index", "quickstart", "grounded", "citations")
+ALL = ("decode", "speculation", "divergence", "embed", "index", "quickstart", "grounded", "citations", "inference")
 
 
 def main() -> None:
@@ -27,7 +28,8 @@ def main() -> None:
     failed = []
     for name in names:
         print(f"\n== {name}", flush=True)
-        if subprocess.run([sys.executable, str(HERE / f"{name}.py")]).returncode:
+        script = HERE / name / "run.py" if (HERE / name).is_dir() else HERE / f"{name}.py"
+        if subprocess.run([sys.executable, str(script)]).returncode:
             failed.append(name)
     if failed:
         raise SystemExit(f"did not finish: {', '.join(failed)}")

@@ -1,149 +1,194 @@
-"""Inference beside its peers: each engine in a process and an environment of its own, runs in turn, same tokens asked.
+"""Our engine beside its peers: the same weights, the same prompts, two threads, by turns. `make bench`
 
-    python benchmarks/inference/run.py                      # all peers
-    python benchmarks/inference/run.py --peers llama_cpp    # one
+    run.py                                       everything, about two hours
+    run.py --quick                               does everything work? one short turn each
+    run.py --peers llama_cpp --precision int4    one peer, one precision
+    run.py --peers none --scenarios growth       ours alone, as it grows
+    run.py --scenarios single prefix --repeats 9
 
-The weights are SmolLM2-135M-Instruct's GGUF Q4_1 file. llama.cpp runs that very file; our int4 holds its layers without
-loss, int8 and float32 are made of its values. Greedy, two threads, no prefix cache, no speculation. Per pair ours and
-the peer's run follow each other, each first every other time. Prints medians with the smallest and largest value and
-the ratio pair by pair.
-
-A peer's environment is made once, below the cache folder; llama.cpp is compiled then, which takes minutes.
+Every engine runs in a process and an environment of its own, which is made once below the cache folder; a peer that
+cannot be installed or fails is left out, and that is said. Weights: SmolLM2-135M-Instruct's file of format Q4_1, which
+our int4 and llama.cpp's Q4_1 hold without loss and all others are made of. Greedy; ours and the peer's turn follow each
+other, each first every other time. Printed: medians with the smallest and largest value, ratios pair by pair, and every
+bound with what was measured. Run it on a quiet machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Any
 
-from genwerk.core.assets import KNOWN, cache_directory, fetch
+import alone
+from contestant import Contestant, FailedError
+from peers import PEERS, folder_of, install
+from report import Pair, Results, line_of, spread, verdicts
+from scenarios import SCENARIOS, Scenario, Text
+from workers.protocol import Ask, Settings, UnsupportedError
+
+from genwerk.core.assets import cache_directory, fetch
+from genwerk.core.atomic import write_text
 from genwerk.core.progress import say, track
 from genwerk.models.gguf import convert_gguf
 from genwerk.tokenizers.tokenizer import Tokenizer
 
-HERE = Path(__file__).parent
-PEERS = {"llama_cpp": ["llama-cpp-python==0.3.36", "numpy"]}
-# Built for the processor as it describes itself, llama.cpp 0.3.36 ends with a segmentation fault on a virtual machine
-# that lists AMX; so it is told which instructions to use. (Not yet seen to help.)
-FLAGS = ("NATIVE=OFF", "AVX2=ON", "FMA=ON", "F16C=ON", "AVX512=ON", "AVX512_VBMI=ON", "AVX512_VNNI=ON")
-OURS = ("float32", "int8", "int4")
+OURS = ("int8", "int4", "float32")
+ALONE = ("bandwidth", "memory", "form", "core", "growth")
+MODEL = "smollm2-135m-instruct"
+PAUSE = 0.3  # seconds in which the threads of the one that ran go to sleep
 
 
-@dataclass(frozen=True)
-class Case:
-    """So many tokens in, so many out."""
+class Benchmark:
+    """One run with its options; `results` grows as it goes on."""
 
-    prompt: int
-    new: int
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.results = options, Results()
+        self._new = 32 if options.quick else 128
+        self._turns = 1 if options.quick else options.repeats
+        self._gguf = fetch(MODEL)
+        self._model = cache_directory() / "benchmarks" / "models" / MODEL
+        if not (self._model / "config.json").exists():
+            convert_gguf(self._gguf, self._model)
+        self._text = Text(Tokenizer.load(self._model).encode("\n\n".join(topics[name] for name in sorted(topics))))
+
+    def run(self) -> None:
+        if "bandwidth" in self.options.scenarios:
+            self.results.bandwidth = alone.read_memory_gb_per_second(self.options.threads)
+            print(f"memory is read at {spread(self.results.bandwidth)} GB/s by {self.options.threads} threads")
+        for precision in self.options.precision:
+            self._ours_alone(precision)
+        pythons = dict(self._installed())
+        for precision in self.options.precision:
+            self._beside_peers(precision, pythons)
+
+    def _ours(self, precision: str, positions: int = Settings.positions) -> Contestant:
+        title = f"genwerk {precision}"
+        return Contestant(title, sys.executable, "genwerk_native.py", self._settings("genwerk", precision, positions))
+
+    def _settings(self, name: str, variant: str, positions: int = Settings.positions) -> Settings:
+        folder = folder_of(name) / "weights"
+        return Settings(str(self._model), str(self._gguf), str(folder), variant, self.options.threads, positions)
+
+    def _ours_alone(self, precision: str) -> None:
+        scenarios, results = self.options.scenarios, self.results
+        if "memory" in scenarios:
+            with self._ours(precision, alone.POSITIONS_WEIGHED) as ours:
+                results.memory[precision] = alone.weigh(ours, self._text, self._new)
+        if "form" in scenarios:
+            with self._ours(precision) as ours:
+                held = alone.hold_to_a_form(ours, self._text, self._new, self._turns)
+            results.held[precision] = held
+            free, bound = [turn.free for turn in held], [turn.held for turn in held]
+            print(f"{precision}: free {spread(free)}, held to a JSON schema {spread(bound)} tokens/s")
+        if "core" in scenarios:
+            with self._ours(precision) as ours:
+                results.shared[precision] = alone.share_a_core(ours, self._text, self._new, self._turns)
+            for turn in results.shared[precision]:
+                print(f"{precision}: {turn.scenario} {turn.alone:.1f}, a core taken {turn.taken:.1f} tokens/s")
+        if "growth" in scenarios:
+            with self._ours(precision, alone.POSITIONS_GROWN) as ours:
+                growth = results.growth[precision] = alone.grow(ours, self._text, self._new, min(3, self._turns))
+            for what, curve in (("requests together", growth.batch), ("tokens before", growth.context)):
+                for size, rates in curve.items():
+                    print(f"{precision}: {size:5d} {what:20s}{spread(rates):>28s} tokens/s", flush=True)
+
+    def _installed(self) -> Iterator[tuple[str, str]]:
+        for name in self.options.peers:
+            try:
+                yield name, install(name)
+            except FailedError as reason:
+                self._leave_out(PEERS[name].title, reason)
+
+    def _beside_peers(self, precision: str, pythons: dict[str, str]) -> None:
+        asked = {name: SCENARIOS[name] for name in self.options.scenarios if name in SCENARIOS}
+        contests = [
+            (name, variant)
+            for name in pythons
+            for variant, equal in PEERS[name].variants.items()
+            if equal == precision and asked
+        ]
+        if not contests:
+            return
+        with self._ours(precision) as ours:
+            self.results.weights_mb[precision] = ours.hello.weights_mb
+            for name, variant in contests:
+                title = f"{PEERS[name].title} {variant}"
+                say(f"starting {title}; the first time it makes its file of the weights")
+                try:
+                    settings = self._settings(name, variant)
+                    with Contestant(title, pythons[name], PEERS[name].worker, settings) as theirs:
+                        self._contest(precision, ours, theirs, asked)
+                except FailedError as reason:
+                    self._leave_out(title, reason)
+
+    def _contest(self, precision: str, ours: Contestant, theirs: Contestant, asked: dict[str, Scenario]) -> None:
+        warm = Ask([self._text.cut(64, "warm", number) for number in range(2)], 8)
+        ours.ask(warm), theirs.ask(warm)
+        for name, scenario in asked.items():
+            try:
+                pairs = list(self._pairs(name, scenario, precision, ours, theirs))
+            except UnsupportedError as reason:
+                print(f"{scenario.title:40s} {theirs.title}: {reason}", flush=True)
+                continue
+            self.results.pairs += pairs
+            print(line_of(pairs), flush=True)
+            if name == "sixteen":  # before a lookup, for which some engines load their weights again
+                resident = {engine.title: engine.resident_mb() for engine in (ours, theirs)}
+                self.results.resident_mb |= resident
+                print("resident memory: " + ", ".join(f"{title} {size:.0f} MB" for title, size in resident.items()))
+
+    def _pairs(
+        self, name: str, scenario: Scenario, precision: str, ours: Contestant, theirs: Contestant
+    ) -> Iterator[Pair]:
+        with track(f"{theirs.title}: {scenario.title}", total=self._turns, unit="pairs") as bar:
+            for turn in range(self._turns):
+                ask, figures = scenario.ask(self._text, turn, self._new), {}
+                for engine in (ours, theirs) if turn % 2 else (theirs, ours):
+                    time.sleep(PAUSE)
+                    figures[engine.title] = scenario.figure(ask, engine.ask(ask))
+                pair = Pair(name, theirs.title, precision, figures[ours.title], figures[theirs.title])
+                bar.advance(note=f"{pair.ours:.1f} and {pair.theirs:.1f} {scenario.unit}")
+                yield pair
+
+    def _leave_out(self, title: str, reason: FailedError) -> None:
+        self.results.left_out[title] = str(reason)
+        print(f"LEFT OUT: {title}: {reason}", flush=True)
 
 
-CASES = (Case(128, 128), Case(1024, 1))
-
-
-class Worker:
-    """An engine in a process of its own, which answers one line with one."""
-
-    def __init__(self, python: str, script: str, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [python, str(HERE / script), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, prompt: Sequence[int], new: int) -> dict[str, Any]:
-        """first (s to the first token), rate (tokens/s after it), tokens, memory_mb."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"prompt": list(prompt), "new": new}) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("an engine stopped: its words are above")
-        return dict(json.loads(line))
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-
-def environment(peer: str) -> str:
-    """The Python of a peer's own environment, made if it is not there."""
-    folder = cache_directory() / "benchmarks" / peer
-    python, done = folder / "bin" / "python", folder / "installed"
-    wanted = "\n".join(PEERS[peer])
-    if not done.exists() or done.read_text() != wanted:
-        say(f"installing {peer} into {folder}")
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        build = {"CMAKE_ARGS": " ".join(f"-DGGML_{flag}" for flag in FLAGS)}
-        command = [str(python), "-m", "pip", "install", "--quiet", "--no-cache-dir", *PEERS[peer]]
-        subprocess.run(command, check=True, env=os.environ | build)
-        done.write_text(wanted)
-    return str(python)
-
-
-def compare(ours: Worker, theirs: Worker, prompt: Sequence[int], new: int, pairs: int, label: str) -> list[Any]:
-    done = []
-    ours.ask(prompt, new), theirs.ask(prompt, new)
-    with track(label, total=pairs, unit="pairs") as bar:
-        for number in range(pairs):
-            if number % 2:
-                b, a = theirs.ask(prompt, new), ours.ask(prompt, new)
-            else:
-                a, b = ours.ask(prompt, new), theirs.ask(prompt, new)
-            done.append((a, b))
-            bar.advance()
-    return done
-
-
-def spread(values: Sequence[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
-
-
-def report(done: list[Any], case: Case, precision: str, peer: str) -> None:
-    if case.new > 1:
-        name, ours, theirs = "decode", [a["rate"] for a, _ in done], [b["rate"] for _, b in done]
-    else:
-        ours, theirs = ([case.prompt / pair[side]["first"] for pair in done] for side in (0, 1))
-        name = "read prompt"
-    ratio = [a / b for a, b in zip(ours, theirs, strict=True)]
-    label = f"{name} {case.prompt}→{case.new}"
-    print(f"{label:24s} {precision:8s} {spread(ours, '.1f'):>24s}  {peer} {spread(theirs, '.1f'):>24s}  "
-          f"ratio {spread(ratio, '.2f')}")  # fmt: skip
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    every = [*SCENARIOS, *ALONE]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", nargs="+", choices=[*PEERS, "none"], default=list(PEERS), help="which; default: all")
+    parser.add_argument("--scenarios", nargs="+", choices=every, default=every, help="which; default: all")
+    parser.add_argument("--precision", nargs="+", choices=OURS, default=list(OURS), help="of ours; default: all")
+    parser.add_argument("--repeats", type=int, default=5, help="pairs of turns per figure; default: 5")
+    parser.add_argument("--threads", type=int, default=2, help="of every engine; default: 2")
+    parser.add_argument("--quick", action="store_true", help="one turn each, a quarter of the tokens; proves nothing")
+    where = cache_directory() / "benchmarks" / "inference.json"
+    parser.add_argument("--json", type=Path, default=where, help="where the results go; default: %(default)s")
+    options = parser.parse_args(arguments)
+    options.peers = [name for name in options.peers if name != "none"]
+    return options
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", nargs="*", choices=sorted(PEERS), default=sorted(PEERS))
-    parser.add_argument("--precisions", nargs="*", choices=OURS, default=list(OURS))
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    chosen = parser.parse_args()
-    known = KNOWN["smollm2-135m-instruct"]
-    gguf = fetch(known.spec, known.sha256)
-    with tempfile.TemporaryDirectory() as scratch:
-        model = Path(scratch) / "model"
-        convert_gguf(gguf, model)
-        ids = Tokenizer.load(model).encode("\n\n".join(topics[name] for name in sorted(topics)))
-        for peer in chosen.peers:
-            theirs = Worker(environment(peer), f"{peer}_worker.py", str(gguf), str(chosen.threads))
-            for precision in chosen.precisions:
-                ours = Worker(sys.executable, "genwerk_worker.py", str(model), precision, str(chosen.threads))
-                for case in CASES:
-                    label = f"{precision} and {peer}, {case.prompt} in, {case.new} out"
-                    done = compare(ours, theirs, ids[: case.prompt], case.new, chosen.pairs, label)
-                    report(done, case, precision, peer)
-                memory = ours.ask(ids[:16], 1)["memory_mb"], theirs.ask(ids[:16], 1)["memory_mb"]
-                print(f"{'resident memory, MB':24s} {precision:8s} {memory[0]:24.0f}  {peer} {memory[1]:24.0f}")
-                ours.close()
-            theirs.close()
+    options = parse()
+    benchmark = Benchmark(options)
+    try:
+        benchmark.run()
+    finally:
+        write_text(options.json, json.dumps(asdict(benchmark.results), indent=1))
+    print("\nbounds" + (", of a quick run that proves nothing" if options.quick else ""))
+    for line in verdicts(benchmark.results):
+        print(line)
+    for title, reason in benchmark.results.left_out.items():
+        print(f"left out: {title}: {reason}")
+    print(f"\nresults are in {options.json}; python {Path(__file__).parent / 'draw.py'} draws the growth")
 
 
 if __name__ == "__main__":

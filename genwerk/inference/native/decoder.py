@@ -70,6 +70,7 @@ class NativeDecoder:
         self.variant = variant or usable_variants()[0]
         self._library = load_library(self.variant)
         self._kept: list[object] = [weights]
+        self.weight_bytes = sum(tensor.nbytes for tensor in weights.tensors.values())
         self._positions = positions or config.max_positions
         self._model = self._describe(weights)
         self._updates = self._describe_adapters(model)
