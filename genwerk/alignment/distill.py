@@ -23,6 +23,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -263,7 +264,7 @@ class _Run:
     def probe(self) -> float:
         """Seconds of a step with its share of a count, timed with learning rate 0 so that no weight moves."""
         optimiser = make_adamw(self.model.parameters(), 0.0)
-        seconds = [_seconds(lambda n=n: self.update(optimiser, n, self.rows(n), 0.0)) for n in range(5)]
+        seconds = [_seconds(partial(self.update, optimiser, n, self.rows(n), 0.0)) for n in range(5)]
         count = _seconds(self.foretold) / self.config.eval_every if len(self.course.held_out) else 0.0
         return statistics.median(seconds[1:]) + count
 
