@@ -174,6 +174,8 @@ class _Run:
         self.blocked = False
         self.support: float | None = None
         self.prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
+        self.prompt: tuple[Message, ...] = ()
+        self.logprobs: list[float] = []
 
     def events(self) -> Events:
         messages, inbound, allowed = self._inspect_messages()
@@ -229,6 +231,7 @@ class _Run:
 
     def _generate(self, request: Request) -> Iterator[Delta]:
         """The engine's stream, ended by `stop` between two tokens."""
+        self.prompt = request.messages
         return until(self.stop, self.deployment.engine.stream(request))
 
     def _single(self, request: Request) -> Answer:
@@ -280,10 +283,13 @@ class _Run:
         ask = self.ask
         answer = self.source(Request(messages, ask.sampling, ask.adapter, constraint=ask.constraint))
         self.receipt, self.support = self.deployment.engine.receipt(answer.request), answer.support
+        self.prompt = answer.request.messages
         with closing(answer.deltas):
             for delta in answer.deltas:
                 if delta.token is not None:
                     tokens.append(delta.token)
+                if delta.logprob is not None:
+                    self.logprobs.append(delta.logprob.logprob)
                 self.prompt_logprobs = self.prompt_logprobs or delta.prompt_logprobs
                 usage = delta.usage or Usage(usage.prompt_tokens, len(tokens))
                 reason = delta.finish_reason or reason
@@ -321,7 +327,10 @@ class _Run:
         results = tuple(item.result for item in self.found)
         parts = self.deployment.served(grounded=self.ask.grounded, adapter=self.ask.adapter is not None)
         ids = {part: artifact.id for part, artifact in parts.items()}
-        self.assistant.log.append(AnswerRecord(reply, question, self.ask.mode, results, ids))
+        logprobs = tuple(self.logprobs[: len(draft.tokens)])
+        self.assistant.log.append(
+            AnswerRecord(reply, question, self.ask.mode, results, ids, prompt=self.prompt, logprobs=logprobs)
+        )
         metrics, usage = self.assistant.metrics, draft.usage
         metrics.verdicts((verdict.rule, outcome(verdict)) for verdict in verdicts)
         metrics.answer(
