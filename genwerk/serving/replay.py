@@ -147,7 +147,9 @@ def _from_log(workspace: Workspace, name: str) -> Recorded:
         raise _cannot(f"the model wrote nothing for {reply.id}", "It was answered without the model.")
     if not record.prompt:
         raise _cannot(f"the prompt of {reply.id} was not kept", "Only answers of this version on can be replayed.")
-    places = {part: workspace.find(record.artifacts[part]).path for part in _parts(record.artifacts, reply.receipt)}
+    made = dict(record.artifacts)
+    made |= {"model": made["quantised"]} if "quantised" in made else {}
+    places = {part: workspace.find(made[part]).path for part in _parts(made, reply.receipt)}
     return Recorded(
         reply.receipt, record.prompt, reply.tokens, record.logprobs, places["model"], places.get("adapter")
     )  # fmt: skip
