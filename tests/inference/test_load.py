@@ -21,13 +21,16 @@ SECONDS = float(os.environ.get("GENWERK_LOAD_SECONDS", "10"))
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS * 4 + 300)
 def test_mixed_load_leaves_nothing_behind(make_engine: Callable[..., Engine], draw_adapter: Callable[..., str]) -> None:
-    engine = make_engine(positions=2048, max_sequences=12)
+    engine = make_engine(positions=1152, max_sequences=12)
+    preempted, preempt = [], engine.scheduler._preempt
+    engine.scheduler._preempt = lambda one: (preempted.append(one.arrival), preempt(one))[1]  # type: ignore
     for seed in range(3):
         engine.add_adapter(f"user{seed}", draw_adapter(seed))  # type: ignore[arg-type]
-    report = run_load(engine, LoadConfig(seconds=SECONDS, rate=25, in_flight=40, max_tokens=24, patience=60))
+    report = run_load(engine, LoadConfig(seconds=SECONDS, rate=60, in_flight=40, max_tokens=24, patience=60))
     print("\n".join(report.lines()))
     assert report.sound, report.lines()
     assert report.outcomes["finished"] > 20 and report.outcomes["refused"] and report.outcomes["cancelled"]
+    assert preempted, "the cache was never full"
     assert report.grown < 60, report.lines()
 
 
