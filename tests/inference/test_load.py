@@ -26,7 +26,7 @@ def test_mixed_load_leaves_nothing_behind(make_engine: Callable[..., Engine], dr
     engine.scheduler._preempt = lambda one: (preempted.append(one.arrival), preempt(one))[1]  # type: ignore
     for seed in range(3):
         engine.add_adapter(f"user{seed}", draw_adapter(seed))  # type: ignore[arg-type]
-    report = run_load(engine, LoadConfig(seconds=SECONDS, rate=60, in_flight=40, max_tokens=24, patience=60))
+    report = run_load(engine, LoadConfig(seconds=SECONDS, rate=150, in_flight=40, max_tokens=64, patience=60))
     print("\n".join(report.lines()))
     assert report.sound, report.lines()
     assert report.outcomes["finished"] > 20 and report.outcomes["refused"] and report.outcomes["cancelled"]
