@@ -103,6 +103,7 @@ def generate(
     precision: Annotated[str, typer.Option(help="float32, int8 or int4.")] = "float32",
     engine: Annotated[str, typer.Option(help="auto, native or torch.")] = "auto",
     draft: Annotated[str, typer.Option(help="Draft model that runs ahead: artifact id or directory.")] = "",
+    receipt: Annotated[Path | None, typer.Option(help="File for the receipt, for `genwerk replay`.")] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Continue a text with any model in the workspace, without retrieval or guards."""
@@ -110,13 +111,36 @@ def generate(
     from genwerk.inference.engine import Engine
 
     path, ahead = _model_path(model, workspace), _model_path(draft, workspace) if draft else None
-    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()))
-    sys.stdout.write(prompt)
+    sampling = Sampling(
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
+        logprobs=None if receipt is None else 0,
+    )  # fmt: skip
     loaded = Engine.load(path, engine=engine, precision=precision, draft=ahead)
+    deltas = []
+    sys.stdout.write(prompt)
     for delta in loaded.stream_text(prompt, sampling):
+        deltas.append(delta)
         sys.stdout.write(delta.text)
         sys.stdout.flush()
     sys.stdout.write("\n")
+    if receipt is not None:
+        from genwerk.serving.replay import write_receipt
+
+        write_receipt(receipt, loaded, path, prompt, sampling, deltas)
+
+
+@app.command(epilog="Example: `genwerk replay ans-0123456789abcdef`")
+def replay(
+    receipt: Annotated[str, typer.Argument(help="Answer id, or the JSON file of `genwerk generate --receipt`.")],
+    model: Annotated[str, typer.Option(help="For a file: the model now, if not where the receipt says.")] = "",
+    adapter: Annotated[str, typer.Option(help="For a file: artifact or directory of the adapter it names.")] = "",
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Generate an answer again and compare it token by token; exit code 1 where they differ."""
+    from genwerk.serving.replay import print_replay
+
+    if not print_replay(_workspace(workspace), receipt, model=model, adapter=adapter):
+        raise typer.Exit(1)
 
 
 @app.command(

@@ -77,6 +77,7 @@ class ServeSection(Config):
     port: int = Field(8000, ge=1, le=65535, description="the usual port for a local model server")
     questions: tuple[str, ...] = Field((), description="examples on the page; empty: made from the documents")
     engine: Literal["auto", "native", "torch"] = Field("auto", description="native kernels where they can be built")
+    keep_prefixes: bool = Field(False, description="keep what prompts have in common on disk for the next start")
     precision: Literal["float32", "int8", "int4"] = Field(
         "int8",
         description="of the weights: answers twice as fast as float32; how far it is from it stands in the report",
@@ -214,6 +215,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
     if recipe.serve.draft:
         pin["serve"]["draft"] = recipe.serve.draft
+    if recipe.serve.keep_prefixes:
+        pin["serve"]["keep_prefixes"] = True
     if recipe.serve.questions:
         pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):

@@ -131,13 +131,17 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller asks of an engine: a chat, how to sample, which adapter, for whom, in which form."""
+    """What a caller asks of an engine: a chat, how to sample, which adapter, for whom, in which form.
+
+    priority   lower is served earlier; among equals the user with the fewest tokens served is first.
+    """
 
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     adapter: str | None = None
     user: str = ""
     constraint: Constraint | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,17 +20,18 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from genwerk.inference.runner import BLOCK
 
-__all__ = ["BlockManager", "Table"]
+__all__ = ["BlockManager", "Known", "Table"]
 
 
 @dataclass(slots=True)
 class Table:
     """The blocks of one sequence, in order. `keys`: the chain of hashes of those that are full and were sealed."""
 
-    root: bytes
+    adapter: str | None
     blocks: list[int] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
 
@@ -38,6 +39,14 @@ class Table:
     def sealed(self) -> int:
         """Positions in sealed blocks."""
         return len(self.keys) * BLOCK
+
+
+class Known(NamedTuple):
+    """A block that is found again: the hash of all up to its end, and the adapter it was computed with."""
+
+    block: int
+    key: bytes
+    adapter: str | None
 
 
 class BlockManager:
@@ -50,6 +59,7 @@ class BlockManager:
         self._references = [0] * count
         self._key_of: dict[int, bytes] = {}
         self._block_of: dict[bytes, int] = {}
+        self._adapter_of: dict[int, str | None] = {}
 
     @property
     def available(self) -> int:
@@ -61,8 +71,8 @@ class BlockManager:
 
         At least the last token is left to compute, because its logits are needed.
         """
-        table = Table(_hash(b"", repr(adapter).encode()))
-        key = table.root
+        table = Table(adapter)
+        key = _root(adapter)
         found: list[tuple[int, bytes]] = []
         for start in range(0, len(tokens) - BLOCK, BLOCK) if self._share else ():
             key = _hash(key, array("q", tokens[start : start + BLOCK]).tobytes())
@@ -93,11 +103,10 @@ class BlockManager:
             return
         for index in range(len(table.keys), positions // BLOCK):
             held = array("q", tokens[index * BLOCK : (index + 1) * BLOCK]).tobytes()
-            key = _hash(table.keys[-1] if table.keys else table.root, held)
+            key = _hash(table.keys[-1] if table.keys else _root(table.adapter), held)
             table.keys.append(key)
             if key not in self._block_of:  # else another sequence computed the same beside this one
-                self._block_of[key] = table.blocks[index]
-                self._key_of[table.blocks[index]] = key
+                self._name(table.blocks[index], key, table.adapter)
 
     def close(self, table: Table, *, forget: bool = False) -> None:
         """Take back all blocks of `table`; with `forget` what they hold is not to be found again."""
@@ -113,6 +122,28 @@ class BlockManager:
         table.blocks.clear()
         table.keys.clear()
 
+    def forget(self, adapter: str | None) -> None:
+        """Let nothing be found again that was computed with `adapter`."""
+        for block in [block for block, other in self._adapter_of.items() if other == adapter]:
+            self._unname(block)
+            if block in self._idle:
+                del self._idle[block]
+                self._free.append(block)
+
+    def known(self) -> list[Known]:
+        """All that is found again: what nobody uses first, the longest unused at the head."""
+        held = (block for block in self._key_of if self._references[block])
+        return [Known(block, self._key_of[block], self._adapter_of[block]) for block in (*self._idle, *held)]
+
+    def adopt(self, key: bytes, adapter: str | None) -> int | None:
+        """A free block, to be filled, that is found as `key` from now on; None where there is none or it is known."""
+        if not self._share or not self._free or key in self._block_of:
+            return None
+        block = self._free.pop()
+        self._name(block, key, adapter)
+        self._idle[block] = None
+        return block
+
     def check(self) -> None:
         """Raise AssertionError unless every block is free, idle or held, and only one of them."""
         held = {block for block, references in enumerate(self._references) if references}
@@ -120,6 +151,7 @@ class BlockManager:
         assert held.isdisjoint(self._free) and held.isdisjoint(self._idle) and set(self._free).isdisjoint(self._idle)
         assert len(held) + len(self._free) + len(self._idle) == self.count
         assert {key: block for block, key in self._key_of.items()} == self._block_of
+        assert self._adapter_of.keys() == self._key_of.keys()
         assert set(self._idle) <= set(self._key_of) and set(self._free).isdisjoint(self._key_of)
 
     def _hold(self, block: int) -> None:
@@ -131,10 +163,17 @@ class BlockManager:
         self._unname(block)
         return block
 
+    def _name(self, block: int, key: bytes, adapter: str | None) -> None:
+        self._block_of[key], self._key_of[block], self._adapter_of[block] = block, key, adapter
+
     def _unname(self, block: int) -> None:
         key = self._key_of.pop(block, None)
         if key is not None:
-            del self._block_of[key]
+            del self._block_of[key], self._adapter_of[block]
+
+
+def _root(adapter: str | None) -> bytes:
+    return _hash(b"", repr(adapter).encode())
 
 
 def _hash(before: bytes, held: bytes) -> bytes:

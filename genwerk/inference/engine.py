@@ -29,6 +29,7 @@ from torch import Tensor
 
 from genwerk.core.errors import GenwerkError, ModelError, RequestError
 from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling
+from genwerk.inference.adapters import Adapters
 from genwerk.inference.answer_reader import AnswerReader
 from genwerk.inference.backend import load_runner
 from genwerk.inference.beam_search import beam_search
@@ -36,6 +37,7 @@ from genwerk.inference.blocks import BlockManager
 from genwerk.inference.constraint import Compiler
 from genwerk.inference.draft_model import DraftModel
 from genwerk.inference.generation import Delta, Generation, collect
+from genwerk.inference.limits import check_priority
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.prompt_scores import PromptScores
 from genwerk.inference.reasoning import Markers, Section, ThinkingRule, find_markers
@@ -45,13 +47,14 @@ from genwerk.inference.runner import BLOCK, Chunk, Runner
 from genwerk.inference.sampler import Alternative, Draw, TokenLogprob, check_sampling, make_generator, sample
 from genwerk.inference.scheduler import Scheduler, Slice
 from genwerk.inference.sequence import Sequence
+from genwerk.inference.upkeep import Upkeep
 from genwerk.inference.vocabulary import Vocabulary
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Alternative", "Delta", "Engine", "Generation", "TokenLogprob"]
 
 
-class Engine:
+class Engine(Upkeep):
     """Serves a network and its adapters. All methods may be called from several threads.
 
     name            what receipts and the API call the model
@@ -79,11 +82,12 @@ class Engine:
         markers: Markers | None = None,
     ) -> None:
         self.markers = markers or find_markers(tokenizer.chat_template)
-        self.runner, self.tokenizer, self.name, self.adapters = runner, tokenizer, name, tuple(runner.adapters)
+        self.runner, self.tokenizer, self.name = runner, tokenizer, name
         most = min(runner.config.max_positions, runner.blocks * BLOCK)
         self.max_context = min(max_context or most, most)
         self.blocks = BlockManager(runner.blocks, share=share_prefixes)
         self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned)
+        self._adapters = Adapters(runner, self.blocks, self.scheduler)
         self._speculates, self._draft = speculate and runner.aligned == 1, draft
         self._compiler = Compiler(tokenizer, runner.config.vocab_size)
         self._vocabulary = Vocabulary(tokenizer, runner.config.vocab_size)
@@ -105,16 +109,18 @@ class Engine:
         share_prefixes: bool = True,
         speculate: bool = True,
         draft: Path | None = None,
+        cache_file: Path | None = None,
     ) -> Self:
         """Read a Hugging Face directory and adapters in peft's format. Raises ModelError.
 
         engine, precision   see `inference.backend.make_runner`
         cache_positions     room for keys and values, in tokens of all sequences; default: two whole contexts
         draft               directory of a small model with the same vocabulary, which foretells answers
+        cache_file          where `save_cache` keeps what prompts have in common; it is read at once if it is there
         """
         runner = load_runner(path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters)
         tokenizer = Tokenizer.load(path)
-        return cls(
+        loaded = cls(
             runner,
             tokenizer,
             name=name or path.name,
@@ -123,6 +129,8 @@ class Engine:
             speculate=speculate,
             draft=None if draft is None else DraftModel.load(draft, runner, tokenizer, engine=engine),
         )
+        loaded._keep_prefixes(cache_file, path, adapters or {})
+        return loaded
 
     def count_tokens(self, messages: Tokens[Message]) -> int:
         """Length of the prompt that `messages` become, template included."""
@@ -153,7 +161,8 @@ class Engine:
             raise RequestError("there are no messages", param="messages", remedy="Send at least one user message.")
         ids = self.tokenizer.encode_chat(request.messages)
         section = None if self.markers is None else Section.after(ids, self.markers, self.tokenizer)
-        return self.stream_ids(ids, request.sampling, request.adapter, request.user, request.constraint, section)
+        asked = (request.adapter, request.user, request.constraint, section, request.priority)
+        return self.stream_ids(ids, request.sampling, *asked)
 
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""
@@ -173,20 +182,15 @@ class Engine:
         user: str = "",
         constraint: Constraint | None = None,
         section: Section | None = None,
+        priority: int = 0,
     ) -> Generator[Delta, None, None]:
         """Continue token ids step by step. Raises RequestError here, before the first step.
 
         section   in which the model thinks first; None: all it says is answer
         """
         check_sampling(sampling, self.tokenizer.vocab_size)
-        if adapter is not None and adapter not in self.adapters:
-            raise RequestError(
-                f"there is no adapter {adapter!r}",
-                param="model",
-                status=404,
-                code="model_not_found",
-                remedy=f"Known adapters: {', '.join(self.adapters) or 'none'}.",
-            )
+        check_priority(priority)
+        self._adapters.check(adapter)
         if not prompt:
             raise RequestError("the prompt is empty", param="prompt", remedy="Give at least one character.")
         if len(prompt) >= self.max_context:
@@ -198,7 +202,9 @@ class Engine:
             )
         form = self._form(constraint, sampling, section)
         limit, generator = min(sampling.max_tokens, self.max_context - len(prompt)), make_generator(sampling.seed)
-        sequence = Sequence(list(prompt), sampling, adapter, user, limit, generator, matcher=form, section=section)
+        sequence = Sequence(
+            list(prompt), sampling, adapter, user, limit, generator, priority, matcher=form, section=section
+        )
         sequence.rules = make_rules(sampling, self.tokenizer.eos_ids, self._vocabulary, form)
         if sampling.prompt_logprobs is not None:
             sequence.scores = PromptScores(sequence.prompt, sampling.prompt_logprobs)
@@ -211,18 +217,14 @@ class Engine:
 
         Raises RequestError where they do not fit beside the answers in progress.
         """
-        with self._changed:
-            while self._stepping:
-                self._changed.wait()
-            self._stepping = True
-        table = self.blocks.open(adapter, ())
-        try:
-            if len(tokens) > self.max_context or not self.blocks.extend(table, len(tokens)):
-                raise RequestError(f"there is no room for {len(tokens)} tokens", remedy="Measure a shorter text.")
-            return self.runner.step([Chunk(tokens, 0, table.blocks, adapter, wanted=len(tokens))])
-        finally:
-            self.blocks.close(table)
-            self._end_step()
+        with self._pause():
+            table = self.blocks.open(adapter, ())
+            try:
+                if len(tokens) > self.max_context or not self.blocks.extend(table, len(tokens)):
+                    raise RequestError(f"there is no room for {len(tokens)} tokens", remedy="Measure a shorter text.")
+                return self.runner.step([Chunk(tokens, 0, table.blocks, adapter, wanted=len(tokens))])
+            finally:
+                self.blocks.close(table)
 
     def replay(self, receipt: Receipt, messages: Tokens[Message]) -> Generation:
         """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
@@ -258,6 +260,7 @@ class Engine:
         """The first token of each, computed together."""
         with self._changed:
             for sequence in sequences:
+                self._adapters.check(sequence.adapter)
                 self.scheduler.add(sequence)
         try:
             return [draw for sequence in sequences if (draw := self._next(sequence)) is not None]
@@ -268,6 +271,7 @@ class Engine:
     def _draws(self, sequence: Sequence) -> Generator[Draw | None, None, None]:
         """Up to `limit` tokens of `sequence`; ends with an end token."""
         with self._changed:
+            self._adapters.check(sequence.adapter)  # it may have been removed since the request was checked
             self.scheduler.add(sequence)
         try:
             while (draw := self._next(sequence)) is not None:
@@ -299,6 +303,7 @@ class Engine:
             for gone in self._cancelled:
                 self.scheduler.remove(gone)
             self._cancelled.clear()
+            self._adapters.settle()
             self._changed.notify_all()
 
     def _step(self) -> None:
@@ -375,3 +380,4 @@ class Engine:
                 self._cancelled.append(sequence)
             else:
                 self.scheduler.remove(sequence)
+                self._adapters.settle()

@@ -62,6 +62,14 @@ RANGES: Mapping[str, Range] = MappingProxyType(
 OPTIONAL = ("logprobs", "prompt_logprobs", "thinking_budget")
 BIAS = Range(-100, 100)
 _BROKEN = re.compile("[\ud800-\udfff\ufffd]")  # what is no text: halves of characters, and the sign for such
+PRIORITY = Range(-1000, 1000, whole=True)
+
+
+def check_priority(priority: object) -> None:
+    """Raise RequestError for a priority out of range: waiting makes up for every level, so there are not too many."""
+    if not PRIORITY.holds(priority):
+        what = f"priority is {_shown(priority)}"
+        raise RequestError(what, param="priority", code="invalid_value", remedy=f"It must be {PRIORITY}.")
 
 
 def check_sampling(sampling: Sampling, vocab: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from genwerk import __version__
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Receipt, Sampling
+from genwerk.inference.backend import ENGINES, PRECISIONS
 
 
 def make_receipt(
@@ -37,6 +38,20 @@ def check_replayable(receipt: Receipt, model: str, template_sha256: str) -> None
                 code="receipt_mismatch",
                 remedy="Load the model that made the answer.",
             )
+
+
+def loading_of(receipt: Receipt) -> tuple[str, str]:
+    """Engine and precision that `receipt` names, as `Engine.load` takes them. Raises RequestError if it names none."""
+    title = receipt.versions.get("runner", "").split()
+    engine = next((word for word in title[:1] if word in ENGINES), None)
+    if engine is None:
+        raise RequestError(
+            f"the receipt was made by `{' '.join(title) or 'nothing'}`, which is no engine here",
+            param="runner",
+            code="receipt_mismatch",
+            remedy=f"Engines: {', '.join(ENGINES[1:])}.",
+        )
+    return engine, next((word for word in title[1:] if word in PRECISIONS), "float32")
 
 
 def version_differences(receipt: Receipt, runner: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -47,6 +48,22 @@ class Runner(Protocol):
     @property
     def title(self) -> str:
         """What computes, for receipts: engine, precision, instruction set."""
+        ...
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        """Read an adapter in peft's format. Raises ModelError for a name or files that do not fit."""
+        ...
+
+    def remove_adapter(self, name: str) -> None:
+        """Drop an adapter that no chunk will name again."""
+        ...
+
+    def read_blocks(self, blocks: Sequence[int]) -> bytes:
+        """Keys and values in these blocks, as many bytes for each, in a form of the runner's own."""
+        ...
+
+    def write_blocks(self, blocks: Sequence[int], data: bytes) -> None:
+        """Put back what `read_blocks` gave. Raises ValueError for another number of bytes."""
         ...
 
     def step(self, chunks: Sequence[Chunk]) -> Tensor:

@@ -9,6 +9,10 @@ al. (2023), Fairness in serving large language models (tokens served per user de
     3  where blocks run out, the youngest running sequence gives its own back and waits again (its tokens are computed
        once more later); the oldest always goes on, so every sequence ends
 
+In all of this a lower `priority` comes before a higher one, and a waiting request takes the place and the blocks of a
+running one that ranks behind it. So that nobody starves, a request gains one level in AGEING steps, until it ranks with
+the best that are there; among equals the rules above decide.
+
 Try it:   pytest tests/inference/test_scheduler.py
 """
 
@@ -21,7 +25,9 @@ from genwerk.inference.blocks import BlockManager
 from genwerk.inference.runner import BLOCK
 from genwerk.inference.sequence import Sequence
 
-__all__ = ["Scheduler", "Slice"]
+__all__ = ["AGEING", "Scheduler", "Slice"]
+
+AGEING = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +57,9 @@ class Scheduler:
         # Beside all answers there must be room for a piece of a prompt, or prompts would wait until the answers end.
         self.max_rows = max_rows if aligned == 1 else max(max_rows, aligned + max_sequences)
         self.max_sequences = max_sequences
-        self.running: list[Sequence] = []  # in the order of arrival
+        self.running: list[Sequence] = []  # in the order of their rank, then of arrival
         self.waiting: list[Sequence] = []
-        self._arrivals = 0
+        self._arrivals = self._steps = self._best = 0
         self._served: dict[str, int] = {}
 
     def add(self, sequence: Sequence) -> None:
@@ -66,7 +72,7 @@ class Scheduler:
             self._served = {user: tokens for user, tokens in known.items() if user in live or tokens > least}
             self._served[sequence.user] = max(self._served.get(sequence.user, 0), least)
         self._arrivals += 1
-        sequence.arrival = self._arrivals
+        sequence.arrival, sequence.since = self._arrivals, self._steps
         self.waiting.append(sequence)
 
     def remove(self, sequence: Sequence, *, forget: bool = False) -> None:
@@ -84,15 +90,22 @@ class Scheduler:
         """Running sequences whose next token is one step away."""
         return [one for one in self.running if one.computed == one.length - 1]
 
+    def uses(self, adapter: str) -> bool:
+        """Whether any sequence that has not ended is of this adapter."""
+        return any(one.adapter == adapter for one in self._live())
+
     def plan(self) -> list[Slice]:
         """What the next step computes; empty when nothing can be done."""
+        self._steps += 1
+        self._best = min((one.priority for one in self._live()), default=0)
+        self._claim()
         chosen: list[Slice] = []
         answering = self.answering()
         reading = [one for one in self.running if one.computed < one.length - 1]
         for sequence in [*answering, *reading]:
             self._choose(sequence, chosen)
         while self.waiting and len(self.running) < self.max_sequences and self._budget(chosen) > 0:
-            sequence = min(self.waiting, key=lambda one: (self._served[one.user], one.arrival))
+            sequence = min(self.waiting, key=self._turn)
             if not self._admit(sequence):
                 break
             if not self._choose(sequence, chosen):
@@ -115,6 +128,27 @@ class Scheduler:
     def _live(self) -> Iterator[Sequence]:
         yield from self.running
         yield from self.waiting
+
+    def _rank(self, sequence: Sequence) -> int:
+        """The priority with what was gained by waiting; nobody comes before the best that was asked for."""
+        return max(self._best, sequence.priority - (self._steps - sequence.since) // AGEING)
+
+    def _turn(self, sequence: Sequence) -> tuple[int, int, int]:
+        return self._rank(sequence), self._served[sequence.user], sequence.arrival
+
+    def _claim(self) -> None:
+        """Let waiting sequences take the places and blocks of running ones that rank behind them."""
+        self._sort()
+        while self.waiting and self.running:
+            first = min(self.waiting, key=self._turn)
+            last = self.running[-1]
+            if self._rank(last) <= self._rank(first):
+                return
+            if len(self.running) == self.max_sequences or not self._admit(first):
+                self._preempt(last)
+
+    def _sort(self) -> None:
+        self.running.sort(key=lambda one: (self._rank(one), one.arrival))
 
     def _budget(self, chosen: list[Slice]) -> int:
         return self.max_rows - sum(part.rows for part in chosen)
@@ -148,7 +182,7 @@ class Scheduler:
         sequence.table, sequence.computed = table, table.sealed
         self.waiting.remove(sequence)
         self.running.append(sequence)
-        self.running.sort(key=lambda one: one.arrival)
+        self._sort()
         return True
 
     def _make_room(self, sequence: Sequence, stop: int, chosen: list[Slice]) -> bool:

@@ -24,6 +24,8 @@ class Sequence:
     """What the scheduler moves between waiting and running.
 
     limit      most tokens to draw.
+    priority   lower is served earlier, see `Scheduler`.
+    since      the step before which it came.
     drawn      tokens drawn so far; the last one is not yet in the cache.
     computed   positions whose keys and values are in the blocks of `table`.
     draws      drawn and not yet taken by the reader.
@@ -40,7 +42,9 @@ class Sequence:
     user: str
     limit: int
     generator: torch.Generator
+    priority: int = 0
     arrival: int = 0
+    since: int = 0
     drawn: list[int] = field(default_factory=list)
     table: Table | None = None
     computed: int = 0

@@ -9,13 +9,14 @@ Left out: several sequences in one product.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from genwerk.inference.runner import BLOCK, Chunk
 from genwerk.models.decoder import Decoder
-from genwerk.models.lora import use_adapter
+from genwerk.models.lora import load_adapter, remove_adapter, use_adapter
 
 __all__ = ["TorchRunner"]
 
@@ -40,6 +41,27 @@ class TorchRunner:
     def title(self) -> str:
         where = torch.backends.cpu.get_cpu_capability() if self.model.device.type == "cpu" else str(self.model.device)
         return f"torch {torch.__version__} {self.precision} {where}, {torch.get_num_threads()} threads"
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        load_adapter(self.model, name, path)
+        self.model.eval()
+        self.adapters = (*self.adapters, name)
+
+    def remove_adapter(self, name: str) -> None:
+        remove_adapter(self.model, name)
+        self.adapters = tuple(other for other in self.adapters if other != name)
+        self._active = None if self._active == name else self._active
+
+    def read_blocks(self, blocks: Sequence[int]) -> bytes:
+        held = (pool[:, :, block].contiguous().cpu() for block in blocks for pool in (self._keys, self._values))
+        return b"".join(one.view(torch.uint8).numpy().tobytes() for one in held)
+
+    def write_blocks(self, blocks: Sequence[int], data: bytes) -> None:
+        places = [(pool, block) for block in blocks for pool in (self._keys, self._values)]
+        parts = torch.frombuffer(bytearray(data), dtype=self._keys.dtype).view(len(places), -1)
+        with torch.inference_mode():
+            for (pool, block), part in zip(places, parts, strict=True):
+                pool[:, :, block] = part.view_as(pool[:, :, block]).to(pool.device)
 
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         return torch.cat([self._run(chunk) for chunk in chunks])

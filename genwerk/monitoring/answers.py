@@ -15,7 +15,18 @@ from typing import Any
 
 from genwerk.core.errors import RequestError, WorkspaceError
 from genwerk.core.events import now
-from genwerk.core.types import Chunk, Citation, Constraint, Receipt, Reply, Retrieved, Sampling, Usage, Verdict
+from genwerk.core.types import (
+    Chunk,
+    Citation,
+    Constraint,
+    Message,
+    Receipt,
+    Reply,
+    Retrieved,
+    Sampling,
+    Usage,
+    Verdict,
+)
 
 _SCHEMA = """
 create table if not exists answers (
@@ -32,6 +43,8 @@ class AnswerRecord:
 
     mode      grounded or plain.
     passages  what was retrieved, best first, whether cited or not.
+    prompt    what the model was given, as the guards left it; with the receipt it gives the answer again.
+    logprobs  one per token of the reply, if they were asked for.
     """
 
     reply: Reply
@@ -40,6 +53,8 @@ class AnswerRecord:
     passages: tuple[Retrieved, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     time: str = ""
+    prompt: tuple[Message, ...] = ()
+    logprobs: tuple[float, ...] = ()
 
 
 class AnswerLog:
@@ -66,6 +81,8 @@ class AnswerLog:
             "receipt": asdict(reply.receipt),
             "passages": [asdict(found) for found in record.passages],
             "artifacts": dict(record.artifacts),
+            "prompt": [asdict(message) for message in record.prompt],
+            "logprobs": record.logprobs,
         }
         values = (
             reply.id, record.time or now(), record.question, reply.text, record.mode, reply.receipt.model,
@@ -122,7 +139,9 @@ def _record(row: Sequence[Any]) -> AnswerRecord:
         usage=Usage(prompt_tokens, completion_tokens), receipt=receipt_from(detail["receipt"]),
     )  # fmt: skip
     passages = tuple(Retrieved(Chunk(**item["chunk"]), item["score"], item["source"]) for item in detail["passages"])
-    return AnswerRecord(reply, question, mode, passages, detail["artifacts"], time)
+    prompt = tuple(Message(**item) for item in detail.get("prompt", ()))  # older answers have none
+    logprobs = tuple(detail.get("logprobs", ()))
+    return AnswerRecord(reply, question, mode, passages, detail["artifacts"], time, prompt, logprobs)
 
 
 def receipt_from(values: Mapping[str, Any]) -> Receipt:

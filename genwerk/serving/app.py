@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -27,6 +27,7 @@ from genwerk import __version__
 from genwerk.core.errors import GenwerkError, RequestError
 from genwerk.core.types import Usage
 from genwerk.inference.engine import TokenLogprob
+from genwerk.serving.adapters import load_adapter, unload_adapter
 from genwerk.serving.assistant import Assistant, Finished, Found, Piece, Started, Thought
 from genwerk.serving.auth import KeyStore
 from genwerk.serving.browse import REPORT_POLICY, Browser
@@ -66,6 +67,8 @@ def create_app(
         Route("/v1/models/{name:path}", server.model),
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
         Route("/v1/embeddings", server.embeddings, methods=["POST"]),
+        Route("/v1/load_lora_adapter", server.load_adapter, methods=["POST"]),
+        Route("/v1/unload_lora_adapter", server.unload_adapter, methods=["POST"]),
         Route("/v1/genwerk/info", server.info),
         Route("/v1/genwerk/documents/{id}", server.document),
         Route("/v1/genwerk/runs", server.runs),
@@ -147,6 +150,14 @@ class _Server:
         vectors = await run_sync(embedder.embed, call.texts)
         tokens = sum(await run_sync(embedder.count_tokens, call.texts))
         return JSONResponse(embeddings_json(vectors, call.model, tokens, as_base64=call.base64))
+
+    async def load_adapter(self, request: Request) -> Response:
+        call = parse_body(await request.body())
+        return PlainTextResponse(await run_sync(load_adapter, self.deployment, call))
+
+    async def unload_adapter(self, request: Request) -> Response:
+        call = parse_body(await request.body())
+        return PlainTextResponse(await run_sync(unload_adapter, self.deployment, call))
 
     async def chat(self, request: Request) -> Response:
         call = parse_chat(parse_body(await request.body()), self.deployment, _groups(request))

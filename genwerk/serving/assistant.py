@@ -49,6 +49,7 @@ class Ask:
     groups      whose documents may be read beside everyone's: the name of the key that was shown.
     constraint  the form of an answer from the model alone.
     thinking    whether what a reasoning model thinks before it answers is shown.
+    priority    lower is served earlier.
     """
 
     messages: tuple[Message, ...]
@@ -58,6 +59,7 @@ class Ask:
     groups: tuple[str, ...] = ()
     constraint: Constraint | None = None
     thinking: bool = True
+    priority: int = 0
 
     @property
     def mode(self) -> str:
@@ -174,6 +176,9 @@ class _Run:
         self.blocked = False
         self.support: float | None = None
         self.prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
+        self.prompt: tuple[Message, ...] = ()
+        self.logprobs: list[float] = []
+        self._user = next(iter(ask.groups), "")
 
     def events(self) -> Events:
         messages, inbound, allowed = self._inspect_messages()
@@ -229,6 +234,8 @@ class _Run:
 
     def _generate(self, request: Request) -> Iterator[Delta]:
         """The engine's stream, ended by `stop` between two tokens."""
+        request = replace(request, user=self._user, priority=self.ask.priority)
+        self.prompt = request.messages
         return until(self.stop, self.deployment.engine.stream(request))
 
     def _single(self, request: Request) -> Answer:
@@ -278,12 +285,17 @@ class _Run:
         tokens: list[int] = []
         reason, usage = "stop", Usage(0, 0)
         ask = self.ask
-        answer = self.source(Request(messages, ask.sampling, ask.adapter, constraint=ask.constraint))
+        answer = self.source(
+            Request(messages, ask.sampling, ask.adapter, self._user, constraint=ask.constraint, priority=ask.priority)
+        )
         self.receipt, self.support = self.deployment.engine.receipt(answer.request), answer.support
+        self.prompt = answer.request.messages
         with closing(answer.deltas):
             for delta in answer.deltas:
                 if delta.token is not None:
                     tokens.append(delta.token)
+                if delta.logprob is not None:
+                    self.logprobs.append(delta.logprob.logprob)
                 self.prompt_logprobs = self.prompt_logprobs or delta.prompt_logprobs
                 usage = delta.usage or Usage(usage.prompt_tokens, len(tokens))
                 reason = delta.finish_reason or reason
@@ -319,9 +331,13 @@ class _Run:
             draft.finish_reason, draft.abstained,
         )  # fmt: skip
         results = tuple(item.result for item in self.found)
-        parts = self.deployment.served(grounded=self.ask.grounded, adapter=self.ask.adapter is not None)
+        own = self.ask.adapter is not None and self.ask.adapter == self.deployment.adapter
+        parts = self.deployment.served(grounded=self.ask.grounded, adapter=own)
         ids = {part: artifact.id for part, artifact in parts.items()}
-        self.assistant.log.append(AnswerRecord(reply, question, self.ask.mode, results, ids))
+        logprobs = tuple(self.logprobs[: len(draft.tokens)])
+        self.assistant.log.append(
+            AnswerRecord(reply, question, self.ask.mode, results, ids, prompt=self.prompt, logprobs=logprobs)
+        )
         metrics, usage = self.assistant.metrics, draft.usage
         metrics.verdicts((verdict.rule, outcome(verdict)) for verdict in verdicts)
         metrics.answer(

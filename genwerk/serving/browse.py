@@ -57,10 +57,12 @@ class Browser:
         raise RequestError(f"there is no model `{name}`", param="model", status=404, code="model_not_found")
 
     def _model(self, name: str, kind: str, part: str) -> dict[str, Any]:
-        artifact = self.deployment.artifacts.get(part)
+        own = kind != "adapter" or name == self.deployment.adapter
+        artifact = self.deployment.artifacts.get(part) if own else None
         parent = self.deployment.engine.name if kind == "adapter" else None
+        created = self.deployment.created(part) if own else 0
         return {
-            "id": name, "object": "model", "created": self.deployment.created(part), "owned_by": "genwerk",
+            "id": name, "object": "model", "created": created, "owned_by": "genwerk",
             "genwerk": {"kind": kind, "parent": parent, "artifact": artifact.id if artifact else None},
         }  # fmt: skip
 

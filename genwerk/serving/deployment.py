@@ -34,6 +34,7 @@ from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
 
 EXAMPLES = 4
+PREFIXES = "prefixes"
 _CANDIDATES = 32
 _IDENTIFIER = re.compile(r"\w[._]\w|__|\(")
 
@@ -54,6 +55,7 @@ class Deployment:
 
     artifacts      by part: model, adapter, index, fit, dataset, report.
     answerer       makes what answers from the documents, around a way to generate and a check of each sentence.
+    adapter        the name under which the engine serves the deployment's own adapter; empty without one.
     default_model  the name to ask for when the user has no preference: the adapter if there is one.
     """
 
@@ -67,13 +69,14 @@ class Deployment:
     embedder_name: str = ""
     make_answerer: Callable[[Generate, Check, Sequence[str]], AnswerSource] | None = None
     questions: tuple[str, ...] = ()
+    adapter: str = ""
 
     @property
     def default_model(self) -> str:
-        return self.engine.adapters[0] if self.engine.adapters else self.engine.name
+        return self.adapter or self.engine.name
 
     def served(self, *, grounded: bool = True, adapter: bool = True) -> dict[str, Artifact]:
-        """The artifacts that an answer rests on, by part."""
+        """The artifacts that an answer rests on, by part; `adapter`: whether by the deployment's own."""
         parts = [
             "model",
             "quantised",
@@ -127,9 +130,11 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
     notes = dict(ids.get("serve") or {})
     if "draft" in parts:
         notes.setdefault("draft", str(parts["draft"].path))
-    engine = load_engine(model, adapter, name, notes)
+    kept = workspace.root / PREFIXES / f"{name}.kv" if notes.get("keep_prefixes") else None
+    engine = load_engine(model, adapter, name, notes, kept)
+    tuned = next(iter(engine.adapters), "")
     if "index" not in parts:
-        return Deployment(name, workspace, engine, guards, parts)
+        return Deployment(name, workspace, engine, guards, parts, adapter=tuned)
     index = Index.open(parts["index"].path)
     embedder_name, embedder_path = find_embedder(str(ids.get("embedder") or next(iter(parts["index"].sources), "")))
     embedder = Embedder.load(embedder_path)
@@ -143,14 +148,17 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
 
     questions = tuple(ids.get("questions") or example_questions(searcher, abstention))
     return Deployment(
-        name, workspace, engine, guards, parts, index, embedder, embedder_name, make_answerer, questions
+        name, workspace, engine, guards, parts, index, embedder, embedder_name, make_answerer, questions, tuned
     )  # fmt: skip
 
 
-def load_engine(model: Artifact, adapter: Artifact | None, name: str, serve: Mapping[str, Any]) -> Engine:
+def load_engine(
+    model: Artifact, adapter: Artifact | None, name: str, serve: Mapping[str, Any], cache_file: Path | None = None
+) -> Engine:
     """The engine of a model artifact. The model is named as it was loaded, its adapter as the deployment.
 
-    serve  the pin's notes: which engine, in which precision, with the draft in which directory.
+    serve       the pin's notes: which engine, in which precision, with the draft in which directory.
+    cache_file  see `Engine.load`.
     """
     merged = name if model.kind == "quantised" else f"{name}-base"
     base = str(model.config.get("name") or merged)
@@ -158,7 +166,8 @@ def load_engine(model: Artifact, adapter: Artifact | None, name: str, serve: Map
     tuned = name if name != base else f"{name}-tuned"
     chosen = {"engine": serve.get("engine", "auto"), "precision": serve.get("precision", "float32")}
     chosen["draft"] = Path(serve["draft"]) if serve.get("draft") else None
-    return Engine.load(model.path, adapters={tuned: adapter.path} if adapter else {}, name=base, **chosen)
+    adapters = {tuned: adapter.path} if adapter else {}
+    return Engine.load(model.path, adapters=adapters, name=base, cache_file=cache_file, **chosen)
 
 
 def is_supported(sentence: str, passages: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ Understood beside OpenAI's own: `top_k`, `min_p`, `typical_p`, `repetition_penal
 `bad_words`, `prompt_logprobs`, `beams`, `length_penalty`, `guided_regex`, `guided_choice`, `guided_grammar`,
 `self_consistency` (so many answers are drawn, and one is given that ends where most do), `thinking_budget`,
 `include_reasoning` (false: what a model thinks is not shown; what earlier answers thought is passed
-over), and `grounded` (false: the model alone, without the documents).
+over), `priority` (lower is served earlier), and `grounded` (false: the model alone, without the documents).
 Without `temperature` an answer is greedy; without `seed` a drawn one gets a fresh seed, which its receipt names.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Message, Sampling, Several
-from genwerk.inference.limits import check_sampling
+from genwerk.inference.limits import check_priority, check_sampling
 from genwerk.inference.several import MOST, check_several
 from genwerk.serving.assistant import Ask
 from genwerk.serving.deployment import Deployment
@@ -32,7 +32,7 @@ _KNOWN = frozenset(
     (*_SAMPLING, "model", "messages", "max_tokens", "max_completion_tokens", "stop", "logprobs", "top_logprobs",
      "stream", "stream_options", "user", "grounded", "response_format", "guided_regex", "guided_choice",
      "guided_grammar", "logit_bias", "stop_token_ids", "bad_words", "n", "best_of", "include_reasoning",
-     "self_consistency")
+     "self_consistency", "priority")
 )  # fmt: skip
 # Fields of OpenAI's that are not served, with the value that means "not used" and is therefore let pass.
 _UNSERVED: dict[str, Any] = {
@@ -104,7 +104,9 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[st
     if constraint is not None:
         deployment.engine.check_constraint(constraint)
     thinking = _flag(body, "include_reasoning", True)
-    ask = Ask(messages, sampling, adapter, grounded, groups, constraint, thinking)
+    priority = 0 if body.get("priority") is None else body["priority"]
+    check_priority(priority)
+    ask = Ask(messages, sampling, adapter, grounded, groups, constraint, thinking, priority)
     if sampling.thinking_budget is not None and deployment.engine.markers is None:
         raise _invalid("thinking_budget", "this model has no thinking section", "Leave it out.")
     return ChatCall(ask, _several(body, sampling, grounded), model, stream, include_usage)

@@ -6,10 +6,12 @@ import socket
 import sys
 
 import uvicorn
+from anyio.to_thread import run_sync
 
 from genwerk.core.errors import ConfigError
 from genwerk.core.progress import say
 from genwerk.core.workspace import Workspace
+from genwerk.inference.engine import Engine
 from genwerk.monitoring.answers import AnswerLog
 from genwerk.serving.app import MAX_BODY, QUEUE, create_app
 from genwerk.serving.assistant import Assistant
@@ -57,9 +59,21 @@ def serve(
     say(f"✓ {deployment.name} answers at http://{shown}:{bound} (Ctrl-C stops it)", style="green")
     sys.stderr.flush()
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, deployment.engine).run(sockets=[listener])
     finally:
         log.close()
+
+
+class _Server(uvicorn.Server):
+    """Keeps what prompts have in common once nobody is answered any more; a signal ends the process after that."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await run_sync(self._engine.save_cache)
 
 
 def _listen(host: str, port: int) -> socket.socket:

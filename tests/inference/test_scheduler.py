@@ -89,10 +89,16 @@ class Desk:
         return [*self.scheduler.running, *self.scheduler.waiting]
 
     def ask(
-        self, prompt: list[int], limit: int = 1, user: str = "", adapter: str | None = None, after: int = 0
+        self,
+        prompt: list[int],
+        limit: int = 1,
+        user: str = "",
+        adapter: str | None = None,
+        after: int = 0,
+        priority: int = 0,
     ) -> Sequence:
         """A new sequence; `after` tokens of its answer are already drawn."""
-        sequence = Sequence(prompt, Sampling(), adapter, user, limit, make_generator(0))
+        sequence = Sequence(prompt, Sampling(), adapter, user, limit, make_generator(0), priority)
         sequence.drawn = [0] * after
         self.scheduler.add(sequence)
         return sequence
@@ -135,13 +141,19 @@ class Desk:
         assert len(running) <= self.scheduler.max_sequences
         assert len({id(part.sequence) for part in plan}) == len(plan)
         assert len({id(one) for one in self.live}) == len(self.live)
-        assert [one.arrival for one in running] == sorted(one.arrival for one in running)
-        assert not before or before[0] in running, "the oldest lost its blocks"
+        assert [self._order(one) for one in running] == sorted(map(self._order, running))
+        first = min(before, key=self._order, default=None)
+        assert first is None or first in running or self._order(running[0]) < self._order(first), (
+            "the first lost its blocks"
+        )
         assert all(one.table is None and one.computed == 0 for one in self.scheduler.waiting)
         for part in plan:
             self._check_slice(part)
             if aligned > 1:
                 check_cut(part, aligned)
+
+    def _order(self, sequence: Sequence) -> tuple[int, int]:
+        return self.scheduler._rank(sequence), sequence.arrival
 
     def _check_slice(self, part: Slice) -> None:
         sequence = part.sequence
@@ -175,6 +187,7 @@ class Job:
     adapter: str | None
     leaves: int | None
     forget: bool
+    priority: int
 
     @property
     def prompt(self) -> list[int]:
@@ -220,6 +233,7 @@ def jobs(draw: st.DrawFn, positions: int, step: int) -> Job:
         adapter=draw(st.sampled_from([None, None, None, "handbook"])),
         leaves=draw(st.sampled_from([None, None, None, 1, 8, 30])),
         forget=draw(st.booleans()),
+        priority=draw(st.sampled_from([0, 0, 0, -1, 2, 1000])),
     )
 
 
@@ -231,7 +245,7 @@ def test_every_sequence_ends_and_reads_only_what_it_would_have_computed_alone(lo
     for now in range(most):
         for index, job in enumerate(load.jobs):
             if job.step == now:
-                asked[index] = desk.ask(job.prompt, job.limit, job.user, job.adapter)
+                asked[index] = desk.ask(job.prompt, job.limit, job.user, job.adapter, priority=job.priority)
             elif job.leaves is not None and job.step + job.leaves == now and asked[index] in desk.live:
                 desk.scheduler.remove(asked[index], forget=job.forget)
                 gone.add(index)

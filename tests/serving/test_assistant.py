@@ -164,3 +164,12 @@ def test_thinking_passes_the_guards_and_is_no_part_of_the_reply(assistant: Assis
     assert answer_log.get(finished.reply.id).reply.text == "It is four."
     hidden = list(guarded.answer(replace(ask("Hello", grounded=False), thinking=False)))
     assert not [event for event in hidden if isinstance(event, Thought)]
+
+
+@pytest.mark.parametrize("grounded", [False, True])
+def test_priority_and_the_name_of_the_key_reach_the_engine(
+    tiny_deployment: Deployment, question: str, grounded: bool
+) -> None:
+    assistant, engine = speaking(tiny_deployment, "Yes.")
+    assistant.reply(replace(ask(question, grounded=grounded), priority=-2, groups=("ann",)))
+    assert [(request.priority, request.user) for request in engine.requests] == [(-2, "ann")]

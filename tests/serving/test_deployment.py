@@ -137,3 +137,15 @@ def test_an_adapter_is_chosen_by_name(tiny_deployment: Deployment) -> None:
     assert choose_adapter(tiny_deployment, "none") is None
     with pytest.raises(GenwerkError, match="handbook, none"):
         choose_adapter(tiny_deployment, "other")
+
+
+def test_prefixes_are_kept_where_the_recipe_says_so(tiny_workspace: Workspace) -> None:
+    pinned = tiny_workspace.pinned(f"serving-{tiny_chain.NAME}")
+    tiny_workspace.pin("serving-keeping", {"model": pinned["model"], "serve": {"keep_prefixes": True}})
+    request = Request((Message("user", "the same beginning " * 30),), Sampling(max_tokens=2))
+    first = load_deployment(tiny_workspace, "keeping").engine
+    told = first.generate(request)
+    first.save_cache()
+    again = load_deployment(tiny_workspace, "keeping").engine
+    assert again.blocks.known() and again.generate(request).tokens == told.tokens
+    assert (tiny_workspace.root / "prefixes" / "keeping.kv").exists()

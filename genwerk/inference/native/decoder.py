@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +29,22 @@ from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
 from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, linears
 from genwerk.inference.runner import BLOCK, Chunk
 from genwerk.models.decoder import Decoder
+from genwerk.models.huggingface import empty_decoder
 from genwerk.models.linear import Linear
-from genwerk.models.lora import adapter_products
+from genwerk.models.lora import adapter_products, load_adapter
 from genwerk.models.rope import RopeTable
 
 __all__ = ["NativeDecoder"]
 
 _Whole = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _AdapterTable:
+    """The updates of all layers, and what their pointers point at."""
+
+    updates: ctypes.Array[layout.LayerUpdates]
+    kept: Sequence[object]
 
 
 class NativeDecoder:
@@ -65,7 +76,7 @@ class NativeDecoder:
     ) -> None:
         config = self.config = weights.config
         check_shape(config)
-        self.precision, self.adapters, self.blocks = weights.precision, tuple(adapters), blocks
+        self.precision, self.blocks = weights.precision, blocks
         self._arrange = Arrangement(config)
         self.variant = variant or usable_variants()[0]
         self._library = load_library(self.variant)
@@ -73,7 +84,11 @@ class NativeDecoder:
         self.weight_bytes = sum(tensor.nbytes for tensor in weights.tensors.values())
         self._positions = positions or config.max_positions
         self._model = self._describe(weights)
-        self._updates = self._describe_adapters(model)
+        self._tables: dict[str, _AdapterTable] = {}
+        for name in adapters:
+            assert model is not None, "the model that holds the adapters is needed"
+            self._tables[name] = self._describe_adapter(model, name)
+        self._point_at_adapters()
         self._padded_vocab = self._model.unembed.outputs
         size = (config.n_layers, blocks, config.n_kv_heads, PANEL * self._arrange.head)
         # NumPy's zeros take no memory until they are written; PyTorch's do.
@@ -99,6 +114,26 @@ class NativeDecoder:
     @property
     def title(self) -> str:
         return f"native {self.precision} {self.variant}"
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        with torch.inference_mode(False):
+            model = empty_decoder(self.config)  # its weights are never read, so they take no memory
+            load_adapter(model, name, path)
+            self._tables[name] = self._describe_adapter(model, name)
+        self._point_at_adapters()
+
+    def remove_adapter(self, name: str) -> None:
+        del self._tables[name]
+        self._point_at_adapters()
+
+    def read_blocks(self, blocks: Sequence[int]) -> bytes:
+        return b"".join(pool[:, block].tobytes() for block in blocks for pool in (self.keys, self.values))
+
+    def write_blocks(self, blocks: Sequence[int], data: bytes) -> None:
+        places = [(pool, block) for block in blocks for pool in (self.keys, self.values)]
+        parts = np.frombuffer(data, dtype=self.keys.dtype).reshape(len(places), -1)
+        for (pool, block), part in zip(places, parts, strict=True):
+            pool[:, block] = part.reshape(pool[:, block].shape)
 
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         """Run all tokens of `chunks`; logits (sum of wanted, V) float32."""
@@ -186,29 +221,30 @@ class NativeDecoder:
         rest = (_pointer(tensors, f"{name}.{part}") for part in ("scale", "bias"))
         return layout.Matrix(FORMATS[precision], data.shape[0] * PANEL, inputs, data.data_ptr(), *rest)
 
-    def _describe_adapters(self, model: Decoder | None) -> object:
-        """An array of pointers, one per adapter, each to the updates of all layers."""
-        tables = []
-        for adapter in self.adapters:
-            assert model is not None, "the model that holds the adapters is needed"
-            updates = [
-                layout.LayerUpdates(
-                    *(self._update(name, one, adapter) for name, one in zip(MATRICES, matrices, strict=True))
-                )
-                for matrices in linears(model)
-            ]
-            tables.append((layout.LayerUpdates * self.config.n_layers)(*updates))
-        self._kept += tables
-        return (ctypes.c_void_p * max(1, len(tables)))(*(ctypes.addressof(table) for table in tables))
+    def _describe_adapter(self, model: Decoder, adapter: str) -> _AdapterTable:
+        kept: list[object] = []
+        updates = [
+            layout.LayerUpdates(
+                *(self._update(name, one, adapter, kept) for name, one in zip(MATRICES, matrices, strict=True))
+            )
+            for matrices in linears(model)
+        ]
+        return _AdapterTable((layout.LayerUpdates * self.config.n_layers)(*updates), kept)
 
-    def _update(self, name: str, linear: Linear, adapter: str) -> layout.Update:
+    def _point_at_adapters(self) -> None:
+        """An array of pointers, one per adapter, each to the updates of all layers."""
+        places = [ctypes.addressof(table.updates) for table in self._tables.values()]
+        self.adapters = tuple(self._tables)
+        self._updates = (ctypes.c_void_p * max(1, len(places)))(*places)
+
+    def _update(self, name: str, linear: Linear, adapter: str, kept: list[object]) -> layout.Update:
         products = adapter_products(linear, adapter)
         if products is None:
             return layout.Update()
         a = self._arrange.inputs(name, products.a.t()).t()  # (r, K)
         b = self._arrange.outputs(name, products.b)  # (N, r)
         packed = {"a.data": pack(a, None, "float32").data, "b.data": pack(b, None, "float32").data}
-        self._kept.append(packed)
+        kept.append(packed)
         return layout.Update(*(self._matrix(packed, which) for which in ("a", "b")))
 
     def _keep(self, tensor: Tensor) -> int:

@@ -1,0 +1,70 @@
+"""What can be done to an engine between two steps: change its adapters, keep what its prompts have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from genwerk.inference.adapters import Adapters
+from genwerk.inference.blocks import BlockManager
+from genwerk.inference.prefix_file import PrefixFile, files_identity
+from genwerk.inference.runner import Runner
+
+__all__ = ["Upkeep"]
+
+
+class Upkeep:
+    """The part of an engine that nobody is answered by. All methods may be called from several threads."""
+
+    runner: Runner
+    blocks: BlockManager
+    _adapters: Adapters
+    _changed: threading.Condition
+    _stepping: bool
+    _cache: PrefixFile | None = None
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters that may be asked for."""
+        return self._adapters.names
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        """Load an adapter in peft's format between two steps. Raises RequestError for a name in use, ModelError."""
+        with self._pause():
+            self._adapters.add(name, path)
+
+    def remove_adapter(self, name: str) -> None:
+        """Refuse an adapter from now on; answers that use it end with it. Raises RequestError if there is none."""
+        with self._changed:
+            self._adapters.remove(name)
+            if not self._stepping:
+                self._adapters.settle()
+
+    def save_cache(self) -> None:
+        """Keep what prompts have in common for the next start, if there is a `cache_file`. Raises WorkspaceError."""
+        if self._cache is not None:
+            with self._pause():
+                self._cache.save(self.blocks, self._adapters.files)
+
+    def _keep_prefixes(self, file: Path | None, model: Path, adapters: Mapping[str, Path]) -> None:
+        self._adapters.files |= {name: files_identity(place) for name, place in adapters.items()}
+        if file is not None:
+            self._cache = PrefixFile(file, model, self.runner)
+            self._cache.load(self.blocks, self._adapters.files)
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """No step is computed while the block runs."""
+        with self._changed:
+            while self._stepping:
+                self._changed.wait()
+            self._stepping = True
+        try:
+            yield
+        finally:
+            self._end_step()
+
+    def _end_step(self) -> None:
+        raise NotImplementedError
