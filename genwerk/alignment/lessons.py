@@ -85,7 +85,8 @@ class Teacher:
         pieces = []
         with track(f"{kept.name} of the target", total=len(prompts), unit="texts") as bar:
             for start in range(0, max(1, len(prompts)), _PIECE):
-                part, file = prompts[start : start + _PIECE], kept / f"{start:06d}.safetensors"
+                part = prompts[start : start + _PIECE]
+                file = kept / f"{start:06d}-{len(part):02d}.safetensors"
                 if not file.exists():
                     write_tensors(file, self._lessons(part, start))
                 pieces.append(read_tensors(file))
