@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from genwerk.core.errors import RequestError
+from genwerk.inference.masks import without
 from genwerk.inference.vocabulary import Vocabulary
 
 __all__ = ["BannedWords"]
@@ -42,8 +43,8 @@ class BannedWords:
 
         Raises RequestError where no token is left.
         """
-        banned = torch.cat([self._always, *map(self._vocabulary.starting, self._awaited())]).to(logits.device)
-        narrowed = logits.index_fill(0, banned, -torch.inf)
+        banned = torch.cat([self._always, *map(self._vocabulary.starting, self._awaited())])
+        narrowed = without(logits, banned)
         if torch.isneginf(narrowed).all():
             raise RequestError(
                 "the answer cannot go on: every token that may come next completes a banned word",

@@ -21,12 +21,12 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from llguidance import LLMatcher, LLTokenizer
 from torch import Tensor
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint
+from genwerk.inference.masks import only
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["KINDS", "Compiler", "Matcher"]
@@ -54,8 +54,7 @@ class Matcher:
     def restrict(self, logits: Tensor) -> Tensor:
         """A copy of logits (V,) with -inf for every token that is not allowed now."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        allowed = np.unpackbits(bits, bitorder="little", count=self._vocab)
-        return logits.masked_fill(torch.from_numpy(allowed).to(logits.device) == 0, -torch.inf)
+        return only(logits, np.unpackbits(bits, bitorder="little", count=self._vocab).view(np.bool_))
 
     def consume(self, token: int) -> None:
         """Raises RequestError where the grammar has grown beyond its limits."""

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from genwerk.inference.constraint import Matcher
+from genwerk.inference.masks import without
 from genwerk.inference.vocabulary import Vocabulary
 from genwerk.tokenizers.tokenizer import StreamDecoder, Tokenizer
 
@@ -187,7 +188,7 @@ class ThinkingRule:
         if self._answers:
             return self._matcher.restrict(logits)
         if self._thinks:
-            return logits.index_fill(0, torch.cat([self._ends, *self._overrunning()]).to(logits.device), -torch.inf)
+            return without(logits, torch.cat([self._ends, *self._overrunning()]))
         narrowed = self._matcher.restrict(logits)  # the answer begins, with the form or with the start marker
         narrowed[self._start[0]] = logits[self._start[0]]
         return narrowed

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from genwerk.core.types import Sampling
 from genwerk.inference.banned_words import BannedWords
+from genwerk.inference.masks import without
 from genwerk.inference.vocabulary import Vocabulary
 
 __all__ = ["Form", "Rule", "make_rules"]
@@ -45,7 +46,7 @@ class LeastLength:
         self._left, self._ends = count, torch.tensor(sorted(ends), dtype=torch.long)
 
     def restrict(self, logits: Tensor) -> Tensor:
-        return logits.index_fill(0, self._ends.to(logits.device), -torch.inf) if self._left else logits
+        return without(logits, self._ends) if self._left else logits
 
     def consume(self, token: int) -> None:
         self._left = max(0, self._left - 1)

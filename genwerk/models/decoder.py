@@ -140,11 +140,11 @@ class Block(nn.Module):
 
 class Decoder(nn.Module):
     """The whole network. Weights are drawn N(0, 0.02) from torch's generator, those that end a layer
-    N(0, 0.02 / sqrt(2 n_layers))."""
+    N(0, 0.02 / sqrt(2 n_layers)); with `draw` false they are left as the memory was, to be filled."""
 
     lm_head: nn.Parameter | None
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, *, draw: bool = True) -> None:
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
@@ -153,7 +153,8 @@ class Decoder(nn.Module):
         head = None if config.tie_embeddings else nn.Parameter(torch.empty(config.vocab_size, config.d_model))
         self.register_parameter("lm_head", head)
         self.rope = RopeTable(config.head_dim, config.rope_theta, config.rope_scaling)
-        self.initialise()
+        if draw:
+            self.initialise()
 
     def initialise(self) -> None:
         """Draw all weights anew."""

@@ -72,9 +72,7 @@ def save_decoder(model: Decoder, path: Path, tokenizer_files: Path | None = None
 
 def empty_decoder(config: DecoderConfig, dtype: torch.dtype = torch.float32) -> Decoder:
     """A decoder whose weights are allocated but not drawn, for `fill`."""
-    with torch.device("meta"):
-        model = Decoder(config)
-    return model.to(dtype).to_empty(device="cpu")
+    return Decoder(config, draw=False).to(dtype)  # PyTorch's `meta` device would load 70 MB of code first
 
 
 def fill(model: Decoder, tensors: dict[str, Tensor], *, where: str) -> None:
@@ -109,7 +107,7 @@ def fill(model: Decoder, tensors: dict[str, Tensor], *, where: str) -> None:
 def expected_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     """The weights a model directory of this config must hold, by name on disk."""
     with torch.device("meta"):
-        model = Decoder(config)
+        model = Decoder(config, draw=False)
     return {name: tuple(slot.shape) for name, slot in slots(model)}
 
 

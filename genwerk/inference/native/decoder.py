@@ -13,6 +13,8 @@ Left out: experts and qualities of attention that models/decoder.py lacks too.
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +93,8 @@ class NativeDecoder:
         self._point_at_adapters()
         self._padded_vocab = self._model.unembed.outputs
         size = (config.n_layers, blocks, config.n_kv_heads, PANEL * self._arrange.head)
-        # NumPy's zeros take no memory until they are written; PyTorch's do.
         kept, dtype = self._cache_format()
-        self.keys: np.ndarray[Any, Any] = np.zeros(size, dtype)
-        self.values: np.ndarray[Any, Any] = np.zeros(size, dtype)
+        self.keys, self.values = _untouched(size, dtype), _untouched(size, dtype)
         self._cache = layout.Cache(blocks, FORMATS[kept], self.keys.ctypes.data, self.values.ctypes.data)
         self.threads = threads or torch.get_num_threads()
         self._engine = self._library.genwerk_open(self.threads)
@@ -250,6 +250,13 @@ class NativeDecoder:
     def _keep(self, tensor: Tensor) -> int:
         self._kept.append(tensor)
         return tensor.data_ptr()
+
+
+def _untouched(size: tuple[int, ...], dtype: type) -> np.ndarray[Any, Any]:
+    """Zeros that take memory page by page as they are written; NumPy's come in pages of 2 MB, PyTorch's at once."""
+    count = math.prod(size)
+    memory = mmap.mmap(-1, count * np.dtype(dtype).itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, dtype, count).reshape(size)
 
 
 def _pointer(tensors: Mapping[str, Tensor], name: str) -> int | None:
