@@ -297,15 +297,6 @@ class Engine(Upkeep):
             finally:
                 self._end_step()
 
-    def _end_step(self) -> None:
-        with self._changed:
-            self._stepping = False
-            for gone in self._cancelled:
-                self.scheduler.remove(gone)
-            self._cancelled.clear()
-            self._adapters.settle()
-            self._changed.notify_all()
-
     def _step(self) -> None:
         """Plan a step, compute it and draw a token for every sequence that is read to its end."""
         if self._draft is not None:

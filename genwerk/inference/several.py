@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Request, Sampling, Several
@@ -31,7 +32,19 @@ from genwerk.inference.engine import Engine
 from genwerk.inference.generation import Delta, Generation, TokenLogprob, collect
 from genwerk.inference.self_consistency import Judge, majority
 
-__all__ = ["MOST", "Answer", "Answers", "Indexed", "check_several", "generate_several", "seed_of", "stream_several"]
+__all__ = [
+    "MOST",
+    "Answer",
+    "Answers",
+    "Indexed",
+    "check_several",
+    "generate_several",
+    "seed_of",
+    "stream_several",
+    "take_turns",
+]
+
+_Item = TypeVar("_Item")
 
 MOST = 64  # answers drawn for one request
 PICKS = ("likelihood", "majority")
@@ -179,14 +192,22 @@ def stream_several(engine: Engine, request: Request, several: Several) -> Genera
 
 def _stream(answers: Answers, count: int) -> Generator[Indexed, None, None]:
     with closing(answers):
-        live = {index: answers.open(index).deltas for index in range(count)}
-        while live:
-            for index, deltas in list(live.items()):
-                delta = next(deltas, None)
-                if delta is None:
-                    del live[index]
-                else:
-                    yield Indexed(index, delta)
+        streams = [answers.open(index).deltas for index in range(count)]
+        for index, delta in take_turns(streams):
+            yield Indexed(index, delta)
+
+
+def take_turns(streams: Sequence[Iterator[_Item]]) -> Iterator[tuple[int, _Item]]:
+    """What comes out of each, one after the other and with its place, until all have ended."""
+    live = dict(enumerate(streams))
+    while live:
+        for place, stream in list(live.items()):
+            try:
+                item = next(stream)
+            except StopIteration:
+                del live[place]
+            else:
+                yield place, item
 
 
 def _likeliest(answers: Sequence[Sequence[Delta]]) -> list[int]:

@@ -11,6 +11,8 @@ from genwerk.inference.adapters import Adapters
 from genwerk.inference.blocks import BlockManager
 from genwerk.inference.prefix_file import PrefixFile, files_identity
 from genwerk.inference.runner import Runner
+from genwerk.inference.scheduler import Scheduler
+from genwerk.inference.sequence import Sequence
 
 __all__ = ["Upkeep"]
 
@@ -20,9 +22,11 @@ class Upkeep:
 
     runner: Runner
     blocks: BlockManager
+    scheduler: Scheduler
     _adapters: Adapters
     _changed: threading.Condition
     _stepping: bool
+    _cancelled: list[Sequence]
     _cache: PrefixFile | None = None
 
     @property
@@ -67,4 +71,10 @@ class Upkeep:
             self._end_step()
 
     def _end_step(self) -> None:
-        raise NotImplementedError
+        with self._changed:
+            self._stepping = False
+            for gone in self._cancelled:
+                self.scheduler.remove(gone)
+            self._cancelled.clear()
+            self._adapters.settle()
+            self._changed.notify_all()

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from genwerk.core.types import Request, Several
-from genwerk.inference.several import Answer, Answers
+from genwerk.inference.several import Answer, Answers, take_turns
 from genwerk.serving.assistant import Ask, Assistant, AssistantEvent, Source, until
 
 __all__ = ["ChoiceEvent", "answer_several"]
@@ -31,17 +31,12 @@ def answer_several(
     """The events of `several.n` answers, one of each in turn; see `Assistant.answer`."""
     stop = stop or threading.Event()
     with closing(_Drawing(assistant, several, stop)) as drawing:
-        live = {place: assistant.answer(ask, stop, drawing.source(place)) for place in range(several.n)}
+        streams = [assistant.answer(ask, stop, drawing.source(place)) for place in range(several.n)]
         try:
-            while live:
-                for place, events in list(live.items()):
-                    event = next(events, None)
-                    if event is None:
-                        del live[place]
-                    else:
-                        yield ChoiceEvent(place, event)
+            for place, event in take_turns(streams):
+                yield ChoiceEvent(place, event)
         finally:
-            for events in live.values():
+            for events in streams:
                 events.close()
 
 
