@@ -16,7 +16,19 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("decode", "speculation", "divergence", "embed", "index", "quickstart", "grounded", "citations", "inference")
+ALL = (
+    "decode",
+    "speculation",
+    "divergence",
+    "exactness",
+    "load",
+    "embed",
+    "index",
+    "quickstart",
+    "grounded",
+    "citations",
+    "inference",
+)
 
 
 def main() -> None:

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["only", "without"]
+__all__ = ["is_plain", "only", "without"]
 
 
 def without(logits: Tensor, tokens: Tensor) -> Tensor:
     """-inf for `tokens` (int64)."""
-    if not _plain(logits):
+    if not is_plain(logits):
         return logits.index_fill(0, tokens.to(logits.device), -torch.inf)
     narrowed = logits.numpy().copy()
     narrowed[tokens.numpy()] = -np.inf
@@ -24,10 +24,11 @@ def without(logits: Tensor, tokens: Tensor) -> Tensor:
 
 def only(logits: Tensor, allowed: NDArray[np.bool_]) -> Tensor:
     """-inf for all but the `allowed` (V,)."""
-    if not _plain(logits):
+    if not is_plain(logits):
         return logits.masked_fill(torch.from_numpy(~allowed).to(logits.device), -torch.inf)
     return torch.from_numpy(np.where(allowed, logits.numpy(), np.float32(-np.inf)))
 
 
-def _plain(logits: Tensor) -> bool:
+def is_plain(logits: Tensor) -> bool:
+    """Whether NumPy can take the row as it is."""
     return logits.device.type == "cpu" and logits.dtype == torch.float32 and not logits.requires_grad

@@ -32,6 +32,7 @@ from torch import Tensor
 from genwerk.core.errors import ModelError
 from genwerk.core.types import Sampling
 from genwerk.inference.limits import check_sampling
+from genwerk.inference.masks import is_plain
 from genwerk.inference.penalties import penalise
 
 __all__ = ["Alternative", "Draw", "TokenLogprob", "check_sampling", "distribution", "make_generator", "sample"]
@@ -99,8 +100,8 @@ def sample(
 
 def _largest(z: Tensor) -> int:
     """The id of the largest, the lowest where several are equal; of a NaN where there is one."""
-    if z.dtype == torch.float32 and z.device.type == "cpu":
-        return int(z.detach().numpy().argmax())  # PyTorch's takes twenty times as long, and wakes its threads
+    if is_plain(z):
+        return int(z.numpy().argmax())  # PyTorch's takes twenty times as long, and wakes its threads
     return int(z.argmax())
 
 
