@@ -52,9 +52,10 @@ class _AdapterTable:
 class NativeDecoder:
     """See `Runner`. Not safe among threads: one step at a time.
 
-    weights     float32; int8: 8-bit weights with a scale per output; int4: half bytes with a scale and a lowest value
-                per 32 inputs, embeddings int8. With both, activations are rounded to 8 bits in groups of 32, keys and
-                values to float16, or to bfloat16 where tile registers multiply them (attention_tiles.h).
+    weights     float32; int8: 8-bit weights with a scale per output, activations in 8 bits with a scale per row, both
+                turned (pack.py); int4: half bytes with a scale and a lowest value per 32 inputs, activations in 8 bits
+                with a scale per 32, embeddings int8. With both, keys and values are float16, or bfloat16 where tile
+                registers multiply them (attention_tiles.h).
     blocks      cache blocks of 32 positions there are in all.
     positions   most positions a sequence may have.
     adapters    by name, as they lie in `model`, whose own weights are not read.
@@ -215,11 +216,21 @@ class NativeDecoder:
         return described
 
     def _matrix(self, tensors: Mapping[str, Tensor], name: str) -> layout.Matrix:
-        data = tensors[f"{name}.data"]  # (N / 32, K, 32) float32, (N / 32, K / 4, 32, 4) or (N / 32, K / 32, 640) bytes
+        data = tensors[
+            f"{name}.data"
+        ]  # (N / 32, K, 32) float32, (N / 32, K' / 4, 32, 4) or (N / 32, K / 32, 640) bytes
         precision = "float32" if data.dtype == torch.float32 else "int8" if data.ndim == 4 else "int4"
-        inputs = data.shape[1] * {"float32": 1, "int8": 4, "int4": PANEL}[precision]
+        inputs = self._inputs(name) if precision == "int8" else data.shape[1] * (PANEL if precision == "int4" else 1)
         rest = (_pointer(tensors, f"{name}.{part}") for part in ("scale", "bias"))
         return layout.Matrix(FORMATS[precision], data.shape[0] * PANEL, inputs, data.data_ptr(), *rest)
+
+    def _inputs(self, name: str) -> int:
+        """K of a matrix, filled up to a multiple of 32; int8 data is filled up further."""
+        config = self.config
+        size = {"out": config.n_heads * self._arrange.head, "down": config.d_ff}.get(
+            name.rpartition(".")[2], config.d_model
+        )
+        return -(-size // PANEL) * PANEL
 
     def _describe_adapter(self, model: Decoder, adapter: str) -> _AdapterTable:
         kept: list[object] = []

@@ -44,8 +44,8 @@ class Variant:
 # Best first.
 VARIANTS = {
     "amx": Variant(
-        frozenset({"avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16"}),
-        ("-march=x86-64-v4", "-mavx512vnni", "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
+        frozenset({"avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}),
+        ("-march=x86-64-v4", "-mavx512vnni", "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"),
     ),
     "avx512": Variant(frozenset({"avx512f", "avx512_vnni"}), ("-march=x86-64-v4", "-mavx512vnni")),
     "avx2": Variant(frozenset({"avx2", "fma"}), ("-march=x86-64-v3",)),

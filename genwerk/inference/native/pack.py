@@ -4,10 +4,16 @@ A matrix (N outputs, K inputs) is cut into panels of 32 outputs; a panel is read
 other is multiplied, so each weight is touched once and no lane waits for another:
 
     float32   [N / 32][K][32]
-    int8      [N / 32][K / 4][32][4] as unsigned bytes (weight + 128), one scale per output:  W = scale · (byte - 128)
+    int8      [N / 32][K' / 4][32][4] as unsigned bytes (whole number + 128), one scale per output, K' a multiple of 64:
+              turned(W) = scale · (byte - 128)
 
     int4      [N / 32][K / 32][640]: 512 bytes of half bytes, then scale and lowest value of the 32 outputs as float16,
               W = lowest + scale · half byte, in groups of 32 inputs: what GGUF's Q4_1 holds
+
+    turned(W)   each 64 inputs times the Hadamard matrix H / 8, as the kernels turn activations. H / 8 is orthogonal, so
+                products stay as they are, while outliers are spread over 64 numbers and rounding loses less: with one
+                scale per row of activations half of what scales per 32 inputs lose unturned (docs/decisions/0013).
+                Source: Ashkboos et al. (2024), QuaRot; here within 64 inputs, and nothing is folded into the network.
 
 What is no multiple of 32 is filled with zeros, which change no sum. Heads are filled up each for itself, and a panel of
 gates is followed by the panel of ups that it multiplies.
@@ -15,6 +21,7 @@ gates is followed by the panel of ups that it multiplies.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,9 +31,10 @@ from torch.nn import functional as F
 
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["FORMATS", "PANEL", "Arrangement", "Grid", "Packing", "fill", "pack", "widest_grid"]
+__all__ = ["FORMATS", "PANEL", "TURNED", "Arrangement", "Grid", "Packing", "fill", "pack", "turn", "widest_grid"]
 
 PANEL = 32
+TURNED = 64
 FORMATS = {"float32": 0, "int8": 1, "int4": 2, "float16": 3, "bfloat16": 4}
 
 
@@ -41,7 +49,7 @@ class Packing(NamedTuple):
 class Grid(NamedTuple):
     """The values weights (N, K) may take: lowest + scale · whole number.
 
-    int8   scale (N,), no lowest; whole numbers -127 .. 127
+    int8   of the turned weights: scale (N,), no lowest; whole numbers -127 .. 127
     int4   scale and lowest (N, K / 32) that float16 holds; whole numbers 0 .. 15
     """
 
@@ -50,7 +58,8 @@ class Grid(NamedTuple):
 
 
 def widest_grid(weight: Tensor, precision: str) -> Grid:
-    """The grid that reaches every weight of (N, K), K a multiple of 32: what `pack` takes where it is given none."""
+    """The grid that reaches every weight of (N, K), K a multiple of 32 (int8: already turned): what `pack` takes where
+    it is given none."""
     if precision == "int8":
         return Grid(weight.abs().amax(1) / 127)  # 0 where all weights are: so is the output, to the last bit
     groups = weight.view(weight.shape[0], -1, PANEL)
@@ -58,19 +67,28 @@ def widest_grid(weight: Tensor, precision: str) -> Grid:
     return Grid(((groups.amax(-1) - lowest) / 15).half().float(), lowest)
 
 
+def turn(rows: Tensor) -> Tensor:
+    """(N, K) -> (N, K'): filled up to a multiple of 64, each 64 numbers times H / 8. Twice is the same as not at all."""
+    rows = fill(rows, 1, TURNED)
+    for stride in (32, 16, 8, 4, 2, 1):
+        left, right = rows.view(len(rows), -1, 2, stride).unbind(2)
+        rows = torch.stack((left + right, left - right), 2).flatten(1)
+    return rows / math.sqrt(TURNED)
+
+
 def pack(weight: Tensor, bias: Tensor | None, precision: str, grid: Grid | None = None) -> Packing:
     """Pack (N, K) float32, filled up to multiples of 32, each weight as the nearest value of `grid`."""
     weight = fill(fill(weight.detach().float(), 0), 1)
-    inputs = weight.shape[1]
     bias = None if bias is None else fill(bias.detach().float(), 0).clone()
     if precision == "float32":
-        return Packing(weight.view(-1, PANEL, inputs).transpose(1, 2).contiguous(), None, bias)
+        return Packing(weight.view(-1, PANEL, weight.shape[1]).transpose(1, 2).contiguous(), None, bias)
+    weight = turn(weight) if precision == "int8" else weight
     grid = grid or widest_grid(weight, precision)
     if precision == "int4":
         return Packing(_half_bytes(weight, grid), None, bias)
     nonzero = grid.scale.clamp_min(torch.finfo(torch.float32).tiny)
     whole = (weight / nonzero[:, None]).round().clamp(-127, 127).to(torch.int16).add_(128).to(torch.uint8)
-    panels = whole.view(-1, PANEL, inputs // 4, 4).transpose(1, 2)  # (N / 32, K / 4, 32, 4)
+    panels = whole.view(-1, PANEL, whole.shape[1] // 4, 4).transpose(1, 2)  # (N / 32, K' / 4, 32, 4)
     return Packing(panels.contiguous(), grid.scale, bias)
 
 
@@ -136,8 +154,8 @@ class Arrangement:
 
 
 def _scatter(places: Tensor, rows: Tensor, size: int) -> Tensor:
-    """Row i goes to place `places[i]`, counted from 1; 0 says that it is filling."""
+    """Row i goes to place `places[i]`, counted from 1; 0 says that it is filling, as what lies behind."""
     places = fill(places, 0)
     found = rows.new_empty(size, *rows.shape[1:])
-    found[places[places > 0] - 1] = rows[places > 0]
+    found[places[places > 0] - 1] = rows[: len(places)][places > 0]
     return found

@@ -18,7 +18,7 @@ from torch import Tensor
 from genwerk.core.atomic import write_text
 from genwerk.core.errors import ModelError
 from genwerk.core.hashing import sha256_file
-from genwerk.inference.native.pack import PANEL, Arrangement
+from genwerk.inference.native.pack import PANEL, Arrangement, turn
 from genwerk.inference.native.weights import MATRICES, PackedWeights, linears
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.huggingface import TOKENIZER_FILES, empty_decoder, read_config
@@ -92,7 +92,7 @@ def _values(weights: PackedWeights, name: str) -> Tensor:
         return data.transpose(1, 2).flatten(0, 1)
     if data.ndim == 4:
         whole = data.transpose(1, 2).flatten(0, 1).flatten(1).float() - 128
-        return whole * weights.tensors[f"{name}.scale"][:, None]
+        return turn(whole * weights.tensors[f"{name}.scale"][:, None])  # back
     halves = data[..., : 16 * PANEL].reshape(*data.shape[:2], 4, PANEL, 4).transpose(-3, -2)  # (P, G, 32, 4, 4)
     whole = torch.stack((halves & 15, halves >> 4), -3).flatten(-3).float()  # (P, G, N in P, K in G)
     step, lowest = data[..., 16 * PANEL :].contiguous().view(torch.float16).float().chunk(2, -1)

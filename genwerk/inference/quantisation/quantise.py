@@ -28,7 +28,7 @@ from genwerk.core.workspace import Step
 from genwerk.data.documents import load_documents
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError
-from genwerk.inference.native.pack import Arrangement, Grid, widest_grid
+from genwerk.inference.native.pack import Arrangement, Grid, turn, widest_grid
 from genwerk.inference.native.packed_directory import unpack_decoder, write_packed
 from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, linears, pack_decoder
 from genwerk.inference.quantisation.calibration import calibrate_layers, input_peaks
@@ -116,14 +116,15 @@ def calibrate(
 
     def change(layer: int, grams: dict[str, Tensor]) -> None:
         for name, linear in matrices[layer].items():
-            weight, gram = arrange.matrix(name, linear.weight), grams[name]
+            weight, gram = as_rounded(arrange.matrix(name, linear.weight), grams[name], config.precision)
             plain = round_nearest(weight, widest_grid(weight, config.precision))
             if config.gptq:
                 chosen = gptq(weight, gram, config.precision, damping=config.damping, act_order=config.act_order)
             else:
                 chosen = round_nearest(weight, fitted_grid(weight, gram.diagonal(), config.precision))
             grids[f"{layer}.{name}"] = chosen.grid
-            linear.weight.copy_(arrange.restore(name, chosen.weight, (linear.d_out, linear.d_in)))
+            values = turn(chosen.weight) if config.precision == "int8" else chosen.weight  # back
+            linear.weight.copy_(arrange.restore(name, values, (linear.d_out, linear.d_in)))
             errors = {"nearest": _lost(weight, plain.weight, gram), "calibrated": _lost(weight, chosen.weight, gram)}
             rows.append({"layer": layer, "matrix": name, **errors})
         if scratch is not None:
@@ -135,6 +136,11 @@ def calibrate(
 
     calibrate_layers(model, windows, change, what=f"rounding to {config.precision}", recall=recall)
     return Calibrated(grids, rows)
+
+
+def as_rounded(weight: Tensor, gram: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """(N, K) and (K, K) of inputs as the kernels round them: turned for int8 (pack.py)."""
+    return (turn(weight), turn(turn(gram).t()).t().contiguous()) if precision == "int8" else (weight, gram)
 
 
 def _peaks(model: Decoder, windows: Sequence[Sequence[int]], scratch: Path | None) -> dict[str, Tensor]:

@@ -9,23 +9,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genwerk.inference.native.decoder import NativeDecoder
+from genwerk.inference.native.pack import turn
 from genwerk.models.decoder import Attention, Decoder
 from genwerk.models.linear import Linear
 from genwerk.models.lora import adapter_products
 from genwerk.models.rope import rotate
 
-GROUP = 32  # inputs that share a scale
+
+def turned(rows: Tensor, sizes: tuple[int, ...] = ()) -> Tensor:
+    """(T, K) -> (T, K'), as pack.py has it; with `sizes` (of a head, and of a head filled up) each head is filled up for
+    itself first."""
+    if sizes:
+        rows = F.pad(rows.unflatten(-1, (-1, sizes[0])), (0, sizes[1] - sizes[0])).flatten(-2)
+    return turn(rows)
 
 
-def whole_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers (N, K) and scales (N,)."""
-    scale = (weight.detach().abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
-    return (weight.detach() / scale[:, None]).round(), scale
+def whole_weight(weight: Tensor, sizes: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+    """Whole numbers (N, K') and scales (N,) of the turned weight."""
+    weight = turned(weight.detach(), sizes)
+    scale = (weight.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
+    return (weight / scale[:, None]).round(), scale
 
 
 @dataclass
 class Reference:
-    """The same arithmetic in PyTorch; `margin` is how near any rounded activation of a row came to a half, (T,).
+    """The same arithmetic in PyTorch; `margin` is how near any rounded activation or value of a row came to a
+    half, (T,).
 
     tiles    attention in bfloat16, as tile registers have it; else keys and values are float16, the rest float32.
     """
@@ -37,17 +46,16 @@ class Reference:
     _whole: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def product(self, x: Tensor, weight: Tensor, sizes: tuple[int, ...] = ()) -> Tensor:
-        """x W^T with x (T, K) rounded in groups. `sizes`: of a head, and of a head filled up."""
+        """x W^T with x (T, K) turned and rounded by rows. `sizes`: of a head, and of a head filled up."""
         if id(weight) not in self._whole:
-            whole, scale = whole_weight(weight)
-            self._whole[id(weight)] = grouped(whole, sizes).permute(1, 2, 0).contiguous(), scale  # (G, 32, N)
+            self._whole[id(weight)] = whole_weight(weight, sizes)
         whole, scale = self._whole[id(weight)]
-        x = grouped(x, sizes)  # (T, G, 32)
-        step = x.abs().amax(-1, keepdim=True) / 127  # (T, G, 1)
+        x = turned(x, sizes)
+        step = x.abs().amax(-1, keepdim=True) / 127  # (T, 1)
         fine = torch.where(step > 0, x / step, 0)
-        self.margin = torch.minimum(self.margin, ((fine.frac().abs() - 0.5).abs()).amin((-1, -2)))
-        exact = fine.round().transpose(0, 1) @ whole  # (G, T, N), whole numbers below 2^24
-        return (exact * step.transpose(0, 1)).sum(0) * scale
+        self.margin = torch.minimum(self.margin, ((fine.frac().abs() - 0.5).abs()).amin(-1))
+        exact = fine.round().double() @ whole.double().t()  # (T, N)
+        return (exact.float() * step) * scale
 
     def linear(self, x: Tensor, linear: Linear, sizes: tuple[int, ...] = ()) -> Tensor:
         y = self.product(x, linear.weight, sizes)
@@ -67,6 +75,7 @@ class Reference:
         q, k = rotate(qk, *self.model.rope.rows(0, length, x)).split((config.n_heads, config.n_kv_heads), 2)
         at = torch.arange(length)
         seen = (at <= at[:, None]) & (at > at[:, None] - (config.sliding_window or length))
+        self.margin = torch.minimum(self.margin, clearness(v, 7 if self.tiles else 10)[0])
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         mixed = attend_tiles(q, k, v, seen) if self.tiles else attend(q, k, v, seen)
         return self.linear(mixed[0].transpose(0, 1).flatten(1), attention.out, sizes)
@@ -77,14 +86,20 @@ class Reference:
         model, config = self.model, self.model.config
         self.margin = torch.tensor(1.0)
         whole, scale = whole_weight(model.embed_tokens)
-        x = whole[tokens].float() * scale[tokens, None]
+        x = turned(whole[tokens] * scale[tokens, None])[:, : config.d_model]
         size = -(-config.head_dim // 16) * 16
-        sizes = (config.head_dim, size if config.n_heads * size % GROUP == 0 else -(-size // GROUP) * GROUP)
+        sizes = (config.head_dim, size if config.n_heads * size % 32 == 0 else -(-size // 32) * 32)
         for block in model.layers:
             x = x + self.attention(block.input_layernorm(x), block.self_attn, sizes)
             gate, up = self.linear(block.post_attention_layernorm(x), block.mlp.gate_up).chunk(2, -1)
             x = x + self.linear(F.silu(gate) * up, block.mlp.down)
         return self.product(model.norm(x), model.embed_tokens if model.lm_head is None else model.lm_head)
+
+
+def clearness(x: Tensor, bits: int) -> Tensor:
+    """How near any of (..., H, D) comes to the middle between two numbers of so many bits of fraction, (...,)."""
+    places = x.double() / torch.exp2(x.double().abs().clamp_min(1e-30).log2().floor() - bits)
+    return ((places.frac().abs() - 0.5).abs()).amin((-1, -2)).float()
 
 
 def in_tiles(runner: NativeDecoder) -> bool:
@@ -103,10 +118,3 @@ def attend_tiles(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
     s = (q @ k.transpose(-1, -2)).masked_fill(~seen, -torch.inf)
     p = (s - s.amax(-1, keepdim=True)).exp()
     return p.bfloat16().float() @ v / p.sum(-1, keepdim=True)
-
-
-def grouped(rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """(T, K) -> (T, G, 32), filled up with zeros; with `sizes` (of a head, padded) each head for itself."""
-    if sizes:
-        rows = F.pad(rows.unflatten(-1, (-1, sizes[0])), (0, sizes[1] - sizes[0])).flatten(-2)
-    return F.pad(rows, (0, -rows.shape[-1] % GROUP)).unflatten(-1, (-1, GROUP))

@@ -49,7 +49,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "all-heads": {"n_kv_heads": 6},
     "many-share-a-key": {"n_heads": 14, "n_kv_heads": 1},
     "everything": {
-        **_QWEN3, "d_model": 44, "qkv_bias": True, "o_bias": True, "n_heads": 3, "n_kv_heads": 1, "head_dim": 10,
+        **_QWEN3, "d_model": 44, "qkv_bias": True, "o_bias": True, "n_heads": 6, "n_kv_heads": 2, "head_dim": 10,
         "d_ff": 83, "vocab_size": 258, "sliding_window": 45, "tie_embeddings": False,
     },
 }  # fmt: skip

@@ -19,7 +19,7 @@ from genwerk.inference.quantisation.config import BOUNDS, QuantiseConfig
 from genwerk.inference.quantisation.gptq import gptq
 from genwerk.inference.quantisation.quantise import calibrate, quantise
 from genwerk.metrics.divergence import kl_divergence
-from genwerk.models.decoder import Decoder
+from genwerk.models.decoder import Decoder, DecoderConfig
 from genwerk.models.huggingface import load_decoder, save_decoder
 from genwerk.models.lora import load_adapter, merge_adapter
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -29,6 +29,19 @@ LOOSE = {"most_kl": 50.0, "most_rise": 1e9, "length": 64, "windows": 12, "check_
 
 def config(**changes: Any) -> QuantiseConfig:
     return QuantiseConfig.parse(LOOSE | changes)
+
+
+@pytest.fixture
+def tiny_model() -> Decoder:
+    """All sizes multiples of 64, as in models people use: else int8's turned weights do not survive being turned back."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "head_dim": 16, "d_ff": 128}
+    decoder = Decoder(DecoderConfig(vocab_size=258, max_positions=1024, **sizes)).eval()
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.5)
+    return decoder
 
 
 @pytest.fixture

@@ -2,46 +2,79 @@
 // it, so a row's result is the same alone or among many.
 #pragma once
 
+#include <vector>
+
 #include "model.h"
 #include "pool.h"
+#include "tiles.h"
 #include "vector.h"
 
 namespace genwerk {
 
 constexpr int PANEL = 32;  // outputs that are computed together, inputs that share a scale, positions in a cache block
+constexpr int FEW_ROWS = 4;  // up to which tile registers do not pay
 
-// Rows of activations for one product: as they are, or as integers in groups of 32 inputs.
+constexpr int TURNED = 64;  // inputs that are turned together (see `quantise_turned`)
+
+// Bytes of a row or an output in INT8: its inputs filled up.
+static inline int depth(int inputs) { return (inputs + TURNED - 1) / TURNED * TURNED; }
+
+// Rows of activations for one product: as they are, or as integers, with one scale per row for INT8 and one per 32
+// inputs for INT4.
 struct Rows {
-    const float* tiles;   // [rows / 12][inputs][12], the last tile as narrow as it must be
-    const int8_t* whole;  // [rows][inputs]
-    const float* scale;   // [rows][inputs / 32]
-    const float* total;   // [rows][inputs / 32]: the sum of the group's numbers, scaled
-    const float* shift;   // [rows]: -128 times the sum of the row's totals, as weights are kept with 128 added
+    const float* tiles;    // [rows / 12][inputs][12], the last tile as narrow as it must be
+    const int8_t* whole;   // [rows][depth] (INT8), [rows][inputs] (INT4)
+    const float* scale;    // [rows] or [rows][inputs / 32]
+    const float* total;    // INT4: [rows][inputs / 32], the sum of the group's numbers, scaled
+    const int32_t* shift;  // INT8: [rows], -128 times the sum of the row's numbers, as weights are kept with 128 added
 };
 
-// One row to integers: per group of 32, q = nearest(127 x / max |x|). NaN and infinity make the group's scale NaN.
-// Returns the row's shift.
-static inline float quantise(const float* x, int inputs, int8_t* whole, float* scale, float* total) {
-    float all_groups = 0.0f;
-    for (int group = 0; group < inputs / PANEL; ++group) {
-        const F low = load(x + PANEL * group), high = load(x + PANEL * group + LANES);
-        const int32_t bits = largest(larger(magnitude(low), magnitude(high)));
-        float top;
-        std::memcpy(&top, &bits, sizeof top);
-        if (bits >= 0x7f800000) top = NAN;  // a broken model must not turn into text
-        if (top < 1e-30f) top = 0.0f;       // 127 / top would be infinite
-        const float inverse = top > 0 ? 127.0f / top : 0.0f;
-        const I a = __builtin_convertvector(nearest(low * inverse), I);
-        const I b = __builtin_convertvector(nearest(high * inverse), I);
-        typedef int8_t Half __attribute__((vector_size(16)));
-        const Half c = __builtin_convertvector(a, Half), d = __builtin_convertvector(b, Half);
-        std::memcpy(whole + PANEL * group, &c, LANES);
-        std::memcpy(whole + PANEL * group + LANES, &d, LANES);
+static inline float top_of(I magnitudes) {
+    const int32_t bits = largest(magnitudes);
+    float top;
+    std::memcpy(&top, &bits, sizeof top);
+    if (bits >= 0x7f800000) top = NAN;  // a broken model must not turn into text
+    return top < 1e-30f ? 0.0f : top;   // else 127 / top would be infinite
+}
+
+static inline I store_whole(int8_t* to, F value) {
+    typedef int8_t Sixteen __attribute__((vector_size(16)));
+    const I whole = __builtin_convertvector(nearest(value), I);
+    const Sixteen bytes = __builtin_convertvector(whole, Sixteen);
+    std::memcpy(to, &bytes, LANES);
+    return whole;
+}
+
+// One row for INT4: per group of 32, q = nearest(127 x / max |x|). NaN and infinity make the group's scale NaN.
+static inline void quantise_groups(const float* x, int inputs, int8_t* whole, float* scale, float* total) {
+    for (int group = 0; group < inputs / PANEL; ++group, x += PANEL, whole += PANEL) {
+        const F low = load(x), high = load(x + LANES);
+        const float top = top_of(larger(magnitude(low), magnitude(high))), inverse = top > 0 ? 127.0f / top : 0.0f;
+        const I a = store_whole(whole, low * inverse), b = store_whole(whole + LANES, high * inverse);
         scale[group] = top / 127.0f;
         total[group] = scale[group] * float(sum(a + b));
-        all_groups += total[group];
     }
-    return -128.0f * all_groups;
+}
+
+// One row for INT8: every 64 inputs are turned by the Hadamard matrix, as the weights are (pack.py), which leaves the
+// products as they are and spreads outliers; then q = nearest(127 x / max |x|) over the row. Returns the row's shift.
+static inline int32_t quantise_turned(const float* x, int inputs, int8_t* whole, float* scale) {
+    static thread_local std::vector<float> memory;
+    const int filled = depth(inputs);
+    if (memory.size() < size_t(filled)) memory.resize(size_t(filled));
+    float* turned = memory.data();
+    I most = I{};
+    for (int i = 0; i < filled; i += TURNED) {
+        F part[4];
+        for (int j = 0; j < 4; ++j) part[j] = i + LANES * j < inputs ? load(x + i + LANES * j) : F{};
+        hadamard(part);
+        for (int j = 0; j < 4; ++j) store(turned + i + LANES * j, part[j]), most = larger(most, magnitude(part[j]));
+    }
+    const float top = top_of(most), inverse = top > 0 ? 127.0f / top : 0.0f;
+    I total = I{};
+    for (int i = 0; i < filled; i += LANES) total += store_whole(whole + i, load(turned + i) * inverse);
+    *scale = top / 127.0f * 0.125f;  // the matrix is orthogonal when divided by 8
+    return -128 * sum(total);
 }
 
 // M rows times one panel; `out` is [M][32].
@@ -62,37 +95,64 @@ static void tile_float(const Matrix& w, int panel, const Rows& x, int row, float
     for (int m = 0; m < M; ++m) store(out + PANEL * m, acc[m][0]), store(out + PANEL * m + LANES, acc[m][1]);
 }
 
+// Whole numbers of a panel to values; integers are exact, so it is the same however they were added up.
+static inline F value_of(I whole, const Matrix& w, const Rows& x, int row, int output) {
+    return to_float(whole) * x.scale[row] * load(w.scale + output);
+}
+
 template <int M>
 static void tile_int8(const Matrix& w, int panel, const Rows& x, int row, float* out) {
-    const uint8_t* weights = static_cast<const uint8_t*>(w.data) + int64_t(panel) * w.inputs * PANEL;
-    const int groups = w.inputs / PANEL;
-    const int8_t* a = x.whole + int64_t(row) * w.inputs;
-    const float* scale = x.scale + int64_t(row) * groups;
-    F acc[M][2] = {};
-    for (int group = 0; group < groups; ++group, a += PANEL) {
-        I part[M][2] = {};
-#pragma GCC unroll 8
-        for (int four = 0; four < PANEL; four += 4, weights += 4 * PANEL) {
-            const Bytes left = load_bytes(weights), right = load_bytes(weights + 64);
-#pragma GCC unroll 16
-            for (int m = 0; m < M; ++m) {
-                part[m][0] = dot(part[m][0], left, a + int64_t(m) * w.inputs + four);
-                part[m][1] = dot(part[m][1], right, a + int64_t(m) * w.inputs + four);
-            }
-        }
+    const int filled = depth(w.inputs);
+    const uint8_t* weights = static_cast<const uint8_t*>(w.data) + int64_t(panel) * filled * PANEL;
+    const int8_t* a = x.whole + int64_t(row) * filled;
+    I acc[M][2];
+    for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = all(x.shift[row + m]);
+    for (int k = 0; k < filled; k += 4, weights += 4 * PANEL, a += 4) {
+        const Bytes left = load_bytes(weights), right = load_bytes(weights + 64);
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
-            const F s = all(scale[m * groups + group]);
-            acc[m][0] += to_float(part[m][0]) * s;
-            acc[m][1] += to_float(part[m][1]) * s;
+            acc[m][0] = dot(acc[m][0], left, a + int64_t(m) * filled);
+            acc[m][1] = dot(acc[m][1], right, a + int64_t(m) * filled);
         }
     }
-    const F left = load(w.scale + int64_t(panel) * PANEL), right = load(w.scale + int64_t(panel) * PANEL + LANES);
-    for (int m = 0; m < M; ++m) {
-        store(out + PANEL * m, (acc[m][0] + x.shift[row + m]) * left);
-        store(out + PANEL * m + LANES, (acc[m][1] + x.shift[row + m]) * right);
-    }
+    for (int m = 0; m < M; ++m)
+        for (int half = 0; half < 2; ++half)
+            store(out + PANEL * m + LANES * half, value_of(acc[m][half], w, x, row + m, panel * PANEL + LANES * half));
 }
+
+#if defined(__AMX_INT8__)
+
+// Up to 32 rows in tile registers; `whole` holds whole tiles of rows.
+static void tiles_int8(const Matrix& w, int panel, const Rows& x, int row, int rows, float* out) {
+    const int filled = depth(w.inputs);
+    const uint8_t* weights = static_cast<const uint8_t*>(w.data) + int64_t(panel) * filled * PANEL;
+    const int8_t* a = x.whole + int64_t(row) * filled;
+    const bool two = rows > LANES;
+    alignas(64) int32_t sums[2 * LANES * PANEL];
+    zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>();
+    for (int k = 0; k < filled; k += TURNED, weights += TURNED * PANEL, a += TURNED) {
+        load_tile<4>(a, filled);
+        load_tile<6>(weights, 4 * PANEL);
+        load_tile<7>(weights + TURNED, 4 * PANEL);
+        add_byte_products<0, 4, 6>();
+        add_byte_products<1, 4, 7>();
+        if (!two) continue;
+        load_tile<5>(a + LANES * filled, filled);
+        add_byte_products<2, 5, 6>();
+        add_byte_products<3, 5, 7>();
+    }
+    store_tile<0>(sums, 4 * PANEL);
+    store_tile<1>(sums + LANES, 4 * PANEL);
+    if (two) store_tile<2>(sums + LANES * PANEL, 4 * PANEL), store_tile<3>(sums + LANES * PANEL + LANES, 4 * PANEL);
+    for (int m = 0; m < rows; ++m)
+        for (int i = 0; i < PANEL; i += LANES) {
+            I whole;
+            std::memcpy(&whole, sums + m * PANEL + i, sizeof whole);
+            store(out + PANEL * m + i, value_of(whole + x.shift[row + m], w, x, row + m, panel * PANEL + i));
+        }
+}
+
+#endif
 
 constexpr int HALF_GROUP = 640;  // bytes of 32 inputs and 32 outputs in half bytes
 
@@ -132,27 +192,42 @@ static void tile_int4(const Matrix& w, int panel, const Rows& x, int row, float*
 }
 
 typedef void (*Tile)(const Matrix&, int, const Rows&, int, float*);
-constexpr int MOST_FLOAT = 12, MOST_INT8 = 6;  // rows of a tile; as many of INT4 as of INT8
-constexpr Tile TILES_FLOAT[] = {tile_float<1>, tile_float<2>, tile_float<3>, tile_float<4>,  tile_float<5>,  tile_float<6>,
-                                tile_float<7>, tile_float<8>, tile_float<9>, tile_float<10>, tile_float<11>, tile_float<12>};
-constexpr Tile TILES_INT8[] = {tile_int8<1>, tile_int8<2>, tile_int8<3>, tile_int8<4>, tile_int8<5>, tile_int8<6>};
-constexpr Tile TILES_INT4[] = {tile_int4<1>, tile_int4<2>, tile_int4<3>, tile_int4<4>, tile_int4<5>, tile_int4<6>};
+constexpr int MOST_TOGETHER = 12, MOST_INT4 = 6;  // of a tile
+#define GENWERK_TILES(tile) tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>
+#define GENWERK_MORE_TILES(tile) tile<7>, tile<8>, tile<9>, tile<10>, tile<11>, tile<12>
+constexpr Tile TILES_FLOAT[] = {GENWERK_TILES(tile_float), GENWERK_MORE_TILES(tile_float)};
+constexpr Tile TILES_INT8[] = {GENWERK_TILES(tile_int8), GENWERK_MORE_TILES(tile_int8)};
+constexpr Tile TILES_INT4[] = {GENWERK_TILES(tile_int4)};
 
 // One panel for `count` rows of `x`, `finish(row, values)` for each with its 32 values.
 template <class Finish>
 static inline void panel_product(const Matrix& w, int panel, const Rows& x, int count, const Finish& finish) {
-    const int most = w.format == FLOAT32 ? MOST_FLOAT : MOST_INT8;
+    alignas(64) float out[2 * LANES * PANEL];
+    const auto finish_all = [&](int row, int rows) {
+        for (int m = 0; m < rows; ++m) {
+            float* values = out + PANEL * m;
+            if (w.bias)
+                for (int i = 0; i < PANEL; i += LANES) store(values + i, load(values + i) + load(w.bias + panel * PANEL + i));
+            finish(row + m, values);
+        }
+    };
+#if defined(__AMX_INT8__)
+    if (w.format == INT8 && count > FEW_ROWS) {
+        const Tiles shapes;
+        for (int row = 0; row < count; row += 2 * LANES) {
+            const int rows = count - row < 2 * LANES ? count - row : 2 * LANES;
+            tiles_int8(w, panel, x, row, rows, out);
+            finish_all(row, rows);
+        }
+        return;
+    }
+#endif
+    const int most = w.format == INT4 ? MOST_INT4 : MOST_TOGETHER;
     const Tile* tiles = w.format == FLOAT32 ? TILES_FLOAT : w.format == INT8 ? TILES_INT8 : TILES_INT4;
-    alignas(64) float out[MOST_FLOAT * PANEL];
     for (int row = 0; row < count;) {
         const int rows = count - row < most ? count - row : most;
         tiles[rows - 1](w, panel, x, row, out);
-        if (w.bias) {
-            for (int m = 0; m < rows; ++m)
-                for (int i = 0; i < PANEL; i += LANES)
-                    store(out + PANEL * m + i, load(out + PANEL * m + i) + load(w.bias + int64_t(panel) * PANEL + i));
-        }
-        for (int m = 0; m < rows; ++m) finish(row + m, out + PANEL * m);
+        finish_all(row, rows);
         row += rows;
     }
 }

@@ -10,7 +10,8 @@ enum Format : int32_t { FLOAT32 = 0, INT8 = 1, INT4 = 2, FLOAT16 = 3, BFLOAT16 =
 
 // One weight matrix, packed by panels of 32 outputs.
 //   FLOAT32  data: float [outputs / 32][inputs][32]
-//   INT8     data: uint8 [outputs / 32][inputs / 4][32][4], the weight + 128; scale: float [outputs]
+//   INT8     data: uint8 [outputs / 32][depth / 4][32][4], depth: inputs filled up to a multiple of 64; each 64 inputs
+//            turned by the Hadamard matrix, divided by 8; the whole number + 128; scale: float [outputs]
 //   INT4     data: uint8 [outputs / 32][inputs / 32][640]: 512 bytes of half bytes, then 32 scales and 32 lowest values
 //            as float16;  W = lowest + scale * half byte.  Byte (i, output, j), i < 4, holds input 4 i + j below and
 //            input 16 + 4 i + j above.

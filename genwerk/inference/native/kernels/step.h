@@ -21,9 +21,9 @@ struct Piece {
 
 // Memory of a step, kept for the next one.
 struct Scratch {
-    std::vector<float> x, normal, wide, mixed, tiles, scale, total, shift, low_rank, update;
+    std::vector<float> x, normal, wide, mixed, tiles, scale, total, low_rank, update;
     std::vector<int8_t> whole;
-    std::vector<int32_t> sequence;
+    std::vector<int32_t> shift, sequence;
     std::vector<Piece> pieces;
 };
 
@@ -38,12 +38,12 @@ public:
         look_up();
         for (int layer = 0; layer < model_.n_layers; ++layer) {
             const Layer& l = model_.layers[layer];
-            normalise(l.attention_norm, l.qkv.format);
+            normalise(l.attention_norm, l.qkv);
             project(layer, l.qkv, &LayerUpdates::qkv, scratch_.normal, scratch_.wide, false);
             attend_all(layer);
             to_whole(scratch_.mixed, l.out);
             project(layer, l.out, &LayerUpdates::out, scratch_.mixed, scratch_.x, true);
-            normalise(l.feed_forward_norm, l.gate_up.format);
+            normalise(l.feed_forward_norm, l.gate_up);
             feed_forward(layer);
             to_whole(scratch_.mixed, l.down);
             project(layer, l.down, &LayerUpdates::down, scratch_.mixed, scratch_.x, true);
@@ -66,7 +66,7 @@ private:
         grow(scratch_.scale, n * widest / PANEL);
         grow(scratch_.total, n * widest / PANEL);
         grow(scratch_.shift, n);
-        grow(scratch_.whole, n * widest);
+        grow(scratch_.whole, (n + 2 * LANES) * depth(widest));  // tiles read whole rows of tiles
         scratch_.sequence.resize(n);
         for (int s = 0; s < batch_.n_sequences; ++s)
             for (int row = batch_.first[s]; row < batch_.first[s + 1]; ++row) scratch_.sequence[row] = s;
@@ -96,10 +96,17 @@ private:
                 const float* from = static_cast<const float*>(table.data) + int64_t(panel) * table.inputs * PANEL + column;
                 for (int i = 0; i < model_.width; ++i) x[i] = from[int64_t(i) * PANEL];
             } else {  // embeddings are never INT4 (weights.py)
-                const uint8_t* from = static_cast<const uint8_t*>(table.data) + int64_t(panel) * table.inputs * PANEL;
-                const float scale = table.scale[token];
-                for (int i = 0; i < model_.width; ++i)
-                    x[i] = scale * float(int(from[(i / 4) * 4 * PANEL + 4 * column + i % 4]) - 128);
+                const int filled = depth(table.inputs);
+                const uint8_t* from = static_cast<const uint8_t*>(table.data) + int64_t(panel) * filled * PANEL + 4 * column;
+                for (int i = 0; i < filled; i += TURNED) {
+                    alignas(64) float whole[TURNED];
+                    for (int j = 0; j < TURNED; ++j) whole[j] = float(int(from[(i + j) / 4 * 4 * PANEL + j % 4]) - 128);
+                    F part[4] = {load(whole), load(whole + 16), load(whole + 32), load(whole + 48)};
+                    hadamard(part);  // back
+                    for (int j = 0; j < 4 && i + LANES * j < model_.width; ++j)
+                        store(x + i + LANES * j, part[j] * (0.125f * table.scale[token]));
+                }
+                std::fill(x + model_.d_model, x + model_.width, 0.0f);  // what rounding left in the filling
             }
         });
     }
@@ -111,31 +118,36 @@ private:
         for (int i = 0; i < model_.width; i += LANES) store(out + i, load(x + i) * inverse * load(weight + i));
     }
 
-    void quantise_row(const float* x, int row, int inputs) {
-        const size_t groups = size_t(inputs) / PANEL;
-        scratch_.shift[row] = quantise(x, inputs, scratch_.whole.data() + size_t(row) * inputs,
-                                       scratch_.scale.data() + row * groups, scratch_.total.data() + row * groups);
+    // Row `row` as the product with `w` reads it.
+    void quantise_row(const float* x, int row, const Matrix& w) {
+        const int groups = w.inputs / PANEL;
+        if (w.format == INT8)
+            scratch_.shift[row] = quantise_turned(x, w.inputs, scratch_.whole.data() + size_t(row) * depth(w.inputs),
+                                                  scratch_.scale.data() + row);
+        if (w.format == INT4)
+            quantise_groups(x, w.inputs, scratch_.whole.data() + size_t(row) * w.inputs,
+                            scratch_.scale.data() + size_t(row) * groups, scratch_.total.data() + size_t(row) * groups);
     }
 
-    void normalise(const float* weight, int format) {
+    void normalise(const float* weight, const Matrix& next) {
         each_row(rows(), [&](int row) {
             float* out = scratch_.normal.data() + size_t(row) * model_.width;
             normalise_row(scratch_.x.data() + size_t(row) * model_.width, weight, out);
-            if (format != FLOAT32) quantise_row(out, row, model_.width);
+            quantise_row(out, row, next);
         });
     }
 
     void to_whole(const std::vector<float>& from, const Matrix& next) {
         if (next.format == FLOAT32) return;
-        each_row(rows(), [&](int row) { quantise_row(from.data() + size_t(row) * next.inputs, row, next.inputs); });
+        each_row(rows(), [&](int row) { quantise_row(from.data() + size_t(row) * next.inputs, row, next); });
     }
 
     // `count` rows from `from` as the product with a matrix of this format reads them.
     Rows input(const Matrix& w, const float* from, int count) {
         if (w.format != FLOAT32) return whole();
         if (count == 1) return {from, nullptr, nullptr, nullptr, nullptr};
-        pool_.run((count + MOST_FLOAT - 1) / MOST_FLOAT, [&](int tile) {
-            const int first = tile * MOST_FLOAT, rows = std::min(MOST_FLOAT, count - first);
+        pool_.run((count + MOST_TOGETHER - 1) / MOST_TOGETHER, [&](int tile) {
+            const int first = tile * MOST_TOGETHER, rows = std::min(MOST_TOGETHER, count - first);
             const float* x = from + int64_t(first) * w.inputs;
             float* to = scratch_.tiles.data() + int64_t(first) * w.inputs;
             for (int k = 0; k < w.inputs; ++k)
@@ -335,7 +347,7 @@ private:
         each_row(batch_.n_wanted, [&](int i) {
             float* out = scratch_.normal.data() + size_t(i) * model_.width;
             normalise_row(scratch_.x.data() + size_t(batch_.wanted[i]) * model_.width, model_.final_norm, out);
-            if (w.format != FLOAT32) quantise_row(out, i, model_.width);
+            quantise_row(out, i, w);
         });
         const Rows x = input(w, scratch_.normal.data(), batch_.n_wanted);
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {

@@ -1,4 +1,4 @@
-// Intel's tile registers (AMX): sixteen rows times sixteen columns of bfloat16 products at once.
+// Intel's tile registers (AMX): sixteen rows times sixteen columns at once.
 //
 // What GCC offers for them neither tells the compiler which memory they read nor lets a tile be a template's argument.
 #pragma once
@@ -45,6 +45,12 @@ static inline void store_tile(void* to, int64_t stride) {
 template <int Sums, int A, int B>
 static inline void add_products() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(A), "i"(B));
+}
+
+// sums[m][n] += a[m][4 k + i] b[k][4 n + i] over k and i < 4: bytes, signed in `a` and unsigned in `b`, sums of 32 bits.
+template <int Sums, int A, int B>
+static inline void add_byte_products() {
+    asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(A), "i"(B));
 }
 
 #endif

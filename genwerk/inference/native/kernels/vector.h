@@ -93,6 +93,22 @@ static inline F exponential(F x) {
     return x < tiny ? F{} : p * scale;
 }
 
+// Sixty-four numbers times the Hadamard matrix, whose entries are +1 and -1; twice that gives 64 times the numbers.
+static inline void hadamard(F (&x)[4]) {
+    const F a = x[0] + x[2], b = x[1] + x[3], c = x[0] - x[2], d = x[1] - x[3];
+    x[0] = a + b, x[1] = a - b, x[2] = c + d, x[3] = c - d;
+    const F eight = {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1};
+    const F four = {1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1};
+    const F two = {1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1};
+    const F one = {1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1};
+    for (F& v : x) {
+        v = v * eight + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+        v = v * four + __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+        v = v * two + __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+        v = v * one + __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    }
+}
+
 typedef uint8_t Bytes __attribute__((vector_size(64)));
 
 static inline Bytes load_bytes(const uint8_t* from) {
