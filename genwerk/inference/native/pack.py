@@ -68,7 +68,7 @@ def widest_grid(weight: Tensor, precision: str) -> Grid:
 
 
 def turn(rows: Tensor) -> Tensor:
-    """(N, K) -> (N, K'): filled up to a multiple of 64, each 64 numbers times H / 8. Twice is the same as not at all."""
+    """(N, K) -> (N, K'): filled up to a multiple of 64, each 64 numbers times H / 8, which undoes itself."""
     rows = fill(rows, 1, TURNED)
     for stride in (32, 16, 8, 4, 2, 1):
         left, right = rows.view(len(rows), -1, 2, stride).unbind(2)

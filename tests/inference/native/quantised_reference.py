@@ -17,8 +17,8 @@ from genwerk.models.rope import rotate
 
 
 def turned(rows: Tensor, sizes: tuple[int, ...] = ()) -> Tensor:
-    """(T, K) -> (T, K'), as pack.py has it; with `sizes` (of a head, and of a head filled up) each head is filled up for
-    itself first."""
+    """(T, K) -> (T, K'), as pack.py has it; with `sizes` (of a head, and of a head filled up) heads are filled up first,
+    each for itself."""
     if sizes:
         rows = F.pad(rows.unflatten(-1, (-1, sizes[0])), (0, sizes[1] - sizes[0])).flatten(-2)
     return turn(rows)

@@ -33,7 +33,7 @@ def config(**changes: Any) -> QuantiseConfig:
 
 @pytest.fixture
 def tiny_model() -> Decoder:
-    """All sizes multiples of 64, as in models people use: else int8's turned weights do not survive being turned back."""
+    """All sizes multiples of 64, as people's are: else int8's turned weights do not survive being turned back."""
     torch.manual_seed(0)
     sizes = {"d_model": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "head_dim": 16, "d_ff": 128}
     decoder = Decoder(DecoderConfig(vocab_size=258, max_positions=1024, **sizes)).eval()

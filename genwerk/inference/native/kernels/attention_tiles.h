@@ -32,18 +32,18 @@ static inline void keep_key(Bfloat16* block, int slot, const float* key, int hea
     }
 }
 
-// `last`: nothing of this sequence lies behind the slot, and what others left there must be finite.
-static inline void keep_value(Bfloat16* block, int slot, const float* value, int head, bool last) {
+// `fresh`: what lies behind the slot is another sequence's, and must be finite.
+static inline void keep_value(Bfloat16* block, int slot, const float* value, int head, bool fresh) {
+    if (fresh) {
+        const int begin = slot / 2 * 2;
+        for (int d = 0; slot % 2 == 0 && d < head; ++d) block[slot * head + 2 * d + 1] = {0};
+        std::memset(static_cast<void*>(block + (begin + 2) * head), 0, sizeof(Bfloat16) * size_t(PANEL - begin - 2) * size_t(head));
+    }
     for (int d = 0; d < head; d += LANES) {
         Bfloat16 some[LANES];
         store_bfloat16(some, load(value + d));
         for (int i = 0; i < LANES; ++i) block[slot / 2 * 2 * head + 2 * (d + i) + slot % 2] = some[i];
     }
-    if (!last) return;
-    if (slot % 2 == 0)
-        for (int d = 0; d < head; ++d) block[slot * head + 2 * d + 1] = {0};
-    const int next = slot / 2 * 2 + 2;
-    std::memset(static_cast<void*>(block + next * head), 0, sizeof(Bfloat16) * size_t(PANEL - next) * size_t(head));
 }
 
 // 2^x for x <= 0: x = n + r with |r| <= 1/2, a polynomial in r. Relative error below 3e-6, far less than bfloat16's;
@@ -107,12 +107,13 @@ static inline void weigh_row(TileScratch& t, int r, int position, int window, in
     const float top = largest(best);
     t.shrink[r] = top == t.top[r] ? 1.0f : power_of_two(all((t.top[r] - top) * LOG2_E))[0];
     t.top[r] = top;
-    t.total[r] *= t.shrink[r];
+    F total = t.total[r] * t.shrink[r];
     for (int key = from * PANEL; key < (to + 1) * PANEL; key += LANES) {
         const F p = power_of_two(load(s + key - base) * LOG2_E - top * LOG2_E);
-        t.total[r] += p;
+        total += p;
         store_bfloat16(t.p + r * STRIP_KEYS + key - base, p);
     }
+    t.total[r] = total;
 }
 
 // o <- c o + p V over blocks from..to, for N times 16 of the head's numbers from d on.

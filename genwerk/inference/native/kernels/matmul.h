@@ -12,7 +12,7 @@
 namespace genwerk {
 
 constexpr int PANEL = 32;  // outputs that are computed together, inputs that share a scale, positions in a cache block
-constexpr int FEW_ROWS = 4;  // up to which tile registers do not pay
+constexpr int FEW_ROWS = 8;  // up to which tile registers do not pay
 
 constexpr int TURNED = 64;  // inputs that are turned together (see `quantise_turned`)
 
@@ -95,10 +95,8 @@ static void tile_float(const Matrix& w, int panel, const Rows& x, int row, float
     for (int m = 0; m < M; ++m) store(out + PANEL * m, acc[m][0]), store(out + PANEL * m + LANES, acc[m][1]);
 }
 
-// Whole numbers of a panel to values; integers are exact, so it is the same however they were added up.
-static inline F value_of(I whole, const Matrix& w, const Rows& x, int row, int output) {
-    return to_float(whole) * x.scale[row] * load(w.scale + output);
-}
+// Whole numbers are exact, so what they stand for is the same however they were added up.
+static inline F value_of(I whole, float row, F output) { return to_float(whole) * row * output; }
 
 template <int M>
 static void tile_int8(const Matrix& w, int panel, const Rows& x, int row, float* out) {
@@ -115,9 +113,11 @@ static void tile_int8(const Matrix& w, int panel, const Rows& x, int row, float*
             acc[m][1] = dot(acc[m][1], right, a + int64_t(m) * filled);
         }
     }
-    for (int m = 0; m < M; ++m)
-        for (int half = 0; half < 2; ++half)
-            store(out + PANEL * m + LANES * half, value_of(acc[m][half], w, x, row + m, panel * PANEL + LANES * half));
+    const F left = load(w.scale + panel * PANEL), right = load(w.scale + panel * PANEL + LANES);
+    for (int m = 0; m < M; ++m) {
+        store(out + PANEL * m, value_of(acc[m][0], x.scale[row + m], left));
+        store(out + PANEL * m + LANES, value_of(acc[m][1], x.scale[row + m], right));
+    }
 }
 
 #if defined(__AMX_INT8__)
@@ -128,7 +128,6 @@ static void tiles_int8(const Matrix& w, int panel, const Rows& x, int row, int r
     const uint8_t* weights = static_cast<const uint8_t*>(w.data) + int64_t(panel) * filled * PANEL;
     const int8_t* a = x.whole + int64_t(row) * filled;
     const bool two = rows > LANES;
-    alignas(64) int32_t sums[2 * LANES * PANEL];
     zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>();
     for (int k = 0; k < filled; k += TURNED, weights += TURNED * PANEL, a += TURNED) {
         load_tile<4>(a, filled);
@@ -141,15 +140,16 @@ static void tiles_int8(const Matrix& w, int panel, const Rows& x, int row, int r
         add_byte_products<2, 5, 6>();
         add_byte_products<3, 5, 7>();
     }
-    store_tile<0>(sums, 4 * PANEL);
-    store_tile<1>(sums + LANES, 4 * PANEL);
-    if (two) store_tile<2>(sums + LANES * PANEL, 4 * PANEL), store_tile<3>(sums + LANES * PANEL + LANES, 4 * PANEL);
-    for (int m = 0; m < rows; ++m)
-        for (int i = 0; i < PANEL; i += LANES) {
-            I whole;
-            std::memcpy(&whole, sums + m * PANEL + i, sizeof whole);
-            store(out + PANEL * m + i, value_of(whole + x.shift[row + m], w, x, row + m, panel * PANEL + i));
-        }
+    store_tile<0>(out, 4 * PANEL);
+    store_tile<1>(out + LANES, 4 * PANEL);
+    if (two) store_tile<2>(out + LANES * PANEL, 4 * PANEL), store_tile<3>(out + LANES * PANEL + LANES, 4 * PANEL);
+    const F left = load(w.scale + panel * PANEL), right = load(w.scale + panel * PANEL + LANES);
+    for (int m = 0; m < rows; ++m, out += PANEL) {
+        I whole[2];
+        std::memcpy(whole, out, sizeof whole);
+        store(out, value_of(whole[0] + x.shift[row + m], x.scale[row + m], left));
+        store(out + LANES, value_of(whole[1] + x.shift[row + m], x.scale[row + m], right));
+    }
 }
 
 #endif
@@ -199,36 +199,44 @@ constexpr Tile TILES_FLOAT[] = {GENWERK_TILES(tile_float), GENWERK_MORE_TILES(ti
 constexpr Tile TILES_INT8[] = {GENWERK_TILES(tile_int8), GENWERK_MORE_TILES(tile_int8)};
 constexpr Tile TILES_INT4[] = {GENWERK_TILES(tile_int4)};
 
-// One panel for `count` rows of `x`, `finish(row, values)` for each with its 32 values.
-template <class Finish>
-static inline void panel_product(const Matrix& w, int panel, const Rows& x, int count, const Finish& finish) {
-    alignas(64) float out[2 * LANES * PANEL];
-    const auto finish_all = [&](int row, int rows) {
-        for (int m = 0; m < rows; ++m) {
-            float* values = out + PANEL * m;
-            if (w.bias)
-                for (int i = 0; i < PANEL; i += LANES) store(values + i, load(values + i) + load(w.bias + panel * PANEL + i));
-            finish(row + m, values);
-        }
-    };
+// Rows of one panel whose values are at hand together.
+constexpr int MOST_BLOCK = 2 * LANES;
+typedef float Values[MOST_BLOCK * PANEL];
+static inline bool in_tiles(const Matrix& w, int count) {
 #if defined(__AMX_INT8__)
-    if (w.format == INT8 && count > FEW_ROWS) {
-        const Tiles shapes;
-        for (int row = 0; row < count; row += 2 * LANES) {
-            const int rows = count - row < 2 * LANES ? count - row : 2 * LANES;
-            tiles_int8(w, panel, x, row, rows, out);
-            finish_all(row, rows);
-        }
-        return;
-    }
+    return w.format == INT8 && count > FEW_ROWS;
+#else
+    return false;
+#endif
+}
+static inline int block_rows(const Matrix& w, int count) { return in_tiles(w, count) ? MOST_BLOCK : 2 * MOST_TOGETHER; }
+
+// One panel for `rows` of the `count` rows of `x` from `row` on, a block at most; `out` is [rows][32].
+static inline void block_product(const Matrix& w, int panel, const Rows& x, int row, int rows, int count, float* out) {
+#if defined(__AMX_INT8__)
+    if (in_tiles(w, count)) tiles_int8(w, panel, x, row, rows, out);
 #endif
     const int most = w.format == INT4 ? MOST_INT4 : MOST_TOGETHER;
     const Tile* tiles = w.format == FLOAT32 ? TILES_FLOAT : w.format == INT8 ? TILES_INT8 : TILES_INT4;
-    for (int row = 0; row < count;) {
+    for (int done = 0, some; done < rows && !in_tiles(w, count); done += some) {
+        some = rows - done < most ? rows - done : most;
+        tiles[some - 1](w, panel, x, row + done, out + done * PANEL);
+    }
+    if (!w.bias) return;
+    const F left = load(w.bias + int64_t(panel) * PANEL), right = load(w.bias + int64_t(panel) * PANEL + LANES);
+    for (int m = 0; m < rows; ++m, out += PANEL) store(out, load(out) + left), store(out + LANES, load(out + LANES) + right);
+}
+
+// finish(first row, rows, values) for each block of rows, with the values of N panels from `panel` on, [N][rows][32].
+template <int N, class Finish>
+static inline void panel_product(const Matrix& w, int panel, const Rows& x, int count, const Finish& finish) {
+    alignas(64) Values out[N];
+    const TilesIf shapes(in_tiles(w, count));
+    const int most = block_rows(w, count);
+    for (int row = 0; row < count; row += most) {
         const int rows = count - row < most ? count - row : most;
-        tiles[rows - 1](w, panel, x, row, out);
-        finish_all(row, rows);
-        row += rows;
+        for (int n = 0; n < N; ++n) block_product(w, panel + n, x, row, rows, count, out[n]);
+        finish(row, rows, out);
     }
 }
 

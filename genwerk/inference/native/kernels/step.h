@@ -79,11 +79,10 @@ private:
 
     // Rows in pieces that are worth waking a thread for.
     template <class Body>
-    void each_row(int count, const Body& body) {
-        constexpr int TOGETHER = 8;
-        pool_.run((count + TOGETHER - 1) / TOGETHER, [&](int piece) {
-            const int last = std::min(count, (piece + 1) * TOGETHER);
-            for (int row = piece * TOGETHER; row < last; ++row) body(row);
+    void each_row(int count, const Body& body, int together = 8) {
+        pool_.run((count + together - 1) / together, [&](int piece) {
+            const int last = std::min(count, (piece + 1) * together);
+            for (int row = piece * together; row < last; ++row) body(row);
         });
     }
 
@@ -187,14 +186,19 @@ private:
         return one.a.data ? &one : nullptr;
     }
 
+    static auto copy_to(float* out, int outputs, int panel) {
+        return [=](int first, int rows, const Values* values) {
+            for (int m = 0; m < rows; ++m)
+                std::memcpy(out + size_t(first + m) * outputs + size_t(panel) * PANEL, values[0] + m * PANEL, sizeof(float) * PANEL);
+        };
+    }
+
     // Rows begin..end of out = those of from times w.
     void apply(const Matrix& w, const std::vector<float>& from, int begin, int end, std::vector<float>& out) {
         const Rows x = input(w, from.data() + size_t(begin) * w.inputs, end - begin);
         float* first = out.data() + size_t(begin) * w.outputs;
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
-            panel_product(w, panel, x, end - begin, [&](int row, const float* values) {
-                std::memcpy(first + size_t(row) * w.outputs + size_t(panel) * PANEL, values, sizeof(float) * PANEL);
-            });
+            panel_product<1>(w, panel, x, end - begin, copy_to(first, w.outputs, panel));
         });
     }
 
@@ -203,13 +207,15 @@ private:
         const bool updated = low_rank(layer, which, from, w.outputs);
         const Rows x = input(w, from.data(), rows());
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
-            panel_product(w, panel, x, rows(), [&](int row, float* values) {
-                const size_t at = size_t(row) * w.outputs + size_t(panel) * PANEL;
-                for (int i = 0; i < PANEL; i += LANES) {
-                    F value = load(values + i);
-                    if (updated) value += load(scratch_.update.data() + at + i);
-                    if (add) value += load(out.data() + at + i);
-                    store(out.data() + at + i, value);
+            panel_product<1>(w, panel, x, rows(), [&](int first, int count, const Values* values) {
+                for (int m = 0; m < count; ++m) {
+                    const size_t at = size_t(first + m) * w.outputs + size_t(panel) * PANEL;
+                    for (int i = 0; i < PANEL; i += LANES) {
+                        F value = load(values[0] + m * PANEL + i);
+                        if (updated) value += load(scratch_.update.data() + at + i);
+                        if (add) value += load(out.data() + at + i);
+                        store(out.data() + at + i, value);
+                    }
                 }
             });
         });
@@ -221,24 +227,16 @@ private:
         const bool updated = low_rank(layer, &LayerUpdates::gate_up, scratch_.normal, w.outputs);
         const Rows x = input(w, scratch_.normal.data(), rows());
         each_panel(pool_, w.outputs / PANEL, 2, [&](int panel) {
-            const auto with_update = [&](int row, int which, const float* values, int i) {
-                F value = load(values + i);
-                if (updated)
-                    value += load(scratch_.update.data() + size_t(row) * w.outputs + size_t(which) * PANEL + i);
-                return value;
-            };
-            const auto target = [&](int row) {
-                return scratch_.mixed.data() + size_t(row) * model_.hidden + size_t(panel) / 2 * PANEL;
-            };
-            panel_product(w, panel, x, rows(), [&](int row, const float* values) {
-                for (int i = 0; i < PANEL; i += LANES) {
-                    const F gate = with_update(row, panel, values, i);
-                    store(target(row) + i, gate / (1.0f + exponential(-gate)));
+            panel_product<2>(w, panel, x, rows(), [&](int first, int count, const Values* values) {
+                for (int m = 0; m < count; ++m) {
+                    const float* update = scratch_.update.data() + size_t(first + m) * w.outputs + size_t(panel) * PANEL;
+                    float* out = scratch_.mixed.data() + size_t(first + m) * model_.hidden + size_t(panel) / 2 * PANEL;
+                    for (int i = 0; i < PANEL; i += LANES) {
+                        F gate = load(values[0] + m * PANEL + i), up = load(values[1] + m * PANEL + i);
+                        if (updated) gate += load(update + i), up += load(update + PANEL + i);
+                        store(out + i, gate / (1.0f + exponential(-gate)) * up);
+                    }
                 }
-            });
-            panel_product(w, panel + 1, x, rows(), [&](int row, const float* values) {
-                for (int i = 0; i < PANEL; i += LANES)
-                    store(target(row) + i, load(target(row) + i) * with_update(row, panel + 1, values, i));
             });
         });
     }
@@ -273,13 +271,14 @@ private:
             }
             const int64_t block = table_of(s)[position / PANEL] * block_size();
             const int slot = position % PANEL;
+            const bool fresh = row + 1 == batch_.first[s + 1] && position - slot >= batch_.start[s];  // ends a new block
             for (int g = 0; g < groups; ++g) {
                 float* key = qkv + (heads + g) * head;
                 turn(key, l.key_norm, position);
                 keep_key(keys_of<Kept>(layer, g) + block, slot, key, head);
-                keep_value(values_of<Kept>(layer, g) + block, slot, key + groups * head, head, row + 1 == batch_.first[s + 1]);
+                keep_value(values_of<Kept>(layer, g) + block, slot, key + groups * head, head, fresh);
             }
-        });
+        }, rows() > 2 * PANEL ? PANEL : 8);  // of a long prompt whole blocks, so that no line of the cache is two threads'
     }
 
     void turn(float* x, const float* norm, int position) const {
@@ -351,9 +350,7 @@ private:
         });
         const Rows x = input(w, scratch_.normal.data(), batch_.n_wanted);
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
-            panel_product(w, panel, x, batch_.n_wanted, [&](int row, const float* values) {
-                std::memcpy(batch_.logits + size_t(row) * w.outputs + size_t(panel) * PANEL, values, sizeof(float) * PANEL);
-            });
+            panel_product<1>(w, panel, x, batch_.n_wanted, copy_to(batch_.logits, w.outputs, panel));
         });
     }
 

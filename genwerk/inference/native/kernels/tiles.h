@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 namespace genwerk {
 
@@ -24,6 +25,17 @@ public:
     }
     ~Tiles() { asm volatile("tilerelease" ::: "memory"); }
     Tiles(const Tiles&) = delete;
+};
+
+// The same, where they are needed.
+class TilesIf {
+public:
+    explicit TilesIf(bool needed) {
+        if (needed) tiles_.emplace();
+    }
+
+private:
+    std::optional<Tiles> tiles_;
 };
 
 template <int T>
@@ -52,6 +64,12 @@ template <int Sums, int A, int B>
 static inline void add_byte_products() {
     asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(A), "i"(B));
 }
+
+#else
+
+struct TilesIf {
+    explicit TilesIf(bool) {}
+};
 
 #endif
 
