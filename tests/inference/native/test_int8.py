@@ -79,13 +79,13 @@ def test_a_prompt_is_the_reference_but_for_flips_of_a_rounding(shape: str, varia
 def test_a_prompt_in_tile_registers_is_the_reference_but_for_flips(variant: str) -> None:
     if variant != "amx":
         pytest.skip("the others have none")
-    runner = native("head-64", variant, precision="int8")
+    model = draw(DecoderConfig(**BASE | SHAPES["head-64"] | {"n_layers": 1}))
+    runner = make_native(model, precision="int8", blocks=8, variant=variant, threads=1)
     tokens = random_tokens(250, runner.config.vocab_size)
-    (rows,) = all_rows(runner, [Chunk(tokens, 0, blocks_for(250), "all")])
-    reference = Reference(small_model("head-64"), "all", tiles=True).logits(tokens)
-    near = Reference(small_model("head-64"), "all").logits(tokens)
+    (rows,) = all_rows(runner, [Chunk(tokens, 0, blocks_for(250))])
+    reference, near = (Reference(model, tiles=tiles).logits(tokens) for tiles in (True, False))
     error, other = ((rows - expected).abs().amax(-1) for expected in (reference, near))  # (T,)
-    assert error.max() < FLIP
+    assert error.median() < 1e-3 and error.max() < FLIP
     assert error.mean() < 0.5 * other.mean()
 
 
