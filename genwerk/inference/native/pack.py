@@ -12,7 +12,7 @@ other is multiplied, so each weight is touched once and no lane waits for anothe
 
     turned(W)   each 64 inputs times the Hadamard matrix H / 8, as the kernels turn activations. H / 8 is orthogonal, so
                 products stay as they are, while outliers are spread over 64 numbers and rounding loses less: with one
-                scale per row of activations half of what scales per 32 inputs lose unturned (docs/decisions/0013).
+                scale per row of activations half of what scales per 32 inputs lose unturned (docs/decisions/0008).
                 Source: Ashkboos et al. (2024), QuaRot; here within 64 inputs, and nothing is folded into the network.
 
 What is no multiple of 32 is filled with zeros, which change no sum. Heads are filled up each for itself, and a panel of

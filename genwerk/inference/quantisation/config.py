@@ -30,7 +30,7 @@ class QuantiseConfig(Config):
     gptq: bool = Field(True, description="later columns make up for earlier errors: a third to an eighth of the KL")
     damping: float = Field(0.01, gt=0, description="share of the mean second moment added to each; more is steadier")
     act_order: bool = Field(False, description="inputs that matter most first; off, as it measured no better here")
-    smooth: float | None = Field(0.5, ge=0, le=1, description="SmoothQuant's alpha: half of int8's KL; null: none")
+    smooth: float | None = Field(0.5, ge=0, le=1, description="SmoothQuant's alpha: half of the KL; null: none")
     windows: int = Field(24, ge=1, description="windows of training documents that are calibrated on")
     length: int = Field(512, ge=8, description="tokens of such a window")
     check_windows: int = Field(8, ge=2, description="windows of held-out documents on which the loss is measured")
