@@ -17,8 +17,7 @@ from genwerk.models.rope import rotate
 
 
 def turned(rows: Tensor, sizes: tuple[int, ...] = ()) -> Tensor:
-    """(T, K) -> (T, K'), as pack.py has it; `sizes`: of a head and of a head filled up, where heads are filled up first,
-    each for itself."""
+    """(T, K) -> (T, K'), as pack.py has it; `sizes`: of a head and of a head filled up, where heads are filled up."""
     if sizes:
         rows = F.pad(rows.unflatten(-1, (-1, sizes[0])), (0, sizes[1] - sizes[0])).flatten(-2)
     return turn(rows)

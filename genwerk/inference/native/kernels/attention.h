@@ -120,7 +120,7 @@ static void attend(const Queries& rows, int count, const Head<Kept>& cached) {
     }
 }
 
-// Write the key and the value of a position into its block; `last`: nothing of its sequence lies behind it.
+// Write the key and the value of a position into its block; `fresh` counts in attention_tiles.h only.
 template <class Kept>
 static inline void keep_key(Kept* block, int slot, const float* key, int head) {
     for (int d = 0; d < head; d += LANES) {
@@ -131,8 +131,7 @@ static inline void keep_key(Kept* block, int slot, const float* key, int head) {
 }
 
 template <class Kept>
-static inline void keep_value(Kept* block, int slot, const float* value, int head, bool last) {
-    (void)last;
+static inline void keep_value(Kept* block, int slot, const float* value, int head, bool) {
     for (int d = 0; d < head; d += LANES) keep(block + slot * head + d, load(value + d));
 }
 
