@@ -7,7 +7,7 @@ A row's numbers depend on its own sequence alone: not on the batch, not on how i
 it was given. In float32 they equal models/decoder.py up to rounding.
 
 Chosen:   the weights are packed once (weights.py) and the decoder is not needed after; adapters stay in float32.
-Left out: experts and qualities of attention that models/decoder.py lacks too.
+Left out: adapters on experts, and qualities of attention that models/decoder.py lacks too.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genwerk.core.errors import ModelError
 from genwerk.inference.native import layout
-from genwerk.inference.native.library import load_library, usable_variants
+from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
 from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
-from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, linears
+from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, matrices
 from genwerk.inference.runner import BLOCK, Chunk
-from genwerk.models.decoder import Decoder
+from genwerk.models.decoder import Block, Decoder
 from genwerk.models.huggingface import empty_decoder
 from genwerk.models.linear import Linear
 from genwerk.models.lora import adapter_products, load_adapter
@@ -177,18 +177,7 @@ class NativeDecoder:
 
     def _describe(self, weights: PackedWeights) -> layout.Model:
         config, tensors = self.config, weights.tensors
-        layers = (layout.Layer * config.n_layers)(
-            *(
-                layout.Layer(
-                    *(self._matrix(tensors, f"{layer}.{name}") for name in MATRICES),
-                    *(
-                        _pointer(tensors, f"{layer}.{name}")
-                        for name in ("attention_norm", "feed_forward_norm", "query_norm", "key_norm")
-                    ),
-                )
-                for layer in range(config.n_layers)
-            )
-        )
+        layers = (layout.Layer * config.n_layers)(*(self._layer(tensors, layer) for layer in range(config.n_layers)))
         with torch.inference_mode(False):
             rope = RopeTable(config.head_dim, config.rope_theta, config.rope_scaling)
             cos, sin = rope.rows(0, self._positions, torch.empty(0, device="cpu"))  # (S, 1, D)
@@ -203,6 +192,9 @@ class NativeDecoder:
             width=-(-config.d_model // PANEL) * PANEL,
             hidden=-(-config.d_ff // PANEL) * PANEL,
             window=config.sliding_window or 0,
+            n_experts=config.n_experts,
+            n_chosen=config.n_experts_per_token,
+            normalise_experts=config.normalise_experts,
             eps=config.norm_eps,
             layers=layers,
             final_norm=_pointer(tensors, "final_norm"),
@@ -213,6 +205,22 @@ class NativeDecoder:
         if not config.tie_embeddings:
             described.embed = ctypes.pointer(self._matrix(tensors, "embed"))
         self._kept += [layers, described.embed]
+        return described
+
+    def _layer(self, tensors: Mapping[str, Tensor], layer: int) -> layout.Layer:
+        described = layout.Layer()
+        for name in MATRICES[:2] if self.config.n_experts else MATRICES:
+            setattr(described, name, self._matrix(tensors, f"{layer}.{name}"))
+        for name in ("attention_norm", "feed_forward_norm", "query_norm", "key_norm"):
+            setattr(described, name, _pointer(tensors, f"{layer}.{name}"))
+        if self.config.n_experts:
+            described.router = self._matrix(tensors, f"{layer}.router")
+            experts = (f"{layer}.expert-{number}" for number in range(self.config.n_experts))
+            found = (layout.Expert * self.config.n_experts)(
+                *(layout.Expert(*(self._matrix(tensors, f"{one}.{name}") for name in MATRICES[2:])) for one in experts)
+            )
+            described.experts = found
+            self._kept.append(found)
         return described
 
     def _matrix(self, tensors: Mapping[str, Tensor], name: str) -> layout.Matrix:
@@ -236,9 +244,9 @@ class NativeDecoder:
         kept: list[object] = []
         updates = [
             layout.LayerUpdates(
-                *(self._update(name, one, adapter, kept) for name, one in zip(MATRICES, matrices, strict=True))
+                **{name: self._update(name, linear, adapter, kept) for name, linear in _adapted(block, adapter).items()}
             )
-            for matrices in linears(model)
+            for block in model.layers
         ]
         return _AdapterTable((layout.LayerUpdates * self.config.n_layers)(*updates), kept)
 
@@ -268,6 +276,18 @@ def _untouched(size: tuple[int, ...], dtype: type) -> np.ndarray[Any, Any]:
     count = math.prod(size)
     memory = mmap.mmap(-1, count * np.dtype(dtype).itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(memory, dtype, count).reshape(size)
+
+
+def _adapted(block: nn.Module, adapter: str) -> dict[str, Linear]:
+    """The weights that adapters change here. Raises NativeUnavailableError where this one changes others."""
+    assert isinstance(block, Block)
+    found = matrices(block)
+    if any(adapter_products(linear, adapter) for name, linear in found.items() if name not in MATRICES):
+        raise NativeUnavailableError(
+            f"the native kernels do not know the adapter `{adapter}`, which changes experts",
+            remedy="Choose the engine torch, or merge the adapter into the model.",
+        )
+    return {name: linear for name, linear in found.items() if name in MATRICES}
 
 
 def _pointer(tensors: Mapping[str, Tensor], name: str) -> int | None:

@@ -59,9 +59,10 @@ def random_model(chance: random.Random, *, vanishing: bool) -> Decoder:
         o_bias=chance.random() < 0.5,
         qk_norm=chance.random() < 0.5,
         sliding_window=chance.choice([None, 1, 9, 32, 40]),
+        **chance.choice([{}, {}, {"n_experts": 5, "n_experts_per_token": chance.choice([1, 3])}]),
     )
     model = draw(config, chance.randrange(1000))
-    for name, shape in ADAPTERS.items():
+    for name, shape in () if config.n_experts else ADAPTERS.items():
         add_adapter(model, name, shape, seed=chance.randrange(1000))
         for parameter in adapter_parameters(model, name):
             torch.nn.init.normal_(parameter, std=0.2)
@@ -125,7 +126,8 @@ def main(path: str, rounds: int, mode: str) -> None:
         for variant, precision in itertools.product(built, ("float32", "int8", "int4")):
             threads = chance.choice([1, 2, 4])
             settings: dict[str, Any] = {"precision": precision, "variant": variant, "threads": threads}
-            run(make_native(model, blocks=20, adapters=tuple(ADAPTERS), **settings), chance)
+            adapters = () if model.config.n_experts else tuple(ADAPTERS)
+            run(make_native(model, blocks=20, adapters=adapters, **settings), chance)
     print("done", *built)
 
 

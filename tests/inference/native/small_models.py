@@ -1,4 +1,4 @@
-"""Small random decoders of every dense shape, their adapters, and what feeds them to a runner."""
+"""Small random decoders of every shape, their adapters, and what feeds them to a runner."""
 
 from __future__ import annotations
 
@@ -53,6 +53,13 @@ SHAPES: dict[str, dict[str, Any]] = {
         "d_ff": 83, "vocab_size": 258, "sliding_window": 45, "tie_embeddings": False,
     },
 }  # fmt: skip
+EXPERTS: dict[str, dict[str, Any]] = {
+    "mixtral": {"n_experts": 5, "n_experts_per_token": 2, "tie_embeddings": False},
+    "qwen3-moe": {**_QWEN3, "n_experts": 40, "n_experts_per_token": 8, "d_ff": 24},
+    "unnormalised": {"n_experts": 6, "n_experts_per_token": 3, "normalise_experts": False},
+    "one-of-three": {"n_experts": 3, "n_experts_per_token": 1, "d_ff": 33, "d_model": 20},
+    "all-of-two": {"n_experts": 2, "n_experts_per_token": 2, "head_dim": 32},
+}
 ADAPTERS = {
     "all": LoraConfig(rank=5, alpha=10.0),
     "some": LoraConfig(rank=3, alpha=3.0, targets=("q_proj", "down_proj")),
@@ -85,6 +92,12 @@ def small_model(shape: str) -> Decoder:
                 parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator))
     use_adapter(model, None)
     return model
+
+
+@functools.cache
+def small_mixture(shape: str) -> Decoder:
+    """The model of a shape of EXPERTS."""
+    return draw(DecoderConfig(**BASE | EXPERTS[shape]))
 
 
 def usable(variant: str) -> bool:

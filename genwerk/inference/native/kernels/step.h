@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "attention_tiles.h"
+#include "experts.h"
 
 namespace genwerk {
 
@@ -25,9 +26,12 @@ struct Scratch {
     std::vector<int8_t> whole;
     std::vector<int32_t> shift, sequence;
     std::vector<Piece> pieces;
+    Seats seats;
 };
 
 class Step {
+    friend class Experts<Step>;
+
 public:
     Step(const Model& model, const LayerUpdates* const* updates, const Cache& cache, const Batch& batch,
          Scratch& scratch, Pool& pool)
@@ -43,6 +47,11 @@ public:
             attend_all(layer);
             to_whole(scratch_.mixed, l.out);
             project(layer, l.out, &LayerUpdates::out, scratch_.mixed, scratch_.x, true);
+            if (l.experts) {
+                normalise(l.feed_forward_norm, l.router);
+                Experts<Step>(*this, l).run();
+                continue;
+            }
             normalise(l.feed_forward_norm, l.gate_up);
             feed_forward(layer);
             to_whole(scratch_.mixed, l.down);
@@ -55,18 +64,18 @@ private:
     int rows() const { return batch_.first[batch_.n_sequences]; }
 
     void reserve() {
-        const size_t n = size_t(rows());
+        const size_t n = size_t(rows()), seats = n * size_t(std::max(1, model_.n_chosen));
         const int qkv = model_.layers[0].qkv.outputs, out_in = model_.layers[0].out.inputs;
         const int widest = std::max({model_.width, model_.hidden, out_in});
         grow(scratch_.x, n * model_.width);
         grow(scratch_.normal, n * model_.width);
         grow(scratch_.wide, n * qkv);
-        grow(scratch_.mixed, n * std::max(model_.hidden, out_in));
-        grow(scratch_.tiles, n * widest);
-        grow(scratch_.scale, n * widest / PANEL);
-        grow(scratch_.total, n * widest / PANEL);
-        grow(scratch_.shift, n);
-        grow(scratch_.whole, (n + 2 * LANES) * depth(widest));  // tiles read whole rows of tiles
+        grow(scratch_.mixed, seats * std::max(model_.hidden, out_in));
+        grow(scratch_.tiles, seats * widest);
+        grow(scratch_.scale, seats * widest / PANEL);
+        grow(scratch_.total, seats * widest / PANEL);
+        grow(scratch_.shift, seats);
+        grow(scratch_.whole, (seats + 2 * LANES) * depth(widest));  // tiles read whole rows of tiles
         scratch_.sequence.resize(n);
         for (int s = 0; s < batch_.n_sequences; ++s)
             for (int row = batch_.first[s]; row < batch_.first[s + 1]; ++row) scratch_.sequence[row] = s;
