@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from genwerk.core.errors import ModelError
@@ -12,6 +13,7 @@ from genwerk.inference.native.library import NativeUnavailableError, load_librar
 from genwerk.inference.native.packed_directory import packed_precision, read_packed, unpack_decoder
 from genwerk.inference.native.weights import check_shape, kept_weights, pack_decoder
 from genwerk.inference.runner import BLOCK, Runner
+from genwerk.inference.streaming import with_window
 from genwerk.inference.torch_runner import TorchRunner
 from genwerk.models.decoder import Decoder
 from genwerk.models.decoder_config import DecoderConfig
@@ -31,16 +33,24 @@ def load_runner(
     precision: str = "float32",
     positions: int | None = None,
     adapters: Mapping[str, Path] | None = None,
+    window: int | None = None,
+    sinks: int = 0,
+    longest: int | None = None,
 ) -> Runner:
     """Read a model directory, and adapters by name; see `make_runner`. Integer weights are kept packed on disk.
+
+    window, sinks, longest   see streaming.py
 
     A quantised directory runs in the precision it holds; ModelError where another one or an adapter is asked for.
     """
     config, names = read_config(path), tuple(adapters or ())
+    positions = positions or 2 * config.max_positions
+    config = with_window(config, window, sinks, longest)
     if (held := packed_precision(path)) is not None:
-        return _load_packed(path, held, engine=engine, precision=precision, positions=positions, adapters=names)
+        return _load_packed(path, config, held, engine=engine, precision=precision, positions=positions, adapters=names)
     native = _runs_native(config, engine, precision)
     model = empty_decoder(config) if native and precision != "float32" else load_decoder(path)
+    model.config = config
     for name, place in (adapters or {}).items():
         load_adapter(model, name, place)
     if not native:
@@ -50,7 +60,7 @@ def load_runner(
 
 
 def _load_packed(
-    path: Path, held: str, *, engine: str, precision: str, positions: int | None, adapters: Sequence[str]
+    path: Path, config: DecoderConfig, held: str, *, engine: str, precision: str, positions: int, adapters: Sequence[str]
 ) -> Runner:
     if adapters:
         remedy = "Quantise it with the adapter merged into it: `genwerk quantise --adapter`."
@@ -59,7 +69,7 @@ def _load_packed(
         if precision != "float32":
             raise ModelError(f"the model is quantised to {held}, not to {precision}", where=str(path))
         say(f"the model is quantised to {held}, and runs so")
-    weights = read_packed(path)
+    weights = replace(read_packed(path), config=config)
     if _runs_native(weights.config, engine, held):
         return NativeDecoder(weights, blocks=_blocks(weights.config, positions))
     return _torch_runner(unpack_decoder(weights), held, positions, ())

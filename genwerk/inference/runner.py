@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["BLOCK", "Chunk", "Runner"]
+__all__ = ["BLOCK", "Chunk", "Runner", "window_title"]
 
 BLOCK = 32  # positions of a cache block
 
@@ -20,7 +20,8 @@ BLOCK = 32  # positions of a cache block
 class Chunk:
     """Tokens of one sequence at the positions from `start` on.
 
-    table    block i of it holds positions 32 i .. 32 i + 31; those before `start` were written by earlier steps.
+    table    block i of it holds positions 32 i .. 32 i + 31; those before `start` were written by earlier steps. Where
+             nothing in it is seen any more (`DecoderConfig.view`), an entry may say anything.
     wanted   of how many tokens, counted from the last, logits are computed; at least one.
     """
 
@@ -69,3 +70,10 @@ class Runner(Protocol):
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         """Logits after the last `wanted` tokens of each chunk, one below the other: (sum of wanted, V) float32."""
         ...
+
+
+def window_title(config: DecoderConfig) -> str:
+    """The part of a title that says what is seen of a text; empty for all of it."""
+    if config.sliding_window is None:
+        return ""
+    return f", window {config.sliding_window}" + (f" and {config.sinks} sinks" if config.sinks else "")

@@ -18,10 +18,11 @@ Try it:   pytest tests/inference/test_scheduler.py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from genwerk.inference.blocks import BlockManager
+from genwerk.inference.blocks import GONE, BlockManager
 from genwerk.inference.runner import BLOCK
 from genwerk.inference.sequence import Sequence
 
@@ -124,6 +125,13 @@ class Scheduler:
         known = stop if self.aligned == 1 else min(stop, size // self.aligned * self.aligned)
         if known - sequence.table.sealed >= BLOCK:
             self.blocks.seal(sequence.table, sequence.tokens(0, known), known)
+        self.blocks.release(sequence.table, stop)
+
+    @property
+    def room(self) -> float:
+        """Positions that a sequence holds at most at once; without a window, infinite: as many as it has."""
+        window = self.blocks.window
+        return math.inf if window is None else window.size + window.sinks + self.max_rows + 2 * BLOCK
 
     def _live(self) -> Iterator[Sequence]:
         yield from self.running
@@ -173,10 +181,11 @@ class Scheduler:
         return tuple(draft) if draft and self.blocks.extend(sequence.table, stop + len(draft)) else ()
 
     def _admit(self, sequence: Sequence) -> bool:
-        """Move a waiting sequence to the running ones if there are blocks for all it holds so far."""
+        """Move a waiting sequence to the running ones if there are blocks for all that it will hold of its tokens."""
         known = sequence.tokens(0, sequence.findable(self.aligned))
         table = self.blocks.open(sequence.adapter, known, aligned=self.aligned)
-        if not self.blocks.extend(table, sequence.length):
+        held = table.blocks.count(GONE) * BLOCK + self.room
+        if not self.blocks.extend(table, int(min(sequence.length, held))):
             self.blocks.close(table)
             return False
         sequence.table, sequence.computed = table, table.sealed

@@ -29,7 +29,7 @@ from genwerk.inference.native import layout
 from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
 from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
 from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, matrices
-from genwerk.inference.runner import BLOCK, Chunk
+from genwerk.inference.runner import BLOCK, Chunk, window_title
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.huggingface import empty_decoder
 from genwerk.models.linear import Linear
@@ -114,7 +114,7 @@ class NativeDecoder:
 
     @property
     def title(self) -> str:
-        return f"native {self.precision} {self.variant}"
+        return f"native {self.precision} {self.variant}{window_title(self.config)}"
 
     def add_adapter(self, name: str, path: Path) -> None:
         with torch.inference_mode(False):
@@ -164,8 +164,9 @@ class NativeDecoder:
             stop = chunk.start + len(chunk.tokens)
             if not chunk.tokens or chunk.start < 0 or stop > min(self._positions, len(chunk.table) * BLOCK):
                 raise ModelError(f"positions {chunk.start}..{stop} do not fit into {len(chunk.table)} blocks")
-            if min(chunk.table) < 0 or max(chunk.table) >= self._cache.n_blocks:
-                raise ModelError(f"a table names blocks {min(chunk.table)} to {max(chunk.table)} of {self.blocks}")
+            held = self._held(chunk)
+            if min(held) < 0 or max(held) >= self._cache.n_blocks:
+                raise ModelError(f"a table names blocks {min(held)} to {max(held)} of {self.blocks}")
             if chunk.adapter is not None and chunk.adapter not in self.adapters:
                 raise ModelError(f"there is no adapter `{chunk.adapter}`")
             if not 1 <= chunk.wanted <= len(chunk.tokens):
@@ -174,6 +175,12 @@ class NativeDecoder:
             raise ModelError(
                 f"tokens {tokens.min()} to {tokens.max()} are not among the model's {self.config.vocab_size}"
             )
+
+    def _held(self, chunk: Chunk) -> Sequence[int]:
+        """The blocks of a chunk's table that the kernels look at, and those to come."""
+        unseen = range(0) if self.config.view is None else self.config.view.unseen(chunk.start)
+        first = -(-unseen.start // BLOCK)
+        return [*chunk.table[:first], *chunk.table[max(first, unseen.stop // BLOCK) :]]
 
     def _describe(self, weights: PackedWeights) -> layout.Model:
         config, tensors = self.config, weights.tensors
@@ -191,7 +198,7 @@ class NativeDecoder:
             d_model=config.d_model,
             width=-(-config.d_model // PANEL) * PANEL,
             hidden=-(-config.d_ff // PANEL) * PANEL,
-            window=config.sliding_window or 0,
+            sinks=config.sinks,
             n_experts=config.n_experts,
             n_chosen=config.n_experts_per_token,
             normalise_experts=config.normalise_experts,
@@ -208,7 +215,7 @@ class NativeDecoder:
         return described
 
     def _layer(self, tensors: Mapping[str, Tensor], layer: int) -> layout.Layer:
-        described = layout.Layer()
+        described = layout.Layer(window=self.config.window_of(layer) or 0)
         for name in MATRICES[:2] if self.config.n_experts else MATRICES:
             setattr(described, name, self._matrix(tensors, f"{layer}.{name}"))
         for name in ("attention_norm", "feed_forward_norm", "query_norm", "key_norm"):

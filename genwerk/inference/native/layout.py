@@ -34,6 +34,7 @@ class Layer(ctypes.Structure):
         *((name, _pointer) for name in ("attention_norm", "feed_forward_norm", "query_norm", "key_norm")),
         ("router", Matrix),
         ("experts", ctypes.POINTER(Expert)),
+        ("window", _int),
     )
 
 
@@ -54,7 +55,7 @@ class Model(ctypes.Structure):
                 "d_model",
                 "width",
                 "hidden",
-                "window",
+                "sinks",
                 "n_experts",
                 "n_chosen",
                 "normalise_experts",

@@ -41,6 +41,8 @@ def check_shape(config: DecoderConfig) -> None:
     """Raise NativeUnavailableError for a network that the kernels do not know."""
     if Arrangement(config).head > _MOST_HEAD:
         raise NativeUnavailableError(f"the native kernels' heads hold {_MOST_HEAD} at most, not {config.head_dim}")
+    if config.sinks > pack.PANEL:
+        raise NativeUnavailableError(f"the native kernels keep {pack.PANEL} sinks at most, not {config.sinks}")
 
 
 @dataclass(frozen=True)

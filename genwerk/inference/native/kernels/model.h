@@ -37,6 +37,7 @@ struct Layer {
     const float *query_norm, *key_norm;               // [head], or null
     Matrix router;                                    // FLOAT32; outputs: n_experts padded to 32
     const Expert* experts;                            // [n_experts], or null
+    int32_t window;                                   // how many positions a token sees; 0: all
 };
 
 struct LayerUpdates {
@@ -46,7 +47,8 @@ struct LayerUpdates {
 // width: d_model padded to 32; head: head_dim padded to 16, head_dim the true size; hidden: d_ff, of one expert where
 // there are some, padded to 32; n_chosen: experts of a token. In `gate_up` a panel of gates is followed by its panel of ups.
 struct Model {
-    int32_t n_layers, n_heads, n_kv_heads, head, head_dim, d_model, width, hidden, window;
+    int32_t n_layers, n_heads, n_kv_heads, head, head_dim, d_model, width, hidden;
+    int32_t sinks;  // first positions that are seen beside the window, at most 32
     int32_t n_experts, n_chosen, normalise_experts;
     float eps;
     const Layer* layers;
