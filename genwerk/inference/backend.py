@@ -60,7 +60,14 @@ def load_runner(
 
 
 def _load_packed(
-    path: Path, config: DecoderConfig, held: str, *, engine: str, precision: str, positions: int, adapters: Sequence[str]
+    path: Path,
+    config: DecoderConfig,
+    held: str,
+    *,
+    engine: str,
+    precision: str,
+    positions: int,
+    adapters: Sequence[str],
 ) -> Runner:
     if adapters:
         remedy = "Quantise it with the adapter merged into it: `genwerk quantise --adapter`."

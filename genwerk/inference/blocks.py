@@ -35,8 +35,7 @@ GONE = -1
 
 @dataclass(slots=True)
 class Table:
-    """The blocks of one sequence, in order, GONE where it holds none any more. `keys`: the chain of hashes of those that
-    are full and were sealed."""
+    """The blocks of one sequence in order, GONE where it holds none any more; and the hashes of the sealed ones."""
 
     adapter: str | None
     blocks: list[int] = field(default_factory=list)

@@ -24,9 +24,9 @@ from genwerk.core.progress import say
 from genwerk.inference.runner import BLOCK
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["STRETCH", "with_window"]
+__all__ = ["LONGEST", "STRETCH", "with_window"]
 
-STRETCH = 8  # so many times the model's positions a text may have, where nobody asks for more
+STRETCH, LONGEST = 8, 1 << 17  # times the model's positions, and positions, a text may have where nobody asks for more
 
 
 def with_window(config: DecoderConfig, window: int | None, sinks: int, longest: int | None = None) -> DecoderConfig:
@@ -46,7 +46,9 @@ def with_window(config: DecoderConfig, window: int | None, sinks: int, longest: 
             f"a window of {size} tokens with {sinks} sinks cannot be",
             remedy=f"Sinks: 0 to {BLOCK}. Both together: at most the {config.max_positions} positions the model knows.",
         )
-    most = max(STRETCH * config.max_positions, longest or 0) if sinks else config.max_positions
+    most = config.max_positions
+    if sinks:
+        most = max(most, min(STRETCH * most, LONGEST), longest or 0)
     say(
         f"every token sees only the last {size} tokens and the first {sinks}: what lies between is forgotten, and "
         f"answers differ from the model's own; texts may have {most} tokens",

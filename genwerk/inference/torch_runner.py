@@ -85,9 +85,7 @@ class _Blocks:
     def __init__(self, keys: Tensor, values: Tensor, table: Tensor, length: int) -> None:
         self._keys, self._values, self._table, self.length = keys, values, table, length
 
-    def append(
-        self, layer: int, keys: Tensor, values: Tensor, unseen: range = range(0)
-    ) -> tuple[Tensor, Tensor]:
+    def append(self, layer: int, keys: Tensor, values: Tensor, unseen: range = range(0)) -> tuple[Tensor, Tensor]:
         """Write (1, K, T, D) at the positions from `length` on; returns all up to them but `unseen`, (1, K, S, D)."""
         return self._put(self._keys[layer], keys, unseen), self._put(self._values[layer], values, unseen)
 

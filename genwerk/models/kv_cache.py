@@ -24,9 +24,7 @@ class Cache(Protocol):
 
     length: int
 
-    def append(
-        self, layer: int, keys: Tensor, values: Tensor, unseen: range = range(0)
-    ) -> tuple[Tensor, Tensor]: ...
+    def append(self, layer: int, keys: Tensor, values: Tensor, unseen: range = range(0)) -> tuple[Tensor, Tensor]: ...
 
     def advance(self, tokens: int) -> None: ...
 
@@ -54,9 +52,7 @@ class KVCache:
             self._keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
             self._values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
 
-    def append(
-        self, layer: int, keys: Tensor, values: Tensor, unseen: range = range(0)
-    ) -> tuple[Tensor, Tensor]:
+    def append(self, layer: int, keys: Tensor, values: Tensor, unseen: range = range(0)) -> tuple[Tensor, Tensor]:
         """Write (B, K, T, D) of one layer after `length`; returns (B, K, S, D), all positions but the `unseen` ones.
 
         `length` moves once all layers have written: `advance`. Raises ModelError beyond `capacity`.

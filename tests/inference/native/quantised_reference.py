@@ -74,7 +74,7 @@ class Reference:
             qk = F.rms_norm(qk, (config.head_dim,), None, config.norm_eps) * rows
         q, k = rotate(qk, *self.model.rope.rows(0, length, x)).split((config.n_heads, config.n_kv_heads), 2)
         at = torch.arange(length)
-        seen = (at <= at[:, None]) & (at > at[:, None] - (config.sliding_window or length))
+        seen = (at <= at[:, None]) & (at > at[:, None] - (config.window_of(attention.layer) or length))
         self.margin = torch.minimum(self.margin, clearness(v, 7 if self.tiles else 10)[0])
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         mixed = attend_tiles(q, k, v, seen) if self.tiles else attend(q, k, v, seen)

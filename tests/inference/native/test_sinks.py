@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 import torch
-from quantised_reference import Reference, in_tiles
 from small_models import BASE, all_rows, blocks_for, draw, make_native, random_tokens
 from torch import Tensor
 from torch.nn import functional as F
 
 from genwerk.core.errors import ModelError
-from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.inference.runner import BLOCK, Chunk
 from genwerk.inference.torch_runner import TorchRunner
@@ -45,7 +42,11 @@ def paper_attention(model: Decoder, part: Attention, x: Tensor) -> Tensor:
     for now in range(len(x)):
         cache = sorted({*range(min(sinks, now + 1)), *range(max(0, now - size + 1), now + 1)})
         cos, sin = model.rope.rows(0, len(cache), x)
-        turned = rotate(torch.cat((qk[now, : config.n_heads].expand(len(cache), -1, -1), qk[cache, config.n_heads :]), 1)[None], cos, sin)[0]
+        turned = rotate(
+            torch.cat((qk[now, : config.n_heads].expand(len(cache), -1, -1), qk[cache, config.n_heads :]), 1)[None],
+            cos,
+            sin,
+        )[0]
         q, k = turned[-1, : config.n_heads], turned[:, config.n_heads :]
         mixed = F.scaled_dot_product_attention(
             q[None, :, None], k.transpose(0, 1)[None], v[cache].transpose(0, 1)[None], enable_gqa=True
