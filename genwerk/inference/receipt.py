@@ -7,6 +7,8 @@ instructions (for PyTorch its version and number of threads too).
 
 from __future__ import annotations
 
+import re
+
 from genwerk import __version__
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Receipt, Sampling
@@ -52,6 +54,12 @@ def loading_of(receipt: Receipt) -> tuple[str, str]:
             remedy=f"Engines: {', '.join(ENGINES[1:])}.",
         )
     return engine, next((word for word in title[1:] if word in PRECISIONS), "float32")
+
+
+def window_of(receipt: Receipt) -> tuple[int | None, int]:
+    """Window and sinks that `receipt` names, as `Engine.load` takes them."""
+    found = re.search(r", window (\d+)(?: and (\d+) sinks)?$", receipt.versions.get("runner", ""))
+    return (int(found[1]), int(found[2] or 0)) if found else (None, 0)
 
 
 def version_differences(receipt: Receipt, runner: str) -> list[str]:

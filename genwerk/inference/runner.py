@@ -73,7 +73,7 @@ class Runner(Protocol):
 
 
 def window_title(config: DecoderConfig) -> str:
-    """The part of a title that says what is seen of a text; empty for all of it."""
-    if config.sliding_window is None:
+    """The part of a title that says what is seen of a text; empty for all of it (see `receipt.window_of`)."""
+    if config.view is None:
         return ""
-    return f", window {config.sliding_window}" + (f" and {config.sinks} sinks" if config.sinks else "")
+    return f", window {config.view.size}" + (f" and {config.view.sinks} sinks" if config.view.sinks else "")

@@ -12,7 +12,7 @@ blocks are given back (blocks.py), and memory stays bounded.
 Chosen:   only on request, and said aloud, since answers differ from the model's own as soon as a text is longer than
           window and sinks together. The distances are the paper's positions within the cache.
 Left out: windows of their own for single layers, which a model's config.json may have (models/decoder_config.py).
-Try it:   genwerk generate --model MODEL --window 1024 --sinks 4 --prompt …
+Try it:   genwerk generate --model smollm2-135m-instruct --window 1024 --sinks 4 --prompt "Once upon a time"
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import replace
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
 from genwerk.inference.runner import BLOCK
-from genwerk.models.decoder_config import DecoderConfig
+from genwerk.models.decoder_config import DecoderConfig, Window
 
 __all__ = ["LONGEST", "STRETCH", "with_window"]
 
@@ -30,13 +30,13 @@ STRETCH, LONGEST = 8, 1 << 17  # times the model's positions, and positions, a t
 
 
 def with_window(config: DecoderConfig, window: int | None, sinks: int, longest: int | None = None) -> DecoderConfig:
-    """`config` as it is served with a window in every layer; as it is where neither window nor sinks are asked for.
+    """`config` as it is served with a window in every layer; as it is where none is asked for, or its own.
 
     longest  most positions of a text that somebody asks for
 
     Raises ModelError for a window or sinks that cannot be.
     """
-    if window is None and not sinks:
+    if (window is None and not sinks) or config.view == Window(window or 0, sinks):
         return config
     size = window or config.sliding_window
     if size is None:

@@ -13,6 +13,7 @@ from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Sampling
 from genwerk.inference.backend import make_runner
 from genwerk.inference.engine import Engine
+from genwerk.inference.receipt import loading_of, window_of
 from genwerk.inference.runner import BLOCK
 from genwerk.inference.streaming import STRETCH, with_window
 from genwerk.models.decoder import Decoder
@@ -107,9 +108,11 @@ def test_a_text_that_goes_on_is_not_read_twice(make: Make) -> None:
     assert sum(read) <= 30 + (BLOCK if engine.runner.aligned == 1 else engine.runner.aligned)
 
 
-def test_titles_and_receipts_name_the_window(make: Make) -> None:
-    assert make().runner.title.endswith(f"window {WINDOW} and {SINKS} sinks")
-    assert "window" not in make(window=None, sinks=0).runner.title
+@pytest.mark.parametrize(("window", "sinks"), [(WINDOW, SINKS), (WINDOW, 0), (None, 0)])
+def test_a_receipt_names_the_window_to_replay_it_with(make: Make, window: int | None, sinks: int) -> None:
+    receipt = make(window=window, sinks=sinks).complete("abc", Sampling(max_tokens=3)).receipt
+    assert window_of(receipt) == (window, sinks)
+    assert loading_of(receipt)[1] == "float32"
 
 
 def test_what_is_changed_is_said_aloud(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +129,7 @@ def test_windows_that_cannot_be_are_refused(tiny_model: Decoder) -> None:
             with_window(config, window or -5, sinks)
     mistral = replace(config, sliding_window=64)
     assert with_window(mistral, None, 4).sliding_window == 64
-    assert with_window(mistral, None, 0) is mistral
+    assert with_window(mistral, None, 0) is mistral and with_window(mistral, 64, 0) is mistral
     assert with_window(config, 100, 0).max_positions == config.max_positions
 
 
