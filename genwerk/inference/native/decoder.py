@@ -36,7 +36,7 @@ from genwerk.models.linear import Linear
 from genwerk.models.lora import adapter_products, load_adapter
 from genwerk.models.rope import RopeTable
 
-__all__ = ["NativeDecoder"]
+__all__ = ["NativeDecoder", "check_adapter"]
 
 _Whole = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
 
@@ -285,8 +285,14 @@ def _untouched(size: tuple[int, ...], dtype: type) -> np.ndarray[Any, Any]:
     return np.frombuffer(memory, dtype, count).reshape(size)
 
 
+def check_adapter(model: Decoder, adapter: str) -> None:
+    """Raise NativeUnavailableError where an adapter changes weights that only PyTorch lets it change."""
+    for block in model.layers:
+        _adapted(block, adapter)
+
+
 def _adapted(block: nn.Module, adapter: str) -> dict[str, Linear]:
-    """The weights that adapters change here. Raises NativeUnavailableError where this one changes others."""
+    """The weights of a layer that adapters may change. Raises NativeUnavailableError where this one goes beyond."""
     assert isinstance(block, Block)
     found = matrices(block)
     if any(adapter_products(linear, adapter) for name, linear in found.items() if name not in MATRICES):

@@ -80,7 +80,7 @@ def test_a_prompt_in_integers_is_the_reference_but_for_flips_of_a_rounding(shape
     runner, tokens = mixture(shape, "int8", variant), prompt(shape, 60)
     (rows,) = all_rows(runner, [Chunk(tokens, 0, blocks_for(60))])
     error = (rows - Reference(small_mixture(shape), tiles=in_tiles(runner)).logits(tokens)).abs().amax(-1)
-    assert in_tiles(runner) or error.median() < 1e-5
+    assert in_tiles(runner) or error.quantile(0.05) < 1e-5  # until the first flip, which later rows see
     assert error.quantile(0.9) < FLIP  # a flip may also choose another expert
 
 
@@ -150,6 +150,7 @@ def test_an_adapter_of_the_attention_is_the_references_and_one_of_experts_is_ref
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     with pytest.raises(NativeUnavailableError, match="`experts`, which changes experts"):
         make_runner(model, engine="native", positions=64, adapters=("experts",))
+    assert isinstance(make_runner(model, positions=64, adapters=("experts",)), TorchRunner)
 
 
 def test_broken_weights_of_a_router_do_not_become_text(shape: str) -> None:
