@@ -90,9 +90,7 @@ private:
         seats_.chosen.resize(size_t(rows) * n_chosen);
         seats_.share.resize(size_t(rows) * n_chosen);
         each_panel(step_.pool_, w.outputs / PANEL, 1, [&](int panel) {
-            panel_product(w, panel, x, rows, [&](int row, const float* values) {
-                std::memcpy(seats_.router.data() + size_t(row) * w.outputs + size_t(panel) * PANEL, values, sizeof(float) * PANEL);
-            });
+            panel_product<1>(w, panel, x, rows, Step::copy_to(seats_.router.data(), w.outputs, panel));
         });
         step_.each_row(rows, [&](int row) {
             const size_t at = size_t(row) * n_chosen;
@@ -137,27 +135,19 @@ private:
     }
 
     void multiply_gate_up(const Matrix& w, int expert, int panel) {
-        const Rows x = rows_of(w, expert);
-        const auto target = [&](int row) {
-            const size_t seat = size_t(seats_.first[expert] + row);
-            return step_.scratch_.mixed.data() + seat * model_.hidden + size_t(panel) / 2 * PANEL;
-        };
-        panel_product(w, panel, x, count_of(expert), [&](int row, const float* values) {
-            for (int i = 0; i < PANEL; i += LANES) {
-                const F gate = load(values + i);
-                store(target(row) + i, gate / (1.0f + exponential(-gate)));
-            }
-        });
-        panel_product(w, panel + 1, x, count_of(expert), [&](int row, const float* values) {
-            for (int i = 0; i < PANEL; i += LANES) store(target(row) + i, load(target(row) + i) * load(values + i));
+        float* target = step_.scratch_.mixed.data() + size_t(seats_.first[expert]) * model_.hidden + size_t(panel) / 2 * PANEL;
+        panel_product<2>(w, panel, rows_of(w, expert), count_of(expert), [&](int first, int count, const Values* values) {
+            for (int m = 0; m < count; ++m)
+                for (int i = 0; i < PANEL; i += LANES) {
+                    const F gate = load(values[0] + m * PANEL + i), up = load(values[1] + m * PANEL + i);
+                    store(target + size_t(first + m) * model_.hidden + i, gate / (1.0f + exponential(-gate)) * up);
+                }
         });
     }
 
     void multiply_down(const Matrix& w, int expert, int panel) {
-        panel_product(w, panel, rows_of(w, expert), count_of(expert), [&](int row, const float* values) {
-            const size_t seat = size_t(seats_.first[expert] + row);
-            std::memcpy(seats_.answers.data() + seat * model_.width + size_t(panel) * PANEL, values, sizeof(float) * PANEL);
-        });
+        float* target = seats_.answers.data() + size_t(seats_.first[expert]) * model_.width;
+        panel_product<1>(w, panel, rows_of(w, expert), count_of(expert), Step::copy_to(target, model_.width, panel));
     }
 
     void add_up() {
