@@ -17,6 +17,7 @@ from genwerk.inference.receipt import loading_of, window_of
 from genwerk.inference.runner import BLOCK
 from genwerk.inference.streaming import STRETCH, with_window
 from genwerk.models.decoder import Decoder
+from genwerk.models.decoder_config import Window
 from genwerk.models.huggingface import save_decoder
 from genwerk.tokenizers.tokenizer import Tokenizer
 
@@ -106,6 +107,19 @@ def test_a_text_that_goes_on_is_not_read_twice(make: Make) -> None:
     engine.runner.step = lambda chunks: (read.extend(len(one.tokens) for one in chunks), run(chunks))[1]  # type: ignore[method-assign]
     answer(engine, [*prompt, *text(30)], tokens=1)
     assert sum(read) <= 30 + (BLOCK if engine.runner.aligned == 1 else engine.runner.aligned)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "int4"])
+def test_weights_packed_now_or_before_are_served_with_the_window(
+    directory: Path, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genwerk.inference.native.weights.cache_directory", lambda: tmp_path / "cache")
+    said = []
+    for _ in range(2):
+        engine = Engine.load(directory, engine="native", precision=precision, window=WINDOW, sinks=SINKS)
+        assert engine.runner.config.view == Window(WINDOW, SINKS)
+        said.append(answer(engine, text(200)))
+    assert said[0] == said[1] != answer(Engine.load(directory, engine="native", precision=precision), text(200))
 
 
 @pytest.mark.parametrize(("window", "sinks"), [(WINDOW, SINKS), (WINDOW, 0), (None, 0)])

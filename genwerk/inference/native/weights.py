@@ -84,7 +84,7 @@ def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> Pack
     for old in sorted(file.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         old.unlink(missing_ok=True)
         old.with_suffix(".sha256").unlink(missing_ok=True)
-    return packed
+    return PackedWeights(config, precision, packed.tensors)
 
 
 def matrices(block: Block) -> dict[str, Linear]:
