@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from genwerk.core.errors import GenwerkError, ModelError, RequestError
-from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling
+from genwerk.core.types import Constraint, Sampling
 from genwerk.inference.adapters import Adapters
 from genwerk.inference.answer_reader import AnswerReader
 from genwerk.inference.backend import load_runner
@@ -36,17 +36,17 @@ from genwerk.inference.beam_search import beam_search
 from genwerk.inference.blocks import BlockManager
 from genwerk.inference.constraint import Compiler
 from genwerk.inference.draft_model import DraftModel
-from genwerk.inference.generation import Delta, Generation, collect
+from genwerk.inference.generation import Delta, Generation
 from genwerk.inference.limits import check_priority
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.prompt_scores import PromptScores
 from genwerk.inference.reasoning import Markers, Section, ThinkingRule, find_markers
-from genwerk.inference.receipt import check_replayable, make_receipt
 from genwerk.inference.rules import Form, make_rules
 from genwerk.inference.runner import BLOCK, Chunk, Runner
 from genwerk.inference.sampler import Alternative, Draw, TokenLogprob, check_sampling, make_generator, sample
 from genwerk.inference.scheduler import Scheduler, Slice
 from genwerk.inference.sequence import Sequence
+from genwerk.inference.text_engine import TextEngine
 from genwerk.inference.upkeep import Upkeep
 from genwerk.inference.vocabulary import Vocabulary
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -54,7 +54,7 @@ from genwerk.tokenizers.tokenizer import Tokenizer
 __all__ = ["Alternative", "Delta", "Engine", "Generation", "TokenLogprob"]
 
 
-class Engine(Upkeep):
+class Engine(Upkeep, TextEngine):
     """Serves a network and its adapters. All methods may be called from several threads.
 
     name            what receipts and the API call the model
@@ -140,47 +140,16 @@ class Engine(Upkeep):
         loaded._keep_prefixes(cache_file, path, adapters or {})
         return loaded
 
-    def count_tokens(self, messages: Tokens[Message]) -> int:
-        """Length of the prompt that `messages` become, template included."""
-        return len(self.tokenizer.encode_chat(messages))
+    @property
+    def title(self) -> str:
+        return self.runner.title
 
-    def receipt(self, request: Request) -> Receipt:
-        """What `replay` needs, with the messages, to get the same tokens again."""
-        return make_receipt(
-            self.name,
-            request.adapter,
-            self.tokenizer.template_sha256,
-            request.sampling,
-            self.runner.title,
-            request.constraint,
-        )
+    def close(self) -> None:
+        pass  # everything is this process's own
 
     def check_constraint(self, constraint: Constraint) -> None:
         """Raise RequestError if answers cannot be held to this form."""
         self._compiler.compile(constraint)
-
-    def generate(self, request: Request) -> Generation:
-        """The whole answer. Raises RequestError for what cannot be asked, ModelError for a broken model."""
-        return collect(self.stream(request), self.receipt(request))
-
-    def stream(self, request: Request) -> Generator[Delta, None, None]:
-        """The answer step by step. The request is checked here, before the first step; close() ends the work."""
-        if not request.messages:
-            raise RequestError("there are no messages", param="messages", remedy="Send at least one user message.")
-        ids = self.tokenizer.encode_chat(request.messages)
-        section = None if self.markers is None else Section.after(ids, self.markers, self.tokenizer)
-        asked = (request.adapter, request.user, request.constraint, section, request.priority)
-        return self.stream_ids(ids, request.sampling, *asked)
-
-    def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
-        """Continue raw text, without the chat template."""
-        receipt = make_receipt(self.name, adapter, "", sampling, self.runner.title)
-        return collect(self.stream_text(prompt, sampling, adapter), receipt)
-
-    def stream_text(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generator[Delta, None, None]:
-        """Continue raw text step by step."""
-        start = self.tokenizer.bos_id
-        return self.stream_ids(self.tokenizer.encode(prompt) or ([] if start is None else [start]), sampling, adapter)
 
     def stream_ids(
         self,
@@ -199,15 +168,7 @@ class Engine(Upkeep):
         check_sampling(sampling, self.tokenizer.vocab_size)
         check_priority(priority)
         self._adapters.check(adapter)
-        if not prompt:
-            raise RequestError("the prompt is empty", param="prompt", remedy="Give at least one character.")
-        if len(prompt) >= self.max_context:
-            raise RequestError(
-                f"the prompt has {len(prompt)} tokens, the model's context is {self.max_context} with the answer",
-                param="messages",
-                code="context_length_exceeded",
-                remedy="Shorten the prompt or start a new conversation.",
-            )
+        self.check_prompt(prompt)
         form = self._form(constraint, sampling, section)
         limit, generator = min(sampling.max_tokens, self.max_context - len(prompt)), make_generator(sampling.seed)
         sequence = Sequence(
@@ -233,11 +194,6 @@ class Engine(Upkeep):
                 return self.runner.step([Chunk(tokens, 0, table.blocks, adapter, wanted=len(tokens))])
             finally:
                 self.blocks.close(table)
-
-    def replay(self, receipt: Receipt, messages: Tokens[Message]) -> Generation:
-        """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
-        check_replayable(receipt, self.name, self.tokenizer.template_sha256)
-        return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter, constraint=receipt.constraint))
 
     def _deltas(self, sequence: Sequence) -> Generator[Delta, None, None]:
         reader = AnswerReader(self.tokenizer, sequence)

@@ -1,0 +1,130 @@
+"""What serving and recipes need of an engine, and what follows from it for every engine alike.
+
+    Engine         engine.py            native kernels or PyTorch, in this process
+    VllmEngine     vllm_engine.py       vLLM, in this process
+    Replicas       serving/cluster.py   any of these, several times, in processes of Ray Serve's
+
+A chat becomes token ids here, by our tokenizer and template, so the same messages are the same prompt everywhere. An
+engine answers what is asked or refuses it with a RequestError that names it: nothing of a request is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from genwerk.core.errors import RequestError
+from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling
+from genwerk.inference.generation import Delta, Generation, collect
+from genwerk.inference.reasoning import Markers, Section
+from genwerk.inference.receipt import check_replayable, make_receipt
+from genwerk.tokenizers.tokenizer import Tokenizer
+
+__all__ = ["TextEngine"]
+
+
+class TextEngine(Protocol):
+    """Serves a model and its adapters. All methods may be called from several threads.
+
+    name          what receipts and the API call the model
+    max_context   most tokens of prompt and answer together
+    markers       around what a reasoning model thinks
+    """
+
+    name: str
+    tokenizer: Tokenizer
+    max_context: int
+    markers: Markers | None
+
+    @property
+    def title(self) -> str:
+        """What computes, for receipts: engine, version, precision, device."""
+        ...
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters that may be asked for."""
+        ...
+
+    def stream_ids(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        adapter: str | None = None,
+        user: str = "",
+        constraint: Constraint | None = None,
+        section: Section | None = None,
+        priority: int = 0,
+    ) -> Generator[Delta, None, None]:
+        """Continue token ids, a delta per token. Raises RequestError here, before any work; close() ends the work."""
+        ...
+
+    def check_constraint(self, constraint: Constraint) -> None:
+        """Raise RequestError if answers cannot be held to this form."""
+        ...
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        """Load an adapter in peft's format. Raises RequestError for a name in use, ModelError for files."""
+        ...
+
+    def remove_adapter(self, name: str) -> None:
+        """Refuse an adapter from now on; answers that use it end with it. Raises RequestError if there is none."""
+        ...
+
+    def save_cache(self) -> None:
+        """Keep what prompts have in common for the next start, where the engine was told to."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held outside this object."""
+        ...
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Length of the prompt that `messages` become, template included."""
+        return len(self.tokenizer.encode_chat(messages))
+
+    def receipt(self, request: Request) -> Receipt:
+        """What `replay` needs, with the messages, to get the same tokens again."""
+        template = self.tokenizer.template_sha256
+        return make_receipt(self.name, request.adapter, template, request.sampling, self.title, request.constraint)
+
+    def generate(self, request: Request) -> Generation:
+        """The whole answer. Raises RequestError for what cannot be asked, ModelError for a broken model."""
+        return collect(self.stream(request), self.receipt(request))
+
+    def stream(self, request: Request) -> Generator[Delta, None, None]:
+        """The answer step by step. The request is checked here, before the first step; close() ends the work."""
+        if not request.messages:
+            raise RequestError("there are no messages", param="messages", remedy="Send at least one user message.")
+        ids = self.tokenizer.encode_chat(request.messages)
+        section = None if self.markers is None else Section.after(ids, self.markers, self.tokenizer)
+        asked = (request.adapter, request.user, request.constraint, section, request.priority)
+        return self.stream_ids(ids, request.sampling, *asked)
+
+    def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
+        """Continue raw text, without the chat template."""
+        receipt = make_receipt(self.name, adapter, "", sampling, self.title)
+        return collect(self.stream_text(prompt, sampling, adapter), receipt)
+
+    def stream_text(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generator[Delta, None, None]:
+        """Continue raw text step by step."""
+        start = self.tokenizer.bos_id
+        return self.stream_ids(self.tokenizer.encode(prompt) or ([] if start is None else [start]), sampling, adapter)
+
+    def replay(self, receipt: Receipt, messages: Sequence[Message]) -> Generation:
+        """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
+        check_replayable(receipt, self.name, self.tokenizer.template_sha256)
+        return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter, constraint=receipt.constraint))
+
+    def check_prompt(self, prompt: Sequence[int]) -> None:
+        """Raise RequestError for a prompt that is empty or leaves no room for an answer."""
+        if not prompt:
+            raise RequestError("the prompt is empty", param="prompt", remedy="Give at least one character.")
+        if len(prompt) >= self.max_context:
+            raise RequestError(
+                f"the prompt has {len(prompt)} tokens, the model's context is {self.max_context} with the answer",
+                param="messages",
+                code="context_length_exceeded",
+                remedy="Shorten the prompt or start a new conversation.",
+            )
