@@ -101,7 +101,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="Text to stop at; may be repeated.")] = None,
     precision: Annotated[str, typer.Option(help="float32, int8 or int4.")] = "float32",
-    engine: Annotated[str, typer.Option(help="auto, native or torch.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, native, torch or vllm.")] = "auto",
     draft: Annotated[str, typer.Option(help="Draft model that runs ahead: artifact id or directory.")] = "",
     window: Annotated[int, typer.Option(min=0, help="See only so many last tokens; 0: as the model has it.")] = 0,
     sinks: Annotated[int, typer.Option(min=0, help="First tokens seen beside the window: texts may go on then.")] = 0,
@@ -110,14 +110,14 @@ def generate(
 ) -> None:
     """Continue a text with any model in the workspace, without retrieval or guards."""
     from genwerk.core.types import Sampling
-    from genwerk.inference.engine import Engine
+    from genwerk.inference.engines import load_engine
 
     path, ahead = _model_path(model, workspace), _model_path(draft, workspace) if draft else None
     sampling = Sampling(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
         logprobs=None if receipt is None else 0,
     )  # fmt: skip
-    loaded = Engine.load(path, engine=engine, precision=precision, draft=ahead, window=window or None, sinks=sinks)
+    loaded = load_engine(path, engine=engine, precision=precision, draft=ahead, window=window or None, sinks=sinks)
     deltas = []
     sys.stdout.write(prompt)
     for delta in loaded.stream_text(prompt, sampling):

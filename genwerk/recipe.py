@@ -76,7 +76,9 @@ class ServeSection(Config):
     host: str = Field("127.0.0.1", description="loopback: nothing outside this machine can ask")
     port: int = Field(8000, ge=1, le=65535, description="the usual port for a local model server")
     questions: tuple[str, ...] = Field((), description="examples on the page; empty: made from the documents")
-    engine: Literal["auto", "native", "torch"] = Field("auto", description="native kernels where they can be built")
+    engine: Literal["auto", "native", "torch", "vllm"] = Field(
+        "auto", description="vLLM where there are CUDA and vLLM, else native kernels where they can be built"
+    )
     keep_prefixes: bool = Field(False, description="keep what prompts have in common on disk for the next start")
     precision: Literal["float32", "int8", "int4"] = Field(
         "int8",
@@ -144,6 +146,8 @@ def load_recipe(path: Path) -> Recipe:
     if "precision" in recipe.serve.model_fields_set and asked != recipe.served_precision:
         what = f"serve.precision is {asked}, but the model is quantised to {recipe.served_precision}"
         raise ConfigError(what, where=str(path), remedy="Leave out `serve.precision`, or give both the same.")
+    if recipe.serve.engine == "vllm":
+        _check_vllm(recipe, str(path))
     found: dict[str, Any] = {"documents": tuple(_resolve(path.parent, item) for item in recipe.documents)}
     if recipe.serve.draft:
         found["serve"] = recipe.serve.model_copy(update={"draft": _resolve(path.parent, recipe.serve.draft)})
@@ -245,6 +249,15 @@ def fetch_source(spec: str) -> Source:
         known = ", ".join(sorted(KNOWN))
         raise ConfigError(f"no model called `{spec}`", remedy=f"Use {known}, a path, or a spec such as hf:OWNER/NAME.")
     return Source.of_folder(spec, path) if path.is_dir() else Source.of_file(spec, path)
+
+
+def _check_vllm(recipe: Recipe, where: str) -> None:
+    """Raise ConfigError for what needs an engine of ours."""
+    needs = {"quantise": recipe.quantise, "distill": recipe.distill, "serve.draft": recipe.serve.draft,
+             "serve.keep_prefixes": recipe.serve.keep_prefixes}  # fmt: skip
+    if asked := [key for key, value in needs.items() if value]:
+        what = f"serve.engine is vllm, which cannot serve what `{asked[0]}` asks for"
+        raise ConfigError(what, where=where, remedy=f"Leave out `{asked[0]}`, or serve with `engine: native`.")
 
 
 def _resolve(folder: Path, item: str) -> str:

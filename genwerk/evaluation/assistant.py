@@ -13,7 +13,8 @@ from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Message, Retrieved, Sampling
 from genwerk.evaluation.artifacts import Inputs
 from genwerk.evaluation.speed import Stopwatch
-from genwerk.inference.engine import Engine
+from genwerk.inference.engines import load_engine
+from genwerk.inference.text_engine import TextEngine
 from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.lora import load_adapter
@@ -41,10 +42,10 @@ class Assistant:
         self._quantised = given.artifact("quantised")
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> TextEngine:
         """What answers, as it will be served."""
         path, adapters = (self._quantised.path, {}) if self._quantised else (self._path, self._adapters)
-        return Engine.load(path, adapters=adapters, name="evaluated", engine=self._engine, precision=self._precision)
+        return load_engine(path, adapters=adapters, name="evaluated", engine=self._engine, precision=self._precision)
 
     @property
     def merged_adapter(self) -> str | None:

@@ -40,6 +40,7 @@ from genwerk.evaluation.outcome import Outcome
 from genwerk.evaluation.perplexity import held_out_excerpts, measure_answer_loss, measure_bits_per_byte
 from genwerk.evaluation.retrieval import measure_retrieval
 from genwerk.evaluation.speed import machine_facts, measure_speed
+from genwerk.inference.engine import Engine
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.lora import adapter as adapter_on
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -166,9 +167,10 @@ class _Bench:
                 if held_out:
                     loss = f"perplexity.{which}_answer_loss"
                     measures.append(measure_answer_loss(loss, model, tokenizer, held_out, what=what))
-        if assistant.engine.runner.precision in BOUNDS:
+        engine = assistant.engine
+        if isinstance(engine, Engine) and engine.runner.precision in BOUNDS:  # no other engine rounds to integers
             with adapter_on(model, assistant.merged_adapter):
-                measures.append(measure_divergence(model, assistant.engine, excerpts, context=config.context))
+                measures.append(measure_divergence(model, engine, excerpts, context=config.context))
         if (pretrained := self._given.artifact("pretrained")) is not None:
             measures.append(self._pretrained(pretrained, excerpts))
         return Outcome(tuple(measures))

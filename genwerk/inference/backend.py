@@ -1,4 +1,4 @@
-"""Which engine runs a network here, said aloud where it is not the fastest."""
+"""Which runner of ours computes a network here, said aloud where it is not the fastest (all engines: engines.py)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from genwerk.models.decoder_config import DecoderConfig
 from genwerk.models.huggingface import empty_decoder, load_decoder, read_config
 from genwerk.models.lora import load_adapter
 
-__all__ = ["ENGINES", "PRECISIONS", "load_runner", "make_runner"]
+__all__ = ["PRECISIONS", "RUNNERS", "load_runner", "make_runner"]
 
-ENGINES = ("auto", "native", "torch")
+RUNNERS = ("auto", "native", "torch")
 PRECISIONS = ("float32", "int8", "int4")
 
 
@@ -121,7 +121,7 @@ def _torch_runner(model: Decoder, precision: str, positions: int | None, adapter
 
 
 def _runs_native(config: DecoderConfig, engine: str, precision: str) -> bool:
-    for what, known, value in (("engine", ENGINES, engine), ("precision", PRECISIONS, precision)):
+    for what, known, value in (("engine", RUNNERS, engine), ("precision", PRECISIONS, precision)):
         if value not in known:
             raise ModelError(f"there is no {what} `{value}`", remedy=f"Known: {', '.join(known)}.")
     if engine == "torch":

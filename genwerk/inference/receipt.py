@@ -12,7 +12,7 @@ import re
 from genwerk import __version__
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Receipt, Sampling
-from genwerk.inference.backend import ENGINES, PRECISIONS
+from genwerk.inference.backend import PRECISIONS, RUNNERS
 
 
 def make_receipt(
@@ -43,17 +43,18 @@ def check_replayable(receipt: Receipt, model: str, template_sha256: str) -> None
 
 
 def loading_of(receipt: Receipt) -> tuple[str, str]:
-    """Engine and precision that `receipt` names, as `Engine.load` takes them. Raises RequestError if it names none."""
-    title = receipt.versions.get("runner", "").split()
-    engine = next((word for word in title[:1] if word in ENGINES), None)
+    """Engine and precision that `receipt` names, as `load_engine` takes them. Raises RequestError if it names none."""
+    title, known = receipt.versions.get("runner", "").split(), (*RUNNERS[1:], "vllm")
+    engine = next((word for word in title[:1] if word in known), None)
     if engine is None:
         raise RequestError(
             f"the receipt was made by `{' '.join(title) or 'nothing'}`, which is no engine here",
             param="runner",
             code="receipt_mismatch",
-            remedy=f"Engines: {', '.join(ENGINES[1:])}.",
+            remedy=f"Engines: {', '.join(known)}.",
         )
-    return engine, next((word for word in title[1:] if word in PRECISIONS), "float32")
+    precisions = (*PRECISIONS, "bfloat16", "float16") if engine == "vllm" else PRECISIONS
+    return engine, next((word for word in title[1:] if word in precisions), "float32")
 
 
 def window_of(receipt: Receipt) -> tuple[int | None, int]:

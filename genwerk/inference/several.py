@@ -28,9 +28,9 @@ from typing import TypeVar
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Request, Sampling, Several
-from genwerk.inference.engine import Engine
 from genwerk.inference.generation import Delta, Generation, TokenLogprob, collect
 from genwerk.inference.self_consistency import Judge, majority
+from genwerk.inference.text_engine import TextEngine
 
 __all__ = [
     "MOST",
@@ -174,7 +174,7 @@ class Answers:
 
 
 def generate_several(
-    engine: Engine, request: Request, several: Several, judge: Judge | None = None
+    engine: TextEngine, request: Request, several: Several, judge: Judge | None = None
 ) -> tuple[Generation, ...]:
     """The n answers, whole; the best first where they are picked. Raises RequestError for what cannot be asked.
 
@@ -185,7 +185,7 @@ def generate_several(
         return tuple(collect(answer.deltas, engine.receipt(answer.request)) for answer in found)
 
 
-def stream_several(engine: Engine, request: Request, several: Several) -> Generator[Indexed, None, None]:
+def stream_several(engine: TextEngine, request: Request, several: Several) -> Generator[Indexed, None, None]:
     """The n answers step by step, a step of each in turn. The request is checked here, before the first step."""
     return _stream(Answers(engine.stream, request, several), several.n)
 

@@ -23,7 +23,9 @@ from genwerk.core.types import Chunk, Document, Message, Request, Sampling, Verd
 from genwerk.core.workspace import Workspace
 from genwerk.data.questions import known_item_questions
 from genwerk.guardrails.policy import Guards, GuardsConfig, build_guards
-from genwerk.inference.engine import Delta, Engine
+from genwerk.inference.engines import load_engine
+from genwerk.inference.generation import Delta
+from genwerk.inference.text_engine import TextEngine
 from genwerk.retrieval.abstention import Abstention, load_abstention
 from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
@@ -61,7 +63,7 @@ class Deployment:
 
     name: str
     workspace: Workspace
-    engine: Engine
+    engine: TextEngine
     guards: Guards
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     index: Index | None = None
@@ -131,7 +133,7 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
     if "draft" in parts:
         notes.setdefault("draft", str(parts["draft"].path))
     kept = workspace.root / PREFIXES / f"{name}.kv" if notes.get("keep_prefixes") else None
-    engine = load_engine(model, adapter, name, notes, kept)
+    engine = open_engine(model, adapter, name, notes, kept)
     tuned = next(iter(engine.adapters), "")
     if "index" not in parts:
         return Deployment(name, workspace, engine, guards, parts, adapter=tuned)
@@ -152,13 +154,13 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
     )  # fmt: skip
 
 
-def load_engine(
+def open_engine(
     model: Artifact, adapter: Artifact | None, name: str, serve: Mapping[str, Any], cache_file: Path | None = None
-) -> Engine:
+) -> TextEngine:
     """The engine of a model artifact. The model is named as it was loaded, its adapter as the deployment.
 
     serve       the pin's notes: which engine, in which precision, with the draft in which directory.
-    cache_file  see `Engine.load`.
+    cache_file  see `load_engine`.
     """
     merged = name if model.kind == "quantised" else f"{name}-base"
     base = str(model.config.get("name") or merged)
@@ -167,7 +169,7 @@ def load_engine(
     chosen = {"engine": serve.get("engine", "auto"), "precision": serve.get("precision", "float32")}
     chosen["draft"] = Path(serve["draft"]) if serve.get("draft") else None
     adapters = {tuned: adapter.path} if adapter else {}
-    return Engine.load(model.path, adapters=adapters, name=base, cache_file=cache_file, **chosen)
+    return load_engine(model.path, adapters=adapters, name=base, cache_file=cache_file, **chosen)
 
 
 def is_supported(sentence: str, passages: Sequence[str]) -> bool:

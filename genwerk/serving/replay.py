@@ -26,8 +26,10 @@ from genwerk.core.atomic import write_json
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Message, Receipt, Request, Sampling
 from genwerk.core.workspace import Workspace
-from genwerk.inference.engine import Delta, Engine
+from genwerk.inference.engines import load_engine
+from genwerk.inference.generation import Delta
 from genwerk.inference.receipt import check_replayable, loading_of, make_receipt, version_differences, window_of
+from genwerk.inference.text_engine import TextEngine
 from genwerk.monitoring.answers import AnswerLog, receipt_from
 from genwerk.serving.trace import ANSWERS
 
@@ -73,9 +75,7 @@ def print_replay(
     differences = compare(recorded, engine)
     what = f"{len(recorded.tokens)} tokens" + (f" and {len(recorded.logprobs)} logprobs" if recorded.logprobs else "")
     if not differences:
-        console.print(
-            f"[green]✓[/] {escape(name)}: the same {what}, made by {escape(engine.runner.title)}", soft_wrap=True
-        )
+        console.print(f"[green]✓[/] {escape(name)}: the same {what}, made by {escape(engine.title)}", soft_wrap=True)
         return True
     first = differences[0].place
     told = f"[red]✗[/] {escape(name)}: {len(differences)} of {what} differ, the first at {first}"
@@ -91,25 +91,25 @@ def find_recorded(workspace: Workspace, name: str, model: str = "", adapter: str
     return _from_file(workspace, Path(name), model, adapter)
 
 
-def load_as_recorded(recorded: Recorded) -> Engine:
+def load_as_recorded(recorded: Recorded) -> TextEngine:
     """The engine that the receipt asks for. Raises RequestError where this machine or the model is another."""
     receipt = recorded.receipt
     kind, precision = loading_of(receipt)
     window, sinks = window_of(receipt)
     adapters = {receipt.adapter: recorded.adapter} if receipt.adapter and recorded.adapter else {}
-    engine = Engine.load(
+    engine = load_engine(
         recorded.model, adapters=adapters, name=receipt.model, engine=kind, precision=precision,
         window=window, sinks=sinks,
     )  # fmt: skip
     template = "" if isinstance(recorded.prompt, str) else engine.tokenizer.template_sha256
     check_replayable(receipt, engine.name, template)
-    if found := version_differences(receipt, engine.runner.title):
+    if found := version_differences(receipt, engine.title):
         remedy = "Equal tokens are promised by the versions that made the answer only: replay it with those."
         raise RequestError("; ".join(found), param="versions", code="receipt_mismatch", remedy=remedy)
     return engine
 
 
-def compare(recorded: Recorded, engine: Engine) -> list[Difference]:
+def compare(recorded: Recorded, engine: TextEngine) -> list[Difference]:
     """Generate as many tokens as the answer has; the places where they or their log-probabilities are others."""
     receipt, prompt = recorded.receipt, recorded.prompt
     if isinstance(prompt, str):
@@ -125,13 +125,13 @@ def compare(recorded: Recorded, engine: Engine) -> list[Difference]:
 
 
 def write_receipt(
-    path: Path, engine: Engine, model: Path, prompt: str, sampling: Sampling, deltas: Sequence[Delta]
+    path: Path, engine: TextEngine, model: Path, prompt: str, sampling: Sampling, deltas: Sequence[Delta]
 ) -> None:
     """Keep what `replay` needs of a text that `engine` continued."""
     write_json(
         path,
         {
-            "receipt": asdict(make_receipt(engine.name, None, "", sampling, engine.runner.title)),
+            "receipt": asdict(make_receipt(engine.name, None, "", sampling, engine.title)),
             "model": str(model.resolve()),
             "prompt": prompt,
             "tokens": [delta.token for delta in deltas if delta.token is not None],
@@ -192,7 +192,7 @@ def _cannot(what: str, remedy: str) -> RequestError:
     return RequestError(what, code="not_replayable", remedy=remedy)
 
 
-def _table(differences: Sequence[Difference], engine: Engine) -> Table:
+def _table(differences: Sequence[Difference], engine: TextEngine) -> Table:
     table = Table("place", "token then", "token now", "logprob then", "logprob now", box=None)
     for one in differences[:SHOWN]:
         tokens = (_shown(engine, token) for token in (one.token, one.token_now))
@@ -203,7 +203,7 @@ def _table(differences: Sequence[Difference], engine: Engine) -> Table:
     return table
 
 
-def _shown(engine: Engine, token: int | None) -> str:
+def _shown(engine: TextEngine, token: int | None) -> str:
     if token is None:
         return "nothing"
     if not 0 <= token < engine.tokenizer.vocab_size:

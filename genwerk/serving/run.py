@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 from genwerk.core.errors import ConfigError
 from genwerk.core.progress import say
 from genwerk.core.workspace import Workspace
-from genwerk.inference.engine import Engine
+from genwerk.inference.text_engine import TextEngine
 from genwerk.monitoring.answers import AnswerLog
 from genwerk.serving.app import MAX_BODY, QUEUE, create_app
 from genwerk.serving.assistant import Assistant
@@ -67,7 +67,7 @@ def serve(
 class _Server(uvicorn.Server):
     """Keeps what prompts have in common once nobody is answered any more; a signal ends the process after that."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, engine: TextEngine) -> None:
         super().__init__(config)
         self._engine = engine
 
