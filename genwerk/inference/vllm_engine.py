@@ -25,7 +25,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from collections.abc import Sequence as Tokens
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -218,7 +218,8 @@ class VllmEngine(TextEngine):
             while (draw := self._next(sequence)) is not None:
                 yield draw
         finally:
-            self._worker.submit(self._forget, identity)
+            with suppress(RuntimeError):  # vLLM has been closed, and has forgotten everything
+                self._worker.submit(self._forget, identity)
 
     def _add(self, sequence: Sequence, arguments: dict[str, Any]) -> str:
         identity, vllm = str(next(self._numbers)), self._vllm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
@@ -128,6 +129,13 @@ def test_streams_that_take_turns_give_what_each_gives_alone(engine: TextEngine) 
     together = list(zip_longest(*(engine.stream(request) for request in requests)))
     found = [tuple(delta.token for delta in deltas if delta is not None) for deltas in zip(*together, strict=True)]
     assert found == alone
+
+
+def test_many_threads_may_ask_at_once(engine: TextEngine) -> None:
+    requests = [ask("question " * size, max_tokens=6, temperature=0.9, seed=size) for size in range(1, 7)]
+    alone = [engine.generate(request).tokens for request in requests]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        assert [generation.tokens for generation in pool.map(engine.generate, requests)] == alone
 
 
 def test_a_stop_string_ends_the_answer_and_no_character_of_it_leaks(engine: TextEngine) -> None:
