@@ -73,9 +73,12 @@ def serve(
     workspace: WorkspaceOption = HERE,
     host: HostOption = "",
     port: PortOption = 0,
+    replicas: Annotated[
+        int, typer.Option(min=0, max=256, show_default="the recipe's, 1", help="Engines, in processes of Ray Serve's.")
+    ] = 0,
 ) -> None:
     """Serve the promoted model: an OpenAI-compatible API and a page, behind guards."""
-    _serve(name, workspace, host, port)
+    _serve(name, workspace, host, port, replicas)
 
 
 @app.command(epilog='Example: `genwerk chat handbook --question "How do I reset the pump?"`')
@@ -324,12 +327,13 @@ def _run(recipe: Path, workspace: Path) -> bool:
     return outcome.promoted
 
 
-def _serve(name: str, workspace: Path, host: str, port: int) -> None:
+def _serve(name: str, workspace: Path, host: str, port: int, replicas: int = 0) -> None:
     from genwerk.serving.run import serve_deployment
 
     opened, chosen = _workspace(workspace), _deployment_name(name, workspace)
     noted = opened.pinned(f"serving-{chosen}").get("serve", {})
-    serve_deployment(opened, chosen, host=host or noted.get("host", "127.0.0.1"), port=port or noted.get("port", 8000))
+    host, port = host or noted.get("host", "127.0.0.1"), port or noted.get("port", 8000)
+    serve_deployment(opened, chosen, host=host, port=port, replicas=replicas or noted.get("replicas", 1))
 
 
 def _deployment_name(name: str, workspace: Path) -> str:

@@ -84,6 +84,7 @@ class ServeSection(Config):
         "int8",
         description="of the weights: answers twice as fast as float32; how far it is from it stands in the report",
     )
+    replicas: int = Field(1, ge=1, le=256, description="engines in processes of their own, by Ray Serve; 1: none")
     draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
 
 
@@ -221,6 +222,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
         pin["serve"]["draft"] = recipe.serve.draft
     if recipe.serve.keep_prefixes:
         pin["serve"]["keep_prefixes"] = True
+    if recipe.serve.replicas > 1:
+        pin["serve"]["replicas"] = recipe.serve.replicas
     if recipe.serve.questions:
         pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):

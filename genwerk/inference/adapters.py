@@ -13,6 +13,7 @@ from pathlib import Path
 
 from genwerk.core.errors import RequestError
 from genwerk.inference.blocks import BlockManager
+from genwerk.inference.limits import check_adapter, check_new_adapter
 from genwerk.inference.prefix_file import files_identity
 from genwerk.inference.runner import Runner
 from genwerk.inference.scheduler import Scheduler
@@ -38,14 +39,7 @@ class Adapters:
 
     def check(self, name: str | None) -> None:
         """Raise RequestError (404) for an adapter that may not be asked for."""
-        if name is not None and name not in self.names:
-            raise RequestError(
-                f"there is no adapter {name!r}",
-                param="model",
-                status=404,
-                code="model_not_found",
-                remedy=f"Known adapters: {', '.join(self.names) or 'none'}.",
-            )
+        check_adapter(name, self.names)
 
     def add(self, name: str, path: Path) -> None:
         """Read an adapter in peft's format. Raises RequestError for a name in use, ModelError for files that do not
@@ -53,9 +47,7 @@ class Adapters:
         if name in self._leaving:
             what, remedy = f"answers in progress still use the old adapter {name!r}", "Try again when they have ended."
             raise RequestError(what, param="adapter", status=409, code="adapter_in_use", remedy=remedy)
-        if name in self._runner.adapters:
-            what, remedy = f"there is an adapter {name!r} already", "Remove it first, or take another name."
-            raise RequestError(what, param="adapter", status=409, code="adapter_exists", remedy=remedy)
+        check_new_adapter(name, self._runner.adapters)
         self._runner.add_adapter(name, path)
         self.files[name] = files_identity(path)
 

@@ -28,7 +28,7 @@ from typing import NamedTuple
 from genwerk.inference.runner import BLOCK
 from genwerk.models.decoder_config import Window
 
-__all__ = ["GONE", "BlockManager", "Known", "Table"]
+__all__ = ["GONE", "BlockManager", "Known", "Table", "chain_of"]
 
 GONE = -1
 
@@ -222,6 +222,14 @@ class BlockManager:
 
 def _held(table: Table) -> list[int]:
     return [block for block in table.blocks if block != GONE]
+
+
+def chain_of(adapter: str | None, tokens: Sequence[int]) -> tuple[bytes, ...]:
+    """The keys of all full blocks of `tokens`, in order: what two prompts have in common, their chains begin with."""
+    keys = [_root(adapter)]
+    for start in range(0, len(tokens) - BLOCK + 1, BLOCK):
+        keys.append(_hash(keys[-1], array("q", tokens[start : start + BLOCK]).tobytes()))
+    return tuple(keys[1:])
 
 
 def _root(adapter: str | None) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -70,6 +70,21 @@ def check_priority(priority: object) -> None:
     if not PRIORITY.holds(priority):
         what = f"priority is {_shown(priority)}"
         raise RequestError(what, param="priority", code="invalid_value", remedy=f"It must be {PRIORITY}.")
+
+
+def check_adapter(name: str | None, known: Sequence[str]) -> None:
+    """Raise RequestError (404) for an adapter that may not be asked for."""
+    if name is not None and name not in known:
+        remedy = f"Known adapters: {', '.join(known) or 'none'}."
+        what = f"there is no adapter {name!r}"
+        raise RequestError(what, param="model", status=404, code="model_not_found", remedy=remedy)
+
+
+def check_new_adapter(name: str, known: Sequence[str]) -> None:
+    """Raise RequestError (409) for a name in use."""
+    if name in known:
+        what, remedy = f"there is an adapter {name!r} already", "Remove it first, or take another name."
+        raise RequestError(what, param="adapter", status=409, code="adapter_exists", remedy=remedy)
 
 
 def check_sampling(sampling: Sampling, vocab: int) -> None:

@@ -37,7 +37,7 @@ from genwerk.core.types import Constraint, Sampling
 from genwerk.inference.answer_reader import AnswerReader
 from genwerk.inference.constraint import Compiler
 from genwerk.inference.generation import Delta
-from genwerk.inference.limits import check_priority
+from genwerk.inference.limits import check_adapter, check_new_adapter, check_priority
 from genwerk.inference.native.packed_directory import packed_precision
 from genwerk.inference.prompt_scores import PromptScores
 from genwerk.inference.reasoning import Section, find_markers
@@ -150,7 +150,7 @@ class VllmEngine(TextEngine):
         check_sampling(sampling, self.tokenizer.vocab_size)
         check_priority(priority)
         check_mapped(sampling, constraint, thinks=section is not None)
-        self._check_adapter(adapter)
+        check_adapter(adapter, self.adapters)
         self.check_prompt(prompt)
         if constraint is not None:
             self.check_constraint(constraint)
@@ -166,9 +166,7 @@ class VllmEngine(TextEngine):
         self._compiler.compile(constraint)
 
     def add_adapter(self, name: str, path: Path) -> None:
-        if name in self._loras:
-            what, remedy = f"there is an adapter {name!r} already", "Remove it first, or take another name."
-            raise RequestError(what, param="adapter", status=409, code="adapter_exists", remedy=remedy)
+        check_new_adapter(name, self.adapters)
         if (rank := _rank(path)) > self._ranks:
             what = f"vLLM was started for adapters of rank {self._ranks} at most, this one has {rank}"
             raise ModelError(what, where=str(path), remedy="Name it when the engine is loaded.")
@@ -180,7 +178,7 @@ class VllmEngine(TextEngine):
         self._loras[name] = lora
 
     def remove_adapter(self, name: str) -> None:
-        self._check_adapter(name)
+        check_adapter(name, self.adapters)
         del self._loras[name]  # vLLM drops what was not asked for longest; another of this name gets another number
 
     def save_cache(self) -> None:
@@ -190,13 +188,6 @@ class VllmEngine(TextEngine):
         """End vLLM; answers in progress end with it."""
         self._work(lambda: self._llm.engine_core.shutdown())
         self._worker.shutdown()
-
-    def _check_adapter(self, name: str | None) -> None:
-        if name is not None and name not in self._loras:
-            remedy = f"Known adapters: {', '.join(self._loras) or 'none'}."
-            raise RequestError(
-                f"there is no adapter {name!r}", param="model", status=404, code="model_not_found", remedy=remedy
-            )
 
     def _work(self, task: Callable[[], _T]) -> _T:
         """Run it in vLLM's thread, between two steps."""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,11 +20,12 @@ from genwerk.core.artifact import Artifact, is_id
 from genwerk.core.assets import KNOWN, fetch
 from genwerk.core.errors import RequestError, WorkspaceError
 from genwerk.core.hashing import digest
+from genwerk.core.machine import probe
 from genwerk.core.types import Chunk, Document, Message, Request, Sampling, Verdict
 from genwerk.core.workspace import Workspace
 from genwerk.data.questions import known_item_questions
 from genwerk.guardrails.policy import Guards, GuardsConfig, build_guards
-from genwerk.inference.engines import load_engine
+from genwerk.inference.engines import choose_engine, load_engine
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import TextEngine
 from genwerk.retrieval.abstention import Abstention, load_abstention
@@ -34,6 +36,7 @@ from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
+from genwerk.tokenizers.tokenizer import Tokenizer
 
 EXAMPLES = 4
 PREFIXES = "prefixes"
@@ -120,8 +123,11 @@ class Deployment:
             return 0
 
 
-def load_deployment(workspace: Workspace, name: str) -> Deployment:
-    """Load what the pin `serving-NAME` names. Raises WorkspaceError if nothing was promoted, ModelError, AssetError."""
+def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1) -> Deployment:
+    """Load what the pin `serving-NAME` names. Raises WorkspaceError if nothing was promoted, ModelError, AssetError.
+
+    replicas   engines in processes of Ray Serve's; 1: one engine in this process
+    """
     ids = workspace.pinned(f"serving-{name}")
     if "model" not in ids:
         remedy = f"Run its recipe first: `genwerk run {name}.yaml`; it is promoted when its gates pass."
@@ -132,8 +138,7 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
     notes = dict(ids.get("serve") or {})
     if "draft" in parts:
         notes.setdefault("draft", str(parts["draft"].path))
-    kept = workspace.root / PREFIXES / f"{name}.kv" if notes.get("keep_prefixes") else None
-    engine = open_engine(model, adapter, name, notes, kept)
+    engine = open_engines(model, adapter, name, notes, workspace.root / PREFIXES, replicas)
     tuned = next(iter(engine.adapters), "")
     if "index" not in parts:
         return Deployment(name, workspace, engine, guards, parts, adapter=tuned)
@@ -152,6 +157,23 @@ def load_deployment(workspace: Workspace, name: str) -> Deployment:
     return Deployment(
         name, workspace, engine, guards, parts, index, embedder, embedder_name, make_answerer, questions, tuned
     )  # fmt: skip
+
+
+def open_engines(
+    model: Artifact, adapter: Artifact | None, name: str, serve: Mapping[str, Any], prefixes: Path, replicas: int
+) -> TextEngine:
+    """The engine of a model artifact, or so many of them as one. `prefixes`: folder of their cache files."""
+    keeps = bool(serve.get("keep_prefixes"))
+    if replicas == 1:
+        return open_engine(model, adapter, name, serve, prefixes / f"{name}.kv" if keeps else None)
+    from genwerk.serving.cluster import start_replicas  # not imported where it is not asked for
+
+    files = [prefixes / f"{name}-{number}.kv" if keeps else None for number in range(replicas)]
+    chosen = choose_engine(
+        model.path, serve.get("engine", "auto"), draft=serve.get("draft"), cache_file=files[0]
+    )  # fmt: skip
+    makers = [partial(open_engine, model, adapter, name, {**serve, "engine": chosen}, file) for file in files]
+    return start_replicas(name, makers, Tokenizer.load(model.path), gpus=int(chosen == "vllm" and probe().cuda))
 
 
 def open_engine(

@@ -22,8 +22,10 @@ from genwerk.serving.trace import ANSWERS
 KEYS = "keys.json"
 
 
-def serve_deployment(workspace: Workspace, name: str, *, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve the promoted deployment `name` until interrupted.
+def serve_deployment(
+    workspace: Workspace, name: str, *, host: str = "127.0.0.1", port: int = 8000, replicas: int = 1
+) -> None:
+    """Serve the promoted deployment `name` until interrupted, with so many engines.
 
     Raises ConfigError for a host beyond loopback without a key and for a port in use, before anything is loaded;
     WorkspaceError if nothing was promoted under this name.
@@ -31,7 +33,11 @@ def serve_deployment(workspace: Workspace, name: str, *, host: str = "127.0.0.1"
     check_door(host, KeyStore(workspace.root / KEYS))
     listener = _listen(host, port)
     try:
-        serve(load_deployment(workspace, name), host, port, listener=listener)
+        deployment = load_deployment(workspace, name, replicas=replicas)
+        try:
+            serve(deployment, host, port, listener=listener)
+        finally:
+            deployment.engine.close()
     finally:
         listener.close()
 

@@ -1,0 +1,258 @@
+"""Replicas in Ray Serve: as many processes as asked for, on this machine or on those of a cluster.
+
+    engine = start_replicas("handbook", makers, tokenizer)     # one maker of an engine per replica
+
+Every replica is a deployment of its own with one process, so the request goes to the very one that replicas.py chose;
+Serve watches it and starts another where it dies or hangs. With `ray start` run before, or RAY_ADDRESS set, the
+replicas are spread over that cluster; else Ray is started here, and ends with the server. The workspace must lie at the
+same path on every machine.
+
+Chosen:   errors of ours travel as values, because Ray wraps what is raised.
+Left out: Serve's own HTTP proxy and router (docs/decisions/0007-routing.md), autoscaling.
+Try it:   pip install 'genwerk[cluster]'; genwerk serve --replicas 2
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from anyio.to_thread import run_sync
+
+from genwerk.core.errors import ConfigError, GenwerkError, ModelError
+from genwerk.core.progress import say
+from genwerk.core.types import Constraint
+from genwerk.inference.generation import Delta
+from genwerk.inference.text_engine import TextEngine
+from genwerk.serving.replicas import Asked, Facts, LostError, Replicas
+from genwerk.tokenizers.tokenizer import Tokenizer
+
+__all__ = ["EngineProcess", "start_replicas"]
+
+_MOST = 1024  # requests of a replica in progress; its engine lets them wait in line
+_HEALTH = {"health_check_period_s": 2, "health_check_timeout_s": 30}
+
+
+class EngineProcess:
+    """What runs in a replica's process: an engine, its work in threads, its errors as values."""
+
+    def __init__(self, make: Callable[[], TextEngine]) -> None:
+        self._engine = make()
+        self._added: dict[str, Path] = {}
+        self._lock = threading.Lock()
+
+    async def facts(self) -> Facts:
+        engine = self._engine
+        return Facts(engine.name, engine.title, engine.max_context, engine.markers, tuple(sorted(engine.adapters)))
+
+    async def process(self) -> int:
+        """The number of its process, for whoever looks at the machine."""
+        return os.getpid()
+
+    async def run(self, task: str, *arguments: Any) -> GenwerkError | None:
+        """Do `task`, a method named below; returns what it raised."""
+        try:
+            await run_sync(getattr(self, f"_{task}"), *arguments)
+        except GenwerkError as error:
+            return error
+        return None
+
+    async def stream(self, asked: Asked) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
+        """Deltas as they come, those that are there together; an error is the last."""
+        queue: asyncio.Queue[Delta | GenwerkError | None] = asyncio.Queue()
+        loop, stop = asyncio.get_running_loop(), threading.Event()
+
+        def put(item: Delta | GenwerkError | None) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody reads
+                loop.call_soon_threadsafe(queue.put_nowait, item)
+
+        threading.Thread(target=self._produce, args=(asked, put, stop), name="genwerk-answer", daemon=True).start()
+        try:
+            ended = False
+            while not ended:
+                ready = [await queue.get()]
+                while not queue.empty():
+                    ready.append(queue.get_nowait())
+                ended = ready[-1] is None
+                yield tuple(item for item in ready if item is not None)
+        finally:
+            stop.set()
+
+    def _produce(
+        self, asked: Asked, put: Callable[[Delta | GenwerkError | None], None], stop: threading.Event
+    ) -> None:  # fmt: skip
+        try:
+            with closing(self._open(asked)) as deltas:
+                for delta in deltas:
+                    put(delta)
+                    if stop.is_set():
+                        break
+        except GenwerkError as error:
+            put(error)
+        except Exception as error:
+            put(ModelError(f"the engine failed: {error!r}", remedy="Its replica's log says where."))
+        put(None)
+
+    def _open(self, asked: Asked) -> Generator[Delta, None, None]:
+        if asked.adapter is not None and asked.adapter_path is not None:
+            with self._lock:
+                if self._added.get(asked.adapter) != asked.adapter_path:
+                    self._remove_adapter(asked.adapter)
+                    self._add_adapter(asked.adapter, asked.adapter_path)
+        return self._engine.stream_ids(
+            asked.prompt, asked.sampling, asked.adapter, asked.user, asked.constraint, asked.section, asked.priority
+        )
+
+    def _check(self, asked: Asked) -> None:
+        self._open(asked).close()
+
+    def _check_constraint(self, constraint: Constraint) -> None:
+        self._engine.check_constraint(constraint)
+
+    def _add_adapter(self, name: str, path: Path) -> None:
+        self._engine.add_adapter(name, path)
+        self._added[name] = path
+
+    def _remove_adapter(self, name: str) -> None:
+        self._added.pop(name, None)
+        if name in self._engine.adapters:
+            self._engine.remove_adapter(name)
+
+    def _save_cache(self) -> None:
+        self._engine.save_cache()
+
+
+class RayReplica:
+    """A replica behind a handle of Ray Serve's. See `Replica`."""
+
+    def __init__(self, ray: Any, handle: Any, remove: Callable[[], None]) -> None:
+        self._ray, self._handle, self._remove = ray, handle, remove
+        self._lost = (ray.exceptions.RayActorError, ray.serve.exceptions.RayServeException)
+
+    def facts(self) -> Facts:
+        facts: Facts = self._ask(self._handle.facts)
+        return facts
+
+    def check(self, asked: Asked) -> None:
+        self._run("check", asked)
+
+    def check_constraint(self, constraint: Constraint) -> None:
+        self._run("check_constraint", constraint)
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        self._run("add_adapter", name, path)
+
+    def remove_adapter(self, name: str) -> None:
+        self._run("remove_adapter", name)
+
+    def save_cache(self) -> None:
+        self._run("save_cache")
+
+    def close(self) -> None:
+        self._remove()
+
+    def stream(self, asked: Asked) -> Generator[Delta, None, None]:
+        response = self._handle.options(stream=True).stream.remote(asked)
+        ended = False
+        try:
+            for items in response:
+                for item in items:
+                    if isinstance(item, GenwerkError):
+                        raise item
+                    yield item
+            ended = True
+        except self._lost as error:
+            ended = True
+            raise LostError(f"a replica died: {_first_line(error)}") from error
+        finally:
+            if not ended:
+                response.cancel()
+
+    def _run(self, task: str, *arguments: Any) -> None:
+        error = self._ask(self._handle.run, task, *arguments)
+        if error is not None:
+            raise error
+
+    def _ask(self, method: Any, *arguments: Any) -> Any:
+        try:
+            return method.remote(*arguments).result()
+        except self._lost as error:
+            raise LostError(f"a replica died: {_first_line(error)}") from error
+
+
+def start_replicas(
+    name: str, makers: Sequence[Callable[[], TextEngine]], tokenizer: Tokenizer, *, gpus: int = 0, address: str = ""
+) -> Replicas:
+    """Start a replica for every maker of an engine and wait until all are there.
+
+    name      of the deployment, which Ray's logs and tools show.
+    gpus      that each replica needs.
+    address   of a Ray cluster; empty: the one that is there, else a new one; `local`: a new one.
+
+    Raises ConfigError where Ray is not installed, ModelError where an engine cannot be made or replicas differ.
+    """
+    ray, started = _connect(address)
+    from ray import serve
+
+    made = serve.deployment(EngineProcess).options(
+        num_replicas=1,
+        max_ongoing_requests=_MOST,
+        ray_actor_options={"num_cpus": 0, "num_gpus": gpus},
+        graceful_shutdown_timeout_s=3,
+        **_HEALTH,
+    )
+    say(f"starting {len(makers)} replicas of {name} with Ray {ray.__version__}")
+    applications = [(made.bind(make), f"genwerk-{name}-{number}") for number, make in enumerate(makers)]
+
+    def end(application: str) -> None:
+        if started and application == applications[-1][1]:
+            serve.shutdown()
+            ray.shutdown()
+        elif not started:
+            serve.delete(application)
+
+    try:
+        handles = [serve.run(built, name=application, route_prefix=None) for built, application in applications]
+        removes = [lambda one=application: end(one) for _, application in applications]
+        return Replicas([RayReplica(ray, *pair) for pair in zip(handles, removes, strict=True)], tokenizer)
+    except RuntimeError as error:  # Serve's word for a replica that cannot be made
+        end(applications[-1][1])
+        raise ModelError(f"the replicas cannot be started: {error}", remedy="Try the model without them.") from error
+
+
+def _connect(address: str) -> tuple[Any, bool]:
+    """Ray, and whether it was started here."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.serve
+    except ImportError as error:
+        remedy = "Install it with `pip install 'genwerk[cluster]'`, or serve one replica."
+        raise ConfigError(f"replicas need Ray, which cannot be imported: {error}", remedy=remedy) from error
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    if ray.is_initialized():
+        return ray, False
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.WARNING}
+    if address == "local":
+        ray.init("local", **quiet)
+    else:
+        try:
+            ray.init(address or "auto", log_to_driver=False, logging_level=logging.WARNING)
+            say(f"replicas run in the Ray cluster at {ray.get_runtime_context().gcs_address}")
+            return ray, False
+        except ConnectionError as error:
+            if address:
+                raise ConfigError(f"no Ray cluster answers at {address}: {_first_line(error)}") from error
+            ray.init("local", **quiet)
+    ray.serve.start(proxy_location="Disabled")
+    return ray, True
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

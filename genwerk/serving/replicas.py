@@ -1,0 +1,263 @@
+"""Several engines as one: each request to the replica that knows its beginning, and on to another if that one dies.
+
+    request ─ check ─ Router ─ replica ─ deltas ─┬─ caller
+                        ▲                        │ the replica is lost after k deltas
+                        └── another replica ─────┘ that makes them again; its first k are compared and left out
+
+An answer depends on nothing but its request, so another replica makes the same tokens, bit by bit, and the caller sees
+one stream without a gap. Replicas that would compute otherwise (another version, precision or instruction set) are
+refused when they start, and a token that comes out otherwise ends the answer with an error instead of a patched text.
+
+Chosen:   a request that has cost three replicas their lives is given up: it may well be what kills them.
+Left out: replicas that come and go while serving; how many there are is said at the start.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from collections.abc import Sequence as Tokens
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from genwerk.core.errors import GenwerkError, ModelError
+from genwerk.core.progress import say
+from genwerk.core.types import Constraint, Sampling
+from genwerk.inference.blocks import chain_of
+from genwerk.inference.generation import Delta
+from genwerk.inference.limits import check_adapter, check_new_adapter
+from genwerk.inference.reasoning import Markers, Section
+from genwerk.inference.text_engine import TextEngine
+from genwerk.serving.routing import Router
+from genwerk.tokenizers.tokenizer import Tokenizer
+
+__all__ = ["Asked", "Facts", "LostError", "Replica", "Replicas"]
+
+_LIVES = 3
+_PATIENCE = 300.0  # seconds to wait where no replica is there
+_PAUSE = 1.0  # seconds between two looks for one that died
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a replica says of its engine."""
+
+    name: str
+    title: str
+    max_context: int
+    markers: Markers | None
+    adapters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a replica is asked: the arguments of `stream_ids`, and where the adapter lies if it was added later."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    adapter: str | None
+    user: str
+    constraint: Constraint | None
+    section: Section | None
+    priority: int
+    adapter_path: Path | None = None
+
+
+_NOTHING = Asked((), Sampling(), None, "", None, None, 0)
+
+
+class LostError(GenwerkError):
+    """A replica has died, or cannot be reached."""
+
+    code = "replica_lost"
+
+
+class Replica(Protocol):
+    """An engine somewhere else. Every method raises LostError where it has died, and what the engine raises."""
+
+    def facts(self) -> Facts:
+        """Waits until the replica is there."""
+        ...
+
+    def check(self, asked: Asked) -> None:
+        """Raise what the engine would before the first step."""
+        ...
+
+    def check_constraint(self, constraint: Constraint) -> None: ...
+
+    def stream(self, asked: Asked) -> Generator[Delta, None, None]: ...
+
+    def add_adapter(self, name: str, path: Path) -> None: ...
+
+    def remove_adapter(self, name: str) -> None: ...
+
+    def save_cache(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Replicas(TextEngine):
+    """Serves with all of `replicas`, which compute the same. Raises ModelError where they do not."""
+
+    def __init__(self, replicas: Tokens[Replica], tokenizer: Tokenizer, router: Router | None = None) -> None:
+        self._replicas, self.tokenizer = tuple(replicas), tokenizer
+        found = [replica.facts() for replica in self._replicas]
+        if others := [facts for facts in found if facts != found[0]]:
+            remedy = "Use the same versions and machines of one kind, so that every replica gives the same tokens."
+            raise ModelError(f"replicas differ: {found[0].title} and {others[0].title}", remedy=remedy)
+        facts = found[0]
+        self.name, self._title, self.max_context, self.markers = (
+            facts.name, facts.title, facts.max_context, facts.markers,
+        )  # fmt: skip
+        self._adapters: dict[str, Path | None] = dict.fromkeys(facts.adapters)
+        self._router, self._busy = router or Router(len(self._replicas)), [0] * len(self._replicas)
+        self._facts, self._down = facts, set[int]()
+        self._changed, self._closed = threading.Condition(), threading.Event()
+
+    @property
+    def title(self) -> str:
+        return self._title
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(self._adapters)
+
+    @property
+    def down(self) -> frozenset[int]:
+        """Replicas that died and are not back yet."""
+        with self._changed:
+            return frozenset(self._down)
+
+    def stream_ids(
+        self,
+        prompt: Tokens[int],
+        sampling: Sampling,
+        adapter: str | None = None,
+        user: str = "",
+        constraint: Constraint | None = None,
+        section: Section | None = None,
+        priority: int = 0,
+    ) -> Generator[Delta, None, None]:
+        check_adapter(adapter, self.adapters)
+        self.check_prompt(prompt)
+        place = None if adapter is None else self._adapters[adapter]
+        asked = Asked(tuple(prompt), sampling, adapter, user, constraint, section, priority, place)
+        self._on_any(lambda replica: replica.check(asked))
+        return self._deltas(asked)
+
+    def check_constraint(self, constraint: Constraint) -> None:
+        self._on_any(lambda replica: replica.check_constraint(constraint))
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        check_new_adapter(name, self.adapters)
+        self._on_all(lambda replica: replica.add_adapter(name, path))
+        self._adapters[name] = path  # one that comes back is told with the first request
+
+    def remove_adapter(self, name: str) -> None:
+        check_adapter(name, self.adapters)
+        del self._adapters[name]
+        self._on_all(lambda replica: replica.remove_adapter(name))
+
+    def save_cache(self) -> None:
+        self._on_all(lambda replica: replica.save_cache())
+
+    def close(self) -> None:
+        self._closed.set()
+        for replica in self._replicas:
+            replica.close()
+
+    def _deltas(self, asked: Asked) -> Generator[Delta, None, None]:
+        chain, sent = chain_of(asked.adapter, asked.prompt), list[Delta]()
+        for _ in range(_LIVES):
+            place = self._enter(chain)
+            try:
+                with closing(self._replicas[place].stream(asked)) as stream:
+                    for delta in unsent(stream, sent):
+                        sent.append(delta)
+                        yield delta
+                if sent and sent[-1].finish_reason:
+                    return
+            except LostError:
+                self._lose(place)
+            finally:
+                self._leave(place, asked, sent)
+        what = f"{_LIVES} replicas died while they worked on this request"
+        raise ModelError(what, remedy="Their logs say why: `ray logs`. The request itself may be the cause.")
+
+    def _enter(self, chain: Tokens[bytes]) -> int:
+        """Choose a replica for a prompt; waits while none is there."""
+        with self._changed:
+            if not self._changed.wait_for(self._usable, _PATIENCE):
+                raise ModelError("no replica has come back", remedy="Look into their logs: `ray logs`.")
+            place = self._router.choose(chain, self._busy, self._usable())
+            self._router.learn(chain, place)
+            self._busy[place] += 1
+            return place
+
+    def _leave(self, place: int, asked: Asked, sent: Tokens[Delta]) -> None:
+        drawn = [delta.token for delta in sent if delta.token is not None]
+        with self._changed:
+            self._busy[place] -= 1
+            if place not in self._down:
+                self._router.learn(chain_of(asked.adapter, [*asked.prompt, *drawn]), place)
+
+    def _usable(self) -> list[int]:
+        return [place for place in range(len(self._replicas)) if place not in self._down]
+
+    def _on_any(self, task: Callable[[Replica], None]) -> None:
+        """Run it at the least busy replica; at another one if that is lost."""
+        for _ in range(_LIVES):
+            place = self._enter(())
+            try:
+                return task(self._replicas[place])
+            except LostError:
+                self._lose(place)
+            finally:
+                self._leave(place, _NOTHING, ())
+        raise ModelError(f"{_LIVES} replicas died while they checked a request", remedy="See `ray logs`.")
+
+    def _on_all(self, task: Callable[[Replica], None]) -> None:
+        """Run it at every replica that is there."""
+        for place in self._usable():
+            try:
+                task(self._replicas[place])
+            except LostError:
+                self._lose(place)
+
+    def _lose(self, place: int) -> None:
+        with self._changed:
+            if place in self._down or self._closed.is_set():
+                return
+            self._down.add(place)
+            self._router.forget(place)
+        say(f"replica {place} died; its answers go on at another one", style="yellow")
+        threading.Thread(target=self._await_return, args=(place,), name="genwerk-replica", daemon=True).start()
+
+    def _await_return(self, place: int) -> None:
+        while not self._closed.is_set():
+            try:
+                facts = self._replicas[place].facts()
+            except LostError:
+                self._closed.wait(_PAUSE)
+                continue
+            if facts != self._facts:
+                say(f"replica {place} came back as {facts.title} and is not used", style="red")
+                return
+            with self._changed:
+                self._down.discard(place)
+                self._changed.notify_all()
+            say(f"replica {place} is back")
+            return
+
+
+def unsent(stream: Iterator[Delta], sent: Tokens[Delta]) -> Iterator[Delta]:
+    """What comes after the deltas that were `sent` from another replica. Raises ModelError where those differ."""
+    count = len(sent)
+    for place, delta in enumerate(stream):
+        if place >= count:
+            yield delta
+        elif delta != sent[place]:
+            what = f"a replica died, and another one makes another token at place {place}"
+            raise ModelError(what, remedy="Ask again.")

@@ -1,0 +1,120 @@
+"""Ray Serve started here with two replicas: one is killed under load, and every request gets its whole, right answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import tiny_chain
+
+from genwerk.core.errors import ConfigError, RequestError
+from genwerk.core.types import Constraint, Message, Request, Sampling
+from genwerk.core.workspace import Workspace
+from genwerk.inference.engine import Engine
+from genwerk.serving.cluster import start_replicas
+from genwerk.serving.replicas import Replicas
+
+WITHOUT_RAY = pytest.mark.skipif(
+    find_spec("ray") is None, reason="Ray is not installed: pip install 'genwerk[cluster]'"
+)
+
+
+@dataclass
+class Setting:
+    """Two replicas, an engine like theirs in this process, and an adapter."""
+
+    cluster: Replicas
+    alone: Engine
+    adapter: Path
+
+
+@pytest.fixture(scope="module")
+def setting(tiny_workspace: Workspace) -> Iterator[Setting]:
+    pinned = tiny_workspace.pinned(f"serving-{tiny_chain.NAME}")
+    model, adapter = (tiny_workspace.find(pinned[part]).path for part in ("model", "adapter"))
+    make = partial(Engine.load, model, name="tiny")
+    alone = make()
+    with closing(start_replicas("tiny", [make, make], alone.tokenizer, address="local")) as cluster:
+        yield Setting(cluster, alone, adapter)
+
+
+def ask(number: int, **sampling: object) -> Request:
+    drawn = {"max_tokens": 60, "temperature": 1.0, "seed": number, "logprobs": 1, "min_tokens": 60}
+    messages = (Message("user", f"Write {number} " * 9),)
+    return Request(messages, Sampling(**{**drawn, **sampling}))  # type: ignore[arg-type]
+
+
+def processes(cluster: Replicas) -> list[int]:
+    return [replica._handle.process.remote().result() for replica in cluster._replicas]  # type: ignore[attr-defined]
+
+
+@WITHOUT_RAY
+@pytest.mark.slow
+def test_one_of_two_is_killed_under_load_and_no_request_is_lost(setting: Setting) -> None:
+    cluster, requests = setting.cluster, [ask(number) for number in range(24)]
+    expected = [setting.alone.generate(request) for request in requests]
+    victim, under_way = processes(cluster)[0], threading.Event()
+
+    def answer(request: Request) -> object:
+        deltas = []
+        for delta in cluster.stream(request):
+            deltas.append(delta)
+            if len(deltas) > 5 and cluster._busy[0] > 2:
+                under_way.set()
+        return tuple(delta.token for delta in deltas), "".join(delta.text for delta in deltas)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(answer, request) for request in requests]
+        assert under_way.wait(60)
+        os.kill(victim, signal.SIGKILL)
+        found = [answer.result(60) for answer in answers]
+    assert found == [(generation.tokens, generation.text) for generation in expected]
+    with cluster._changed:
+        assert cluster._changed.wait_for(lambda: not cluster._down, 60), "the dead replica was not replaced"
+    assert victim not in processes(cluster)
+    assert cluster.generate(requests[0]) == expected[0]
+
+
+@WITHOUT_RAY
+@pytest.mark.slow
+def test_errors_forms_adapters_and_receipts_are_those_of_one_engine(setting: Setting) -> None:
+    cluster, alone = setting.cluster, setting.alone
+    with pytest.raises(RequestError) as refused:
+        cluster.stream(ask(1, top_p=0.0))
+    assert refused.value.param == "top_p"
+    with pytest.raises(RequestError):
+        cluster.check_constraint(Constraint("regex", "("))
+    for engine in (cluster, alone):
+        engine.add_adapter("tuned", setting.adapter)
+    request = Request(
+        (Message("user", "Say"),), Sampling(max_tokens=12), "tuned", constraint=Constraint("regex", "[a-f]{9}")
+    )
+    assert cluster.generate(request) == alone.generate(request)
+    cluster.remove_adapter("tuned")
+    with pytest.raises(RequestError, match="no adapter"):
+        cluster.stream(request)
+    assert cluster.title == alone.title and cluster.max_context == alone.max_context
+
+
+@WITHOUT_RAY
+@pytest.mark.slow
+def test_a_reader_who_leaves_ends_the_work_at_the_replica(setting: Setting) -> None:
+    with closing(setting.cluster.stream(ask(1))) as stream:
+        next(stream)
+    assert sum(setting.cluster._busy) == 0
+    assert setting.cluster.generate(ask(2)) == setting.alone.generate(ask(2))
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_without_ray_the_error_says_what_to_install(setting: None = None) -> None:
+    with pytest.raises(ConfigError, match=r"genwerk\[cluster\]"):
+        start_replicas("tiny", [], None)  # type: ignore[arg-type]

@@ -1,0 +1,237 @@
+"""Invariant: whichever replica dies, and when, every request gets the bits it would have got from one engine alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_chain
+
+from genwerk.core.errors import ModelError, RequestError
+from genwerk.core.types import Constraint, Message, Request, Sampling
+from genwerk.core.workspace import Workspace
+from genwerk.inference.engine import Engine
+from genwerk.inference.generation import Delta
+from genwerk.serving import replicas as module
+from genwerk.serving.replicas import Asked, Facts, LostError, Replicas
+
+
+class LocalReplica:
+    """An engine in this process that dies after `lives` more deltas, and comes back when `revive` is called."""
+
+    def __init__(self, make: Callable[[], Engine]) -> None:
+        self._make, self.engine = make, make()
+        self.left: float = float("inf")
+        self.asked: list[Asked] = []
+        self.dead, self._back = False, threading.Event()
+
+    def die_after(self, deltas: int) -> None:
+        self.left = deltas
+        self._back.clear()
+
+    def revive(self) -> None:
+        self.engine, self.left, self.dead = self._make(), float("inf"), False
+        self._back.set()
+
+    def facts(self) -> Facts:
+        if self.dead:
+            self._back.wait()
+        engine = self.engine
+        return Facts(engine.name, engine.title, engine.max_context, engine.markers, tuple(sorted(engine.adapters)))
+
+    def check(self, asked: Asked) -> None:
+        self._open(asked).close()
+
+    def check_constraint(self, constraint: Constraint) -> None:
+        self.engine.check_constraint(constraint)
+
+    def stream(self, asked: Asked) -> Generator[Delta, None, None]:
+        self.asked.append(asked)
+        with closing(self._open(asked)) as deltas:
+            for delta in deltas:
+                self.left -= 1
+                if self.left < 0:
+                    self.dead = True
+                    raise LostError("killed")
+                yield delta
+
+    def _open(self, asked: Asked) -> Generator[Delta, None, None]:
+        if self.dead:
+            raise LostError("dead")
+        if asked.adapter and asked.adapter not in self.engine.adapters:
+            assert asked.adapter_path is not None
+            self.engine.add_adapter(asked.adapter, asked.adapter_path)
+        return self.engine.stream_ids(
+            asked.prompt, asked.sampling, asked.adapter, asked.user, asked.constraint, asked.section, asked.priority
+        )
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        if self.dead:
+            raise LostError("dead")
+        self.engine.add_adapter(name, path)
+
+    def remove_adapter(self, name: str) -> None:
+        self.engine.remove_adapter(name)
+
+    def save_cache(self) -> None: ...
+
+    def close(self) -> None:
+        self._back.set()
+
+
+@pytest.fixture(scope="module")
+def paths(tiny_workspace: Workspace) -> tuple[Path, Path]:
+    pinned = tiny_workspace.pinned(f"serving-{tiny_chain.NAME}")
+    return tiny_workspace.find(pinned["model"]).path, tiny_workspace.find(pinned["adapter"]).path
+
+
+@pytest.fixture
+def local(paths: tuple[Path, Path]) -> list[LocalReplica]:
+    return [LocalReplica(lambda: Engine.load(paths[0], name="tiny", cache_positions=4096)) for _ in range(2)]
+
+
+@pytest.fixture
+def cluster(local: list[LocalReplica]) -> Iterator[Replicas]:
+    made = Replicas(local, local[0].engine.tokenizer)
+    yield made
+    made.close()
+
+
+def ask(number: int = 0, **sampling: object) -> Request:
+    drawn = {"max_tokens": 24, "temperature": 1.0, "seed": number, "logprobs": 1, "min_tokens": 24}
+    return Request((Message("user", f"Write {number} " * 9),), Sampling(**{**drawn, **sampling}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("after", [0, 1, 7, 23])
+def test_a_stream_that_breaks_goes_on_to_the_bit(cluster: Replicas, local: list[LocalReplica], after: int) -> None:
+    expected = list(local[1].engine.stream(ask()))
+    local[0].die_after(after)
+    assert list(cluster.stream(ask())) == expected
+    assert local[0].dead and cluster.down == {0}
+    assert len(local[0].asked) == len(local[1].asked) == 1
+
+
+def test_under_load_no_request_is_lost(cluster: Replicas, local: list[LocalReplica], paths: tuple[Path, Path]) -> None:
+    alone = Engine.load(paths[0], name="tiny")
+    expected = [alone.generate(ask(number)) for number in range(12)]
+    local[1].die_after(60)
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda number: cluster.generate(ask(number)), range(12))) == expected
+    assert local[1].dead and local[0].asked and local[1].asked
+
+
+def test_one_that_comes_back_is_used_again(cluster: Replicas, local: list[LocalReplica]) -> None:
+    local[0].die_after(3)
+    cluster.generate(ask())
+    local[0].revive()
+    with cluster._changed:
+        assert cluster._changed.wait_for(lambda: not cluster._down, 30)
+    local[1].die_after(3)
+    again = cluster.generate(ask())  # it was answered by the other one, which dies now
+    assert cluster.down == {1} and local[0].asked[-1] == local[1].asked[-1]
+    assert again == local[0].engine.generate(ask())
+
+
+def test_a_request_waits_where_no_replica_is_there(cluster: Replicas, local: list[LocalReplica]) -> None:
+    expected = local[0].engine.generate(ask())
+    stream = cluster.stream(ask())
+    local[0].die_after(2)
+    local[1].die_after(4)
+    found = [next(stream) for _ in range(4)]
+    timer = threading.Timer(0.2, local[1].revive)
+    timer.start()
+    assert [delta.token for delta in (*found, *stream)] == list(expected.tokens)
+
+
+def test_a_request_that_kills_whoever_answers_it_is_given_up(cluster: Replicas, local: list[LocalReplica]) -> None:
+    stream = cluster.stream(ask())
+    for replica in local:
+        replica.die_after(2)
+        replica.revive = lambda: None  # type: ignore[method-assign]
+        replica.facts = lambda: cluster._facts  # type: ignore[method-assign]
+    with pytest.raises(ModelError, match="3 replicas died"):
+        list(stream)
+
+
+def test_another_token_ends_the_answer_instead_of_being_patched_in(
+    cluster: Replicas, local: list[LocalReplica]
+) -> None:
+    local[0].die_after(3)
+    genuine = local[1].stream
+    local[1].stream = lambda asked: genuine(replace(asked, sampling=replace(asked.sampling, seed=99)))  # type: ignore[method-assign]
+    stream = cluster.stream(ask())
+    with pytest.raises(ModelError, match="another token at place"):
+        list(stream)
+
+
+def test_a_conversation_stays_with_its_replica(cluster: Replicas, local: list[LocalReplica]) -> None:
+    talks: dict[int, tuple[Message, ...]] = {
+        number: (Message("user", f"{number} tell me " * 30),) for number in range(4)
+    }
+    for _ in range(3):
+        for number, said in talks.items():
+            answer = cluster.generate(Request(said, Sampling(max_tokens=8)))
+            talks[number] = (*said, Message("assistant", answer.text), Message("user", "and then?"))
+    homes = [{asked.prompt[:80] for asked in replica.asked} for replica in local]
+    assert len(homes[0]) == len(homes[1]) == 2 and not homes[0] & homes[1]
+
+
+def test_a_stream_that_is_closed_is_closed_at_its_replica(cluster: Replicas, local: list[LocalReplica]) -> None:
+    with closing(cluster.stream(ask())) as stream:
+        next(stream)
+        assert sum(cluster._busy) == 1
+    assert sum(cluster._busy) == 0
+    assert all(not replica.engine.scheduler.answering() for replica in local)
+
+
+def test_unsound_requests_are_refused_before_any_work(cluster: Replicas, local: list[LocalReplica]) -> None:
+    for request in (ask(top_p=0.0), Request(()), replace(ask(), adapter="none"), ask(thinking_budget=1)):
+        with pytest.raises(RequestError):
+            cluster.stream(request)
+    with pytest.raises(RequestError):
+        cluster.check_constraint(Constraint("regex", "("))
+    assert not any(replica.asked for replica in local) and sum(cluster._busy) == 0
+
+
+def test_adapters_come_and_go_on_all_and_one_that_comes_back_learns_of_them(
+    cluster: Replicas, local: list[LocalReplica], paths: tuple[Path, Path]
+) -> None:
+    cluster.add_adapter("tuned", paths[1])
+    assert all(replica.engine.adapters == ("tuned",) for replica in local) and cluster.adapters == ("tuned",)
+    request = replace(ask(), adapter="tuned")
+    expected = local[1].engine.generate(request)
+    local[0].die_after(1)
+    assert cluster.generate(request) == expected
+    local[0].revive()
+    with cluster._changed:
+        assert cluster._changed.wait_for(lambda: not cluster._down, 30)
+    assert local[0].engine.adapters == ()
+    local[1].die_after(1)
+    assert cluster.generate(request) == expected
+    with pytest.raises(RequestError):
+        cluster.add_adapter("tuned", paths[1])
+
+
+def test_replicas_that_would_compute_otherwise_are_refused(
+    local: list[LocalReplica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = local[1].facts()
+    monkeypatch.setattr(local[1], "facts", lambda: replace(facts, title="native int8 avx2"))
+    with pytest.raises(ModelError, match=r"replicas differ.*avx2"):
+        Replicas(local, local[0].engine.tokenizer)
+
+
+def test_where_none_comes_back_the_request_ends_with_an_error(
+    cluster: Replicas, local: list[LocalReplica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    stream = cluster.stream(ask())
+    for replica in local:
+        replica.die_after(1)
+    with pytest.raises(ModelError, match="no replica has come back"):
+        list(stream)
