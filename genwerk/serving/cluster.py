@@ -23,9 +23,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from anyio.to_thread import run_sync
 
 from genwerk.core.errors import ConfigError, GenwerkError, ModelError
+from genwerk.core.machine import probe
 from genwerk.core.progress import say
 from genwerk.core.types import Constraint
 from genwerk.inference.generation import Delta
@@ -36,13 +38,18 @@ from genwerk.tokenizers.tokenizer import Tokenizer
 __all__ = ["EngineProcess", "start_replicas"]
 
 _MOST = 1024  # requests of a replica in progress; its engine lets them wait in line
+_STORE = 2**27  # bytes that Ray sets aside for large objects, of which there are none
 _HEALTH = {"health_check_period_s": 2, "health_check_timeout_s": 30}
 
 
 class EngineProcess:
-    """What runs in a replica's process: an engine, its work in threads, its errors as values."""
+    """What runs in a replica's process: an engine, its work in threads, its errors as values.
 
-    def __init__(self, make: Callable[[], TextEngine]) -> None:
+    threads   that it computes with; Ray would give every process one.
+    """
+
+    def __init__(self, make: Callable[[], TextEngine], threads: int) -> None:
+        torch.set_num_threads(threads)
         self._engine = make()
         self._added: dict[str, Path] = {}
         self._lock = threading.Lock()
@@ -207,8 +214,10 @@ def start_replicas(
         graceful_shutdown_timeout_s=3,
         **_HEALTH,
     )
-    say(f"starting {len(makers)} replicas of {name} with Ray {ray.__version__}")
-    applications = [(made.bind(make), f"genwerk-{name}-{number}") for number, make in enumerate(makers)]
+    machines = sum(node["Alive"] for node in ray.nodes())
+    threads = min(probe().cores, max(1, probe().cores * machines // max(1, len(makers))))
+    say(f"starting {len(makers)} replicas of {name} with Ray {ray.__version__}, {threads} threads each")
+    applications = [(made.bind(make, threads), f"genwerk-{name}-{number}") for number, make in enumerate(makers)]
 
     def end(application: str) -> None:
         if started and application == applications[-1][1]:
@@ -239,6 +248,7 @@ def _connect(address: str) -> tuple[Any, bool]:
     if ray.is_initialized():
         return ray, False
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.WARNING}
+    quiet["object_store_memory"] = _STORE
     if address == "local":
         ray.init("local", **quiet)
     else:

@@ -1,4 +1,4 @@
-"""Ray Serve started here with two replicas: one is killed under load, and every request gets its whole, right answer."""
+"""Ray Serve with two replicas here: one is killed under load, and every request gets its whole, right answer."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from genwerk.inference.engine import Engine
 from genwerk.serving.cluster import start_replicas
 from genwerk.serving.replicas import Replicas
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments")  # within Ray
 WITHOUT_RAY = pytest.mark.skipif(
     find_spec("ray") is None, reason="Ray is not installed: pip install 'genwerk[cluster]'"
 )
@@ -115,6 +116,6 @@ def test_a_reader_who_leaves_ends_the_work_at_the_replica(setting: Setting) -> N
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
-def test_without_ray_the_error_says_what_to_install(setting: None = None) -> None:
+def test_without_ray_the_error_says_what_to_install() -> None:
     with pytest.raises(ConfigError, match=r"genwerk\[cluster\]"):
         start_replicas("tiny", [], None)  # type: ignore[arg-type]
