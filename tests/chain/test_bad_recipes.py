@@ -38,6 +38,10 @@ def recipe(folder: Path, text: str) -> Path:
             "name: a\ndocuments: ./docs\nquantise: {precision: int4}\nserve: {precision: int8}\n",
             ("serve.precision", "quantised to int4", "Leave out"),
         ),
+        (
+            "name: a\ndocuments: ./docs\ndistill: {}\nserve: {engine: vllm}\n",
+            ("serve.engine is vllm", "distill", "engine: native"),
+        ),
         ("documents: ./docs\n", ("name",)),
         ("name: a\ndocuments: [\n", ("not valid YAML", "line")),
         ("- a\n- b\n", ("must be a mapping",)),
