@@ -22,6 +22,7 @@ ALL = (
     "divergence",
     "exactness",
     "load",
+    "routing",
     "embed",
     "index",
     "quickstart",
