@@ -212,6 +212,7 @@ def start_replicas(
         max_ongoing_requests=_MOST,
         ray_actor_options={"num_cpus": 0, "num_gpus": gpus},
         graceful_shutdown_timeout_s=3,
+        max_constructor_retry_count=3,
         **_HEALTH,
     )
     machines = sum(node["Alive"] for node in ray.nodes())
@@ -230,9 +231,13 @@ def start_replicas(
         handles = [serve.run(built, name=application, route_prefix=None) for built, application in applications]
         removes = [lambda one=application: end(one) for _, application in applications]
         return Replicas([RayReplica(ray, *pair) for pair in zip(handles, removes, strict=True)], tokenizer)
-    except RuntimeError as error:  # Serve's word for a replica that cannot be made
-        end(applications[-1][1])
-        raise ModelError(f"the replicas cannot be started: {error}", remedy="Try the model without them.") from error
+    except Exception as error:
+        for _, application in applications:
+            end(application)
+        if not isinstance(error, RuntimeError):  # Serve's word for a replica that cannot be made
+            raise
+        what = f"the replicas cannot be started: {_first_line(error)}"
+        raise ModelError(what, remedy="Serve the model without them to see why.") from error
 
 
 def _connect(address: str) -> tuple[Any, bool]:
