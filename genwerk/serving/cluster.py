@@ -110,7 +110,6 @@ class EngineProcess:
         if asked.adapter is not None and asked.adapter_path is not None:
             with self._lock:
                 if self._added.get(asked.adapter) != asked.adapter_path:
-                    self._remove_adapter(asked.adapter)
                     self._add_adapter(asked.adapter, asked.adapter_path)
         return self._engine.stream_ids(
             asked.prompt, asked.sampling, asked.adapter, asked.user, asked.constraint, asked.section, asked.priority
@@ -123,6 +122,7 @@ class EngineProcess:
         self._engine.check_constraint(constraint)
 
     def _add_adapter(self, name: str, path: Path) -> None:
+        self._remove_adapter(name)  # it was out of reach when another of this name was removed
         self._engine.add_adapter(name, path)
         self._added[name] = path
 

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from collections.abc import Sequence as Tokens
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -242,7 +242,7 @@ class Replicas(TextEngine):
             except LostError:
                 self._closed.wait(_PAUSE)
                 continue
-            if facts != self._facts:
+            if replace(facts, adapters=self._facts.adapters) != self._facts:
                 say(f"replica {place} came back as {facts.title} and is not used", style="red")
                 return
             with self._changed:

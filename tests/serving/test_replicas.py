@@ -213,6 +213,10 @@ def test_adapters_come_and_go_on_all_and_one_that_comes_back_learns_of_them(
     assert local[0].engine.adapters == ()
     local[1].die_after(1)
     assert cluster.generate(request) == expected
+    local[1].dead, local[1].left = False, float("inf")  # it was out of reach, and has the adapter still
+    local[1]._back.set()
+    with cluster._changed:
+        assert cluster._changed.wait_for(lambda: not cluster._down, 30)
     with pytest.raises(RequestError):
         cluster.add_adapter("tuned", paths[1])
 
