@@ -217,7 +217,7 @@ class Engine(Upkeep):
 
         Raises RequestError where they do not fit beside the answers in progress.
         """
-        with self._pause():
+        with self.between_steps():
             table = self.blocks.open(adapter, ())
             try:
                 if len(tokens) > self.max_context or not self.blocks.extend(table, len(tokens)):
@@ -283,8 +283,7 @@ class Engine(Upkeep):
         """The sequence's next token. Whoever waits for one runs the steps, for all sequences; the others look on."""
         while True:
             with self._changed:
-                while self._stepping and not (sequence.draws or sequence.finished or sequence.error):
-                    self._changed.wait()
+                self._await_turn(lambda: bool(sequence.draws or sequence.finished or sequence.error))
                 if sequence.draws:
                     return sequence.draws.popleft()
                 if sequence.error is not None:
