@@ -40,7 +40,7 @@ class CrossEncoder(nn.Module):
     def forward(self, tokens: Tensor, lengths: Sequence[int], types: Tensor) -> Tensor:
         """Scores (N,) in [0, 1] of N pairs that lie one behind the other, see `Encoder.forward`."""
         states = self.encoder(tokens, lengths, types)
-        first = torch.stack([part[0] for part in states.split(list(lengths))])  # (N, d_model)
+        first = torch.stack([part[0] for part in torch.split(states, list(lengths))])  # (N, d_model)
         return ((torch.tanh(self.pooler(first)) * self._classifier).sum(-1) + self._bias).sigmoid()
 
 

@@ -128,8 +128,8 @@ class Encoder(nn.Module):
         """Whether one layer gives the same bits for texts together and for each alone."""
         lengths = [40, 17, 17, 9, 2, 1]
         x = torch.randn(sum(lengths), self.config.d_model, generator=torch.Generator().manual_seed(0))
-        together = self.layers[0](x, _runs(lengths)).split(lengths)
-        alone = (self.layers[0](one, _runs([len(one)])) for one in x.split(lengths))
+        together = torch.split(self.layers[0](x, _runs(lengths)), lengths)
+        alone = (self.layers[0](one, _runs([len(one)])) for one in torch.split(x, lengths))
         return all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
 
 
@@ -158,7 +158,7 @@ def embed_tokens(encoder: Encoder, sequences: Sequence[Sequence[int]]) -> Tensor
     """
     tokens, lengths = join_tokens(sequences)
     states: Tensor = encoder(tokens, lengths)
-    return F.normalize(torch.stack([part.mean(0) for part in states.split(lengths)]).float(), dim=-1)
+    return F.normalize(torch.stack([part.mean(0) for part in torch.split(states, lengths)]).float(), dim=-1)
 
 
 def join_tokens(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:

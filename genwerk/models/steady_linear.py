@@ -29,7 +29,7 @@ class SteadyLinear(nn.Module):
     def __init__(self, linear: Linear) -> None:
         super().__init__()
         weight, self.bias = linear.weight.detach(), None if linear.bias is None else linear.bias.detach()
-        packs = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        packs = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS) if packs else None
         self._plain = None if packs else weight
 
@@ -40,6 +40,6 @@ class SteadyLinear(nn.Module):
             return F.gelu(y) if gelu else y
         if len(x) == 1:
             return self(x.expand(2, -1), gelu=gelu)[:1]  # type: ignore[no-any-return]
-        after = ("gelu", [], "none") if gelu else ("none", [], "")
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, *after)
+        after, form = ("gelu", "none") if gelu else ("none", "")
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, after, [], form)
         return product

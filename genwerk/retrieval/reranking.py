@@ -39,7 +39,8 @@ class VectorScorer:
 
     def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
         vectors = self._embedder.embed([query, *texts])
-        return (vectors[1:] * vectors[0]).sum(1)  # not a product of matrices, which adds up as their size says
+        likeness: np.ndarray = (vectors[1:] * vectors[0]).sum(1)
+        return likeness  # not a product of matrices, which adds up as their size says
 
 
 class Reranker:

@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from genwerk import __version__
-from genwerk.core.errors import GenwerkError, RequestError
+from genwerk.core.errors import GenwerkError
 from genwerk.core.types import Usage
 from genwerk.inference.engine import TokenLogprob
 from genwerk.serving.adapters import load_adapter, unload_adapter
@@ -32,10 +32,13 @@ from genwerk.serving.assistant import Assistant, Finished, Found, Piece, Started
 from genwerk.serving.auth import KeyStore
 from genwerk.serving.browse import REPORT_POLICY, Browser
 from genwerk.serving.choices import ChoiceEvent, answer_several
+from genwerk.serving.encoders import Encoders
+from genwerk.serving.encoding_request import parse_embeddings, parse_rerank
 from genwerk.serving.errors import describe, handle_genwerk_error, handle_http_error
+from genwerk.serving.fields import parse_body
 from genwerk.serving.middleware import BodyLimit, Door, Measured, SecurityHeaders
-from genwerk.serving.openai_reply import ChatShape, add_usage, embeddings_json, whole_completion
-from genwerk.serving.openai_request import ChatCall, parse_body, parse_chat, parse_embeddings
+from genwerk.serving.openai_reply import ChatShape, add_usage, whole_completion
+from genwerk.serving.openai_request import ChatCall, parse_chat
 from genwerk.serving.streaming import Admission, EventStream, event, gone, relay
 from genwerk.serving.trace import as_json, build_trace
 
@@ -67,6 +70,7 @@ def create_app(
         Route("/v1/models/{name:path}", server.model),
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
         Route("/v1/embeddings", server.embeddings, methods=["POST"]),
+        Route("/v1/rerank", server.rerank, methods=["POST"]),
         Route("/v1/load_lora_adapter", server.load_adapter, methods=["POST"]),
         Route("/v1/unload_lora_adapter", server.unload_adapter, methods=["POST"]),
         Route("/v1/genwerk/info", server.info),
@@ -97,7 +101,7 @@ class _Server:
     def __init__(self, assistant: Assistant, keys: KeyStore, queue: int) -> None:
         self.assistant, self.keys = assistant, keys
         self.deployment, self.browser = assistant.deployment, Browser(assistant.deployment)
-        self.admission = Admission(queue, assistant.metrics)
+        self.admission, self.encoders = Admission(queue, assistant.metrics), Encoders(assistant.deployment)
 
     async def page(self, request: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
@@ -142,14 +146,12 @@ class _Server:
         return JSONResponse(await run_sync(build))
 
     async def embeddings(self, request: Request) -> Response:
-        embedder = self.deployment.embedder
-        if embedder is None:
-            raise RequestError("this deployment has no embedding model", status=404, code="model_not_found")
-        name = self.deployment.embedder_name
-        call = parse_embeddings(parse_body(await request.body()), name, embedder.dimension)
-        vectors = await run_sync(embedder.embed, call.texts)
-        tokens = sum(await run_sync(embedder.count_tokens, call.texts))
-        return JSONResponse(embeddings_json(vectors, call.model, tokens, as_base64=call.base64))
+        call = parse_embeddings(parse_body(await request.body()))
+        return JSONResponse(await run_sync(self.encoders.embeddings, call))
+
+    async def rerank(self, request: Request) -> Response:
+        call = parse_rerank(parse_body(await request.body()))
+        return JSONResponse(await run_sync(self.encoders.rerank, call))
 
     async def load_adapter(self, request: Request) -> Response:
         call = parse_body(await request.body())
