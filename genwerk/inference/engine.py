@@ -301,7 +301,7 @@ class Engine(Upkeep):
         if self._draft is not None:
             self._draft.foretell(sequence.draft for sequence in self.scheduler.answering())
         with self._changed:
-            plan = self.scheduler.plan()
+            plan, copies = self.scheduler.plan(), self.blocks.take_copies()
         assert plan, "a sequence waits and no step is possible: blocks were lost"
         chunks = []
         for part in plan:
@@ -311,6 +311,8 @@ class Engine(Upkeep):
             wanted = sequence.wanted(part.start, part.stop) + len(part.draft)
             chunks.append(Chunk(tokens, part.start, sequence.table.blocks, sequence.adapter, wanted=wanted))
         try:
+            if copies:
+                self.runner.copy_blocks(copies)
             logits = self.runner.step(chunks)
         except Exception as error:  # raised to the caller of each of these sequences, and to nobody else
             with self._changed:

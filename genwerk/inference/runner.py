@@ -66,6 +66,10 @@ class Runner(Protocol):
         """Put back what `read_blocks` gave. Raises ValueError for another number of bytes."""
         ...
 
+    def copy_blocks(self, copies: Sequence[tuple[int, int]]) -> None:
+        """Write what the first block of each pair holds into the second, one pair after the other."""
+        ...
+
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         """Logits after the last `wanted` tokens of each chunk, one below the other: (sum of wanted, V) float32."""
         ...

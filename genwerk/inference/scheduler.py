@@ -119,6 +119,8 @@ class Scheduler:
         known = stop if self.aligned == 1 else min(stop, size // self.aligned * self.aligned)
         if known - sequence.table.sealed >= BLOCK:
             self.blocks.seal(sequence.table, sequence.tokens(0, known), known)
+        if self.aligned == 1:
+            self.blocks.note(sequence.table, sequence.tokens(sequence.table.sealed, known))
 
     def _live(self) -> Iterator[Sequence]:
         yield from self.running
@@ -171,10 +173,11 @@ class Scheduler:
         """Move a waiting sequence to the running ones if there are blocks for all it holds so far."""
         known = sequence.tokens(0, sequence.findable(self.aligned))
         table = self.blocks.open(sequence.adapter, known, aligned=self.aligned)
+        computed = table.known
         if not self.blocks.extend(table, sequence.length):
             self.blocks.close(table)
             return False
-        sequence.table, sequence.computed = table, table.sealed
+        sequence.table, sequence.computed = table, computed
         self.waiting.remove(sequence)
         self.running.append(sequence)
         self._sort()

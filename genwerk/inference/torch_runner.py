@@ -63,6 +63,12 @@ class TorchRunner:
             for (pool, block), part in zip(places, parts, strict=True):
                 pool[:, :, block] = part.view_as(pool[:, :, block]).to(pool.device)
 
+    def copy_blocks(self, copies: Sequence[tuple[int, int]]) -> None:
+        with torch.inference_mode():
+            for source, target in copies:
+                for pool in (self._keys, self._values):
+                    pool[:, :, target] = pool[:, :, source]
+
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         return torch.cat([self._run(chunk) for chunk in chunks])
 
