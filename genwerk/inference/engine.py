@@ -40,6 +40,7 @@ from genwerk.inference.generation import Delta, Generation, collect
 from genwerk.inference.limits import check_priority
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.prompt_scores import PromptScores
+from genwerk.inference.prompts import encode_messages, is_raw
 from genwerk.inference.reasoning import Markers, Section, ThinkingRule, find_markers
 from genwerk.inference.receipt import check_replayable, make_receipt
 from genwerk.inference.rules import Form, make_rules
@@ -134,14 +135,14 @@ class Engine(Upkeep):
 
     def count_tokens(self, messages: Tokens[Message]) -> int:
         """Length of the prompt that `messages` become, template included."""
-        return len(self.tokenizer.encode_chat(messages))
+        return len(encode_messages(self.tokenizer, messages))
 
     def receipt(self, request: Request) -> Receipt:
         """What `replay` needs, with the messages, to get the same tokens again."""
         return make_receipt(
             self.name,
             request.adapter,
-            self.tokenizer.template_sha256,
+            "" if is_raw(request.messages) else self.tokenizer.template_sha256,
             request.sampling,
             self.runner.title,
             request.constraint,
@@ -159,20 +160,19 @@ class Engine(Upkeep):
         """The answer step by step. The request is checked here, before the first step; close() ends the work."""
         if not request.messages:
             raise RequestError("there are no messages", param="messages", remedy="Send at least one user message.")
-        ids = self.tokenizer.encode_chat(request.messages)
-        section = None if self.markers is None else Section.after(ids, self.markers, self.tokenizer)
+        ids = encode_messages(self.tokenizer, request.messages)
+        markers = None if is_raw(request.messages) else self.markers
+        section = None if markers is None else Section.after(ids, markers, self.tokenizer)
         asked = (request.adapter, request.user, request.constraint, section, request.priority)
         return self.stream_ids(ids, request.sampling, *asked)
 
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""
-        receipt = make_receipt(self.name, adapter, "", sampling, self.runner.title)
-        return collect(self.stream_text(prompt, sampling, adapter), receipt)
+        return self.generate(Request((Message("prompt", prompt),), sampling, adapter))
 
     def stream_text(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generator[Delta, None, None]:
         """Continue raw text step by step."""
-        start = self.tokenizer.bos_id
-        return self.stream_ids(self.tokenizer.encode(prompt) or ([] if start is None else [start]), sampling, adapter)
+        return self.stream(Request((Message("prompt", prompt),), sampling, adapter))
 
     def stream_ids(
         self,
@@ -228,7 +228,7 @@ class Engine(Upkeep):
 
     def replay(self, receipt: Receipt, messages: Tokens[Message]) -> Generation:
         """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
-        check_replayable(receipt, self.name, self.tokenizer.template_sha256)
+        check_replayable(receipt, self.name, "" if is_raw(messages) else self.tokenizer.template_sha256)
         return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter, constraint=receipt.constraint))
 
     def _deltas(self, sequence: Sequence) -> Generator[Delta, None, None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from genwerk.serving.assistant import Assistant, Finished, Found, Piece, Started
 from genwerk.serving.auth import KeyStore
 from genwerk.serving.browse import REPORT_POLICY, Browser
 from genwerk.serving.choices import ChoiceEvent, answer_several
+from genwerk.serving.completion_reply import completion_lines, whole_text_completion
+from genwerk.serving.completion_request import answer_prompts, parse_completion
 from genwerk.serving.encoders import Encoders
 from genwerk.serving.encoding_request import parse_embeddings, parse_rerank
 from genwerk.serving.errors import describe, handle_genwerk_error, handle_http_error
@@ -69,6 +71,7 @@ def create_app(
         Route("/v1/models", server.models),
         Route("/v1/models/{name:path}", server.model),
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
+        Route("/v1/completions", server.completions, methods=["POST"]),
         Route("/v1/embeddings", server.embeddings, methods=["POST"]),
         Route("/v1/rerank", server.rerank, methods=["POST"]),
         Route("/v1/load_lora_adapter", server.load_adapter, methods=["POST"]),
@@ -169,7 +172,7 @@ class _Server:
 
         events = relay(produce, self.admission, self.assistant.metrics)
         if not call.stream:
-            return await self._whole(request, call, events)
+            return await self._whole(request, self._collect(call, events), events)
         first = await anext(events)  # an unsound request raises here, in time for its status
         return EventStream(self._lines(self._shape(call, first, {}), call, events))
 
@@ -181,8 +184,22 @@ class _Server:
         shapes[item.index] = shape
         return shape
 
-    async def _whole(self, request: Request, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]) -> Response:
-        collecting = asyncio.ensure_future(self._collect(call, events))
+    async def completions(self, request: Request) -> Response:
+        call = parse_completion(parse_body(await request.body()), self.deployment, _groups(request))
+
+        def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
+            return answer_prompts(self.assistant, call, stop)
+
+        events = relay(produce, self.admission, self.assistant.metrics)
+        if not call.stream:
+            return await self._whole(request, whole_text_completion(call, self.deployment, events), events)
+        first = await anext(events)
+        return EventStream(completion_lines(call, self.deployment, first, events))
+
+    async def _whole(
+        self, request: Request, whole: Coroutine[Any, Any, dict[str, Any]], events: AsyncGenerator[ChoiceEvent, None]
+    ) -> Response:
+        collecting = asyncio.ensure_future(whole)
         watching = asyncio.ensure_future(gone(request.receive))
         try:
             await asyncio.wait({collecting, watching}, return_when=asyncio.FIRST_COMPLETED)

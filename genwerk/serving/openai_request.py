@@ -23,12 +23,12 @@ from genwerk.serving.assistant import Ask
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.fields import flag, invalid, no_model, refuse_unserved, text
 
-_SAMPLING = (
+SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty",
     "frequency_penalty", "seed", "min_tokens", "prompt_logprobs", "thinking_budget", "beams", "length_penalty",
 )  # fmt: skip
 _KNOWN = frozenset(
-    (*_SAMPLING, "model", "messages", "max_tokens", "max_completion_tokens", "stop", "logprobs", "top_logprobs",
+    (*SAMPLING, "model", "messages", "max_tokens", "max_completion_tokens", "stop", "logprobs", "top_logprobs",
      "stream", "stream_options", "user", "grounded", "response_format", "guided_regex", "guided_choice",
      "guided_grammar", "logit_bias", "stop_token_ids", "bad_words", "n", "best_of", "include_reasoning",
      "self_consistency", "priority")
@@ -53,24 +53,19 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[st
     Raises RequestError: 404 for an unknown model, else 400 with the field.
     """
     refuse_unserved(body, _KNOWN)
-    model, adapter = _model(body, deployment)
+    model, adapter = find_model(body, deployment)
     stream, grounded = flag(body, "stream", False), flag(body, "grounded", deployment.index is not None)
     if grounded and deployment.index is None:
         raise invalid("grounded", "this deployment has no documents", "Ask with `grounded` false.")
-    sampling = _sampling(body, grounded)
+    sampling = read_sampling(body, grounded)
     check_sampling(sampling, deployment.engine.tokenizer.vocab_size)
     if sampling.prompt_logprobs is not None and (grounded or stream):
         raise invalid("prompt_logprobs", "they come with a whole answer from the model alone",
                        "Ask with `grounded` and `stream` false.")  # fmt: skip
     messages = _messages(body.get("messages"), grounded)
-    options = body.get("stream_options") or {}
-    if not isinstance(options, dict) or set(options) - {"include_usage", "include_obfuscation"}:
-        raise invalid("stream_options", "it must be an object with `include_usage`")
-    if options and not stream:
-        raise invalid("stream_options", "it is only allowed when `stream` is true")
-    include_usage = flag(options, "include_usage", False)
+    include_usage = reads_usage(body, stream)
     text(body, "user")
-    constraint = _constraint(body, grounded)
+    constraint = read_constraint(body, grounded)
     if constraint is not None:
         deployment.engine.check_constraint(constraint)
     thinking = flag(body, "include_reasoning", True)
@@ -79,10 +74,21 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[st
     ask = Ask(messages, sampling, adapter, grounded, groups, constraint, thinking, priority)
     if sampling.thinking_budget is not None and deployment.engine.markers is None:
         raise invalid("thinking_budget", "this model has no thinking section", "Leave it out.")
-    return ChatCall(ask, _several(body, sampling, grounded), model, stream, include_usage)
+    return ChatCall(ask, read_several(body, sampling, grounded), model, stream, include_usage)
 
 
-def _model(body: Mapping[str, Any], deployment: Deployment) -> tuple[str, str | None]:
+def reads_usage(body: Mapping[str, Any], stream: bool) -> bool:
+    """Whether a stream ends with its token counts."""
+    options = body.get("stream_options") or {}
+    if not isinstance(options, dict) or set(options) - {"include_usage", "include_obfuscation"}:
+        raise invalid("stream_options", "it must be an object with `include_usage`")
+    if options and not stream:
+        raise invalid("stream_options", "it is only allowed when `stream` is true")
+    return flag(options, "include_usage", False)
+
+
+def find_model(body: Mapping[str, Any], deployment: Deployment) -> tuple[str, str | None]:
+    """The name asked for, and the adapter it stands for. Raises RequestError (404)."""
     name = text(body, "model", required=True)
     if name == deployment.engine.name:
         return name, None
@@ -91,8 +97,9 @@ def _model(body: Mapping[str, Any], deployment: Deployment) -> tuple[str, str | 
     raise no_model(name, [deployment.engine.name, *deployment.engine.adapters])
 
 
-def _sampling(body: Mapping[str, Any], grounded: bool) -> Sampling:
-    values: dict[str, Any] = {name: body[name] for name in _SAMPLING if body.get(name) is not None}
+def read_sampling(body: Mapping[str, Any], grounded: bool) -> Sampling:
+    """How to draw. Raises RequestError for fields of the wrong kind; ranges are checked by `check_sampling`."""
+    values: dict[str, Any] = {name: body[name] for name in SAMPLING if body.get(name) is not None}
     limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]
     if limits:
         values["max_tokens"] = limits[0]
@@ -115,7 +122,8 @@ def _sampling(body: Mapping[str, Any], grounded: bool) -> Sampling:
     return Sampling(**values)
 
 
-def _several(body: Mapping[str, Any], sampling: Sampling, grounded: bool) -> Several:
+def read_several(body: Mapping[str, Any], sampling: Sampling, grounded: bool) -> Several:
+    """How many answers. Raises RequestError."""
     n, best_of, votes = body.get("n"), body.get("best_of"), body.get("self_consistency")
     if votes is not None and best_of is not None:
         raise invalid("self_consistency", "it says how many answers are drawn, as `best_of` does", "Give one of them.")
@@ -146,7 +154,7 @@ def _token_ids(given: object) -> tuple[int, ...]:
     return tuple(given)
 
 
-def _constraint(body: Mapping[str, Any], grounded: bool) -> Constraint | None:
+def read_constraint(body: Mapping[str, Any], grounded: bool) -> Constraint | None:
     """The form that `response_format` or one of vLLM's `guided_` fields asks for."""
     asked: dict[str, Constraint] = {}
     for name, kind in (("guided_regex", "regex"), ("guided_grammar", "grammar"), ("guided_choice", "choice")):

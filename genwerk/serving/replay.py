@@ -27,6 +27,7 @@ from genwerk.core.errors import RequestError
 from genwerk.core.types import Message, Receipt, Request, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engine import Delta, Engine
+from genwerk.inference.prompts import is_raw
 from genwerk.inference.receipt import check_replayable, loading_of, make_receipt, version_differences
 from genwerk.monitoring.answers import AnswerLog, receipt_from
 from genwerk.serving.trace import ANSWERS
@@ -97,7 +98,8 @@ def load_as_recorded(recorded: Recorded) -> Engine:
     kind, precision = loading_of(receipt)
     adapters = {receipt.adapter: recorded.adapter} if receipt.adapter and recorded.adapter else {}
     engine = Engine.load(recorded.model, adapters=adapters, name=receipt.model, engine=kind, precision=precision)
-    template = "" if isinstance(recorded.prompt, str) else engine.tokenizer.template_sha256
+    raw = isinstance(recorded.prompt, str) or is_raw(recorded.prompt)
+    template = "" if raw else engine.tokenizer.template_sha256
     check_replayable(receipt, engine.name, template)
     if found := version_differences(receipt, engine.runner.title):
         remedy = "Equal tokens are promised by the versions that made the answer only: replay it with those."
