@@ -95,6 +95,7 @@ class Engine(Upkeep):
         self._changed = threading.Condition()
         self._stepping = False
         self._cancelled: list[Sequence] = []
+        self._hashes = {}
 
     @classmethod
     def load(
@@ -146,6 +147,7 @@ class Engine(Upkeep):
             request.sampling,
             self.runner.title,
             request.constraint,
+            self.weights(request.adapter),
         )
 
     def check_constraint(self, constraint: Constraint) -> None:
@@ -228,7 +230,8 @@ class Engine(Upkeep):
 
     def replay(self, receipt: Receipt, messages: Tokens[Message]) -> Generation:
         """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
-        check_replayable(receipt, self.name, "" if is_raw(messages) else self.tokenizer.template_sha256)
+        template = "" if is_raw(messages) else self.tokenizer.template_sha256
+        check_replayable(receipt, self.name, template, self.weights(receipt.adapter))
         return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter, constraint=receipt.constraint))
 
     def _deltas(self, sequence: Sequence) -> Generator[Delta, None, None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from genwerk.inference.adapters import Adapters
 from genwerk.inference.blocks import BlockManager
+from genwerk.inference.model_files import files_sha256
 from genwerk.inference.prefix_file import PrefixFile, files_identity
 from genwerk.inference.runner import Runner
 from genwerk.inference.scheduler import Scheduler
@@ -28,9 +29,15 @@ class Upkeep:
     _stepping: bool
     _cancelled: list[Sequence]
     _cache: PrefixFile | None = None
+    _hashes: dict[str | None, str]  # of the files of the model (None) and of adapters
     _guests = 0  # who waits to do something between two steps
     _onlookers = 0  # who waits for a token
     _owed = False  # whether a guest has just been, so that a step comes first
+
+    def weights(self, adapter: str | None) -> dict[str, str]:
+        """Hashes of the files of the model and of an adapter, as receipts name them, where there are files."""
+        parts = {"model": None} if adapter is None else {"model": None, "adapter": adapter}
+        return {part: self._hashes[name] for part, name in parts.items() if name in self._hashes}
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -41,6 +48,7 @@ class Upkeep:
         """Load an adapter in peft's format between two steps. Raises RequestError for a name in use, ModelError."""
         with self.between_steps():
             self._adapters.add(name, path)
+            self._hashes[name] = files_sha256(path)
 
     def remove_adapter(self, name: str) -> None:
         """Refuse an adapter from now on; answers that use it end with it. Raises RequestError if there is none."""
@@ -56,6 +64,7 @@ class Upkeep:
                 self._cache.save(self.blocks, self._adapters.files)
 
     def _keep_prefixes(self, file: Path | None, model: Path, adapters: Mapping[str, Path]) -> None:
+        self._hashes = {None: files_sha256(model)} | {name: files_sha256(place) for name, place in adapters.items()}
         self._adapters.files |= {name: files_identity(place) for name, place in adapters.items()}
         if file is not None:
             self._cache = PrefixFile(file, model, self.runner)
