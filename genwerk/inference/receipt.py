@@ -1,8 +1,8 @@
 """Receipts: what is needed to get the same tokens again, and whether this engine can.
 
 A receipt names the model, the adapter, hashes of their files (model_files.py) and of the chat template, the sampling
-with its seed and what decides floating-point results: the version of genwerk, and the runner with its precision and the processor's vector
-instructions (for PyTorch its version and number of threads too).
+with its seed and what decides floating-point results: the version of genwerk, and the runner with its precision and the
+processor's vector instructions (for PyTorch its version and number of threads too).
 """
 
 from __future__ import annotations
