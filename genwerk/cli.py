@@ -103,6 +103,8 @@ def generate(
     precision: Annotated[str, typer.Option(help="float32, int8 or int4.")] = "float32",
     engine: Annotated[str, typer.Option(help="auto, native or torch.")] = "auto",
     draft: Annotated[str, typer.Option(help="Draft model that runs ahead: artifact id or directory.")] = "",
+    window: Annotated[int, typer.Option(min=0, help="See only so many last tokens; 0: as the model has it.")] = 0,
+    sinks: Annotated[int, typer.Option(min=0, help="First tokens seen beside the window: texts may go on then.")] = 0,
     receipt: Annotated[Path | None, typer.Option(help="File for the receipt, for `genwerk replay`.")] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
@@ -115,7 +117,7 @@ def generate(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
         logprobs=None if receipt is None else 0,
     )  # fmt: skip
-    loaded = Engine.load(path, engine=engine, precision=precision, draft=ahead)
+    loaded = Engine.load(path, engine=engine, precision=precision, draft=ahead, window=window or None, sinks=sinks)
     deltas = []
     sys.stdout.write(prompt)
     for delta in loaded.stream_text(prompt, sampling):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
-from genwerk.inference.native.decoder import NativeDecoder
+from genwerk.inference.native.decoder import NativeDecoder, check_adapter
 from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
 from genwerk.inference.native.packed_directory import packed_precision, read_packed, unpack_decoder
 from genwerk.inference.native.weights import check_shape, kept_weights, pack_decoder
 from genwerk.inference.runner import BLOCK, Runner
+from genwerk.inference.streaming import with_window
 from genwerk.inference.torch_runner import TorchRunner
 from genwerk.models.decoder import Decoder
 from genwerk.models.decoder_config import DecoderConfig
@@ -31,26 +33,49 @@ def load_runner(
     precision: str = "float32",
     positions: int | None = None,
     adapters: Mapping[str, Path] | None = None,
+    window: int | None = None,
+    sinks: int = 0,
+    longest: int | None = None,
 ) -> Runner:
     """Read a model directory, and adapters by name; see `make_runner`. Integer weights are kept packed on disk.
+
+    window, sinks, longest   see streaming.py
 
     A quantised directory runs in the precision it holds; ModelError where another one or an adapter is asked for.
     """
     config, names = read_config(path), tuple(adapters or ())
+    positions = positions or 2 * config.max_positions
+    config = with_window(config, window, sinks, longest)
     if (held := packed_precision(path)) is not None:
-        return _load_packed(path, held, engine=engine, precision=precision, positions=positions, adapters=names)
+        return _load_packed(path, config, held, engine=engine, precision=precision, positions=positions, adapters=names)
     native = _runs_native(config, engine, precision)
-    model = empty_decoder(config) if native and precision != "float32" else load_decoder(path)
-    for name, place in (adapters or {}).items():
-        load_adapter(model, name, place)
+    model = _read(path, config, adapters or {}, empty=native and precision != "float32")
+    if native and not _knows_adapters(model, names, engine):
+        native, model = False, _read(path, config, adapters or {}, empty=False)
     if not native:
         return _torch_runner(model, precision, positions, names)
     weights = pack_decoder(model, precision) if precision == "float32" else kept_weights(path, config, precision)
     return NativeDecoder(weights, blocks=_blocks(config, positions), adapters=names, model=model)
 
 
+def _read(path: Path, config: DecoderConfig, adapters: Mapping[str, Path], *, empty: bool) -> Decoder:
+    """A model with its adapters, or one whose own weights nobody will read."""
+    model = empty_decoder(config) if empty else load_decoder(path)
+    model.config = config
+    for name, place in adapters.items():
+        load_adapter(model, name, place)
+    return model
+
+
 def _load_packed(
-    path: Path, held: str, *, engine: str, precision: str, positions: int | None, adapters: Sequence[str]
+    path: Path,
+    config: DecoderConfig,
+    held: str,
+    *,
+    engine: str,
+    precision: str,
+    positions: int,
+    adapters: Sequence[str],
 ) -> Runner:
     if adapters:
         remedy = "Quantise it with the adapter merged into it: `genwerk quantise --adapter`."
@@ -59,7 +84,7 @@ def _load_packed(
         if precision != "float32":
             raise ModelError(f"the model is quantised to {held}, not to {precision}", where=str(path))
         say(f"the model is quantised to {held}, and runs so")
-    weights = read_packed(path)
+    weights = replace(read_packed(path), config=config)
     if _runs_native(weights.config, engine, held):
         return NativeDecoder(weights, blocks=_blocks(weights.config, positions))
     return _torch_runner(unpack_decoder(weights), held, positions, ())
@@ -81,7 +106,8 @@ def make_runner(
 
     Raises ModelError for an unknown engine or precision, and for `native` where that cannot be.
     """
-    if model.device.type == "cpu" and _runs_native(model.config, engine, precision):
+    native = model.device.type == "cpu" and _runs_native(model.config, engine, precision)
+    if native and _knows_adapters(model, adapters, engine):
         weights, blocks = pack_decoder(model, precision), _blocks(model.config, positions)
         return NativeDecoder(weights, blocks=blocks, adapters=adapters, model=model)
     return _torch_runner(model, precision, positions, adapters)
@@ -103,6 +129,18 @@ def _runs_native(config: DecoderConfig, engine: str, precision: str) -> bool:
     try:
         check_shape(config)
         load_library(usable_variants()[0])
+    except NativeUnavailableError as error:
+        if engine == "native":
+            raise
+        say(f"PyTorch runs this model, more slowly: {error}", style="yellow")
+        return False
+    return True
+
+
+def _knows_adapters(model: Decoder, adapters: Sequence[str], engine: str) -> bool:
+    try:
+        for name in adapters:
+            check_adapter(model, name)
     except NativeUnavailableError as error:
         if engine == "native":
             raise

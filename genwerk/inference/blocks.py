@@ -11,6 +11,10 @@ rest. Of the block behind them, which is filled in part (tails.py), it takes the
 it writes there it gets a copy, unless nobody else does. A block that nobody refers to stays findable until its room is
 needed; those filled in part go first, then the longest unused.
 
+Where no layer sees behind a window, a sequence gives back the blocks that have left it, all but those of the sinks, and
+a prompt goes on wherever what it still sees is known: a table has GONE in the other places. There, only full blocks are
+shared.
+
 Try it:   pytest tests/inference/test_blocks.py
 """
 
@@ -25,13 +29,16 @@ from typing import NamedTuple
 
 from genwerk.inference.runner import BLOCK
 from genwerk.inference.tails import Tail, Tails
+from genwerk.models.decoder_config import Window
 
-__all__ = ["BlockManager", "Copy", "Known", "Table"]
+__all__ = ["GONE", "BlockManager", "Copy", "Known", "Table"]
+
+GONE = -1
 
 
 @dataclass(eq=False, slots=True)
 class Table:
-    """The blocks of one sequence, in order. `keys`: the chain of hashes of those that are full and were sealed.
+    """The blocks of one sequence in order, GONE where it holds none any more; and the hashes of the sealed ones.
     `borrowed`: positions that are read of another's block behind those; 0 once the block is the table's own."""
 
     adapter: str | None
@@ -66,10 +73,13 @@ class Known(NamedTuple):
 
 
 class BlockManager:
-    """Hands out `count` blocks. With `share` off nothing is found again. Not safe among threads."""
+    """Hands out `count` blocks. With `share` off nothing is found again. Not safe among threads.
 
-    def __init__(self, count: int, *, share: bool = True) -> None:
-        self.count, self._share = count, share
+    window   what later tokens see of a text; None: all of it
+    """
+
+    def __init__(self, count: int, *, share: bool = True, window: Window | None = None) -> None:
+        self.count, self.window, self._share = count, window, share
         self._free = list(range(count - 1, -1, -1))
         self._idle: OrderedDict[int, None] = OrderedDict()  # findable, held by nobody; longest unused first
         self._idle_tails: OrderedDict[int, None] = OrderedDict()  # the same, filled in part
@@ -92,21 +102,46 @@ class BlockManager:
         token is left to compute, because its logits are needed.
         """
         table = Table(adapter)
-        key = _root(adapter)
-        found: list[tuple[int, bytes]] = []
-        for start in range(0, len(tokens) - BLOCK, BLOCK) if self._share else ():
-            key = _hash(key, array("q", tokens[start : start + BLOCK]).tobytes())
-            if (block := self._block_of.get(key)) is None:
-                break
-            found.append((block, key))
+        chain = self._chain(adapter, tokens) if self._share else []
+        known = [self._block_of.get(key) for key in chain]
         step = max(1, aligned // BLOCK)
-        for block, key in found[: len(found) // step * step]:
+        for size in range(len(chain) // step * step, 0, -step):
+            hidden = self._hidden(size * BLOCK)
+            if None not in known[: hidden.start] and None not in known[hidden.stop : size]:
+                table.keys = chain[:size]
+                table.blocks = [GONE if i in hidden or block is None else block for i, block in enumerate(known[:size])]
+                break
+        for block in _held(table):
             self._hold(block)
-            table.blocks.append(block)
-            table.keys.append(key)
-        if aligned == 1 and self._share:
+        if aligned == 1 and self._share and self.window is None:
             self._borrow(table, tokens[table.sealed : min(table.sealed + BLOCK, len(tokens) - 1)])
         return table
+
+    def _chain(self, adapter: str | None, tokens: Sequence[int]) -> list[bytes]:
+        """Keys of the full blocks of `tokens`, without the last token, as far as any may be known."""
+        key, chain = _root(adapter), []
+        for start in range(0, len(tokens) - BLOCK, BLOCK):
+            key = _hash(key, array("q", tokens[start : start + BLOCK]).tobytes())
+            if self.window is None and key not in self._block_of:
+                break
+            chain.append(key)
+        return chain
+
+    def _hidden(self, position: int) -> range:
+        """Places in a table that hold nothing that is seen from `position` on."""
+        if self.window is None:
+            return range(0)
+        unseen = self.window.unseen(position)
+        first = -(-unseen.start // BLOCK)
+        return range(first, max(first, unseen.stop // BLOCK))
+
+    def release(self, table: Table, position: int) -> None:
+        """Give back the blocks that are not seen any more from `position` on."""
+        for index in reversed(self._hidden(position)):
+            if table.blocks[index] == GONE:
+                return  # so are all before it
+            self._let_go(table.blocks[index])
+            table.blocks[index] = GONE
 
     def extend(self, table: Table, positions: int) -> bool:
         """Give `table` room for `positions`, and a block of its own to write into; False, and nothing is changed, where
@@ -132,7 +167,7 @@ class BlockManager:
 
     def note(self, table: Table, tokens: Sequence[int]) -> None:
         """Make the block behind the sealed ones findable, whose first positions hold `tokens`, fewer than a block."""
-        if not self._share or not tokens:
+        if not self._share or not tokens or self.window is not None:
             return
         block = table.blocks[len(table.keys)]
         if (tail := self._tails.get(block)) is None:
@@ -151,18 +186,20 @@ class BlockManager:
             key = _hash(table.keys[-1] if table.keys else _root(table.adapter), held)
             table.keys.append(key)
             self._tails.drop(table.blocks[index])
-            if key not in self._block_of:  # else another sequence computed the same beside this one
+            if key not in self._block_of and table.blocks[index] != GONE:  # else another computed the same beside it
                 self._name(table.blocks[index], key, table.adapter)
 
     def close(self, table: Table, *, forget: bool = False) -> None:
         """Take back all blocks of `table`; with `forget` what they hold is not to be found again."""
-        for block in reversed(table.blocks):  # the end of a prompt is less likely to be shared: it goes first
+        if forget:
+            self._forget_gone(table)
+        for block in reversed(_held(table)):  # the end of a prompt is less likely to be shared: it goes first
             if forget:
                 self._unname(block)
                 self._tails.drop(block)
             elif (tail := self._tails.get(block)) is not None and tail.owner == id(table):
                 tail.owner = None
-            self._release(block)
+            self._let_go(block)
         table.blocks.clear()
         table.keys.clear()
         table.borrowed = 0
@@ -170,15 +207,24 @@ class BlockManager:
     def forget(self, adapter: str | None) -> None:
         """Let nothing be found again that was computed with `adapter`."""
         for block in [block for block, other in self._adapter_of.items() if other == adapter]:
-            self._unname(block)
-            if block in self._idle:
-                del self._idle[block]
-                self._free.append(block)
+            self._drop(block)
         for block in self._tails.of_adapter(adapter):
             self._tails.drop(block)
             if block in self._idle_tails:
                 del self._idle_tails[block]
                 self._free.append(block)
+
+    def _forget_gone(self, table: Table) -> None:
+        for block, key in zip(table.blocks, table.keys, strict=False):
+            if block == GONE and (named := self._block_of.get(key)) is not None:
+                self._drop(named)
+
+    def _drop(self, block: int) -> None:
+        """Let a named block not be found again."""
+        self._unname(block)
+        if block in self._idle:
+            del self._idle[block]
+            self._free.append(block)
 
     def known(self) -> list[Known]:
         """All that is found again: what nobody uses first, the longest unused at the head."""
@@ -236,7 +282,7 @@ class BlockManager:
         self._copies.append(Copy(source, target))
         table.blocks[len(table.keys)] = target
         table.borrowed = 0
-        self._release(source)
+        self._let_go(source)
 
     def _take(self) -> int:
         block = self._free.pop() if self._free else self._evict()
@@ -248,7 +294,7 @@ class BlockManager:
         self._idle_tails.pop(block, None)
         self._references[block] += 1
 
-    def _release(self, block: int) -> None:
+    def _let_go(self, block: int) -> None:
         self._references[block] -= 1
         if self._references[block]:
             return
@@ -272,6 +318,10 @@ class BlockManager:
         key = self._key_of.pop(block, None)
         if key is not None:
             del self._block_of[key], self._adapter_of[block]
+
+
+def _held(table: Table) -> list[int]:
+    return [block for block in table.blocks if block != GONE]
 
 
 def _root(adapter: str | None) -> bytes:

@@ -84,10 +84,11 @@ class Engine(Upkeep):
     ) -> None:
         self.markers = markers or find_markers(tokenizer.chat_template)
         self.runner, self.tokenizer, self.name = runner, tokenizer, name
-        most = min(runner.config.max_positions, runner.blocks * BLOCK)
-        self.max_context = min(max_context or most, most)
-        self.blocks = BlockManager(runner.blocks, share=share_prefixes)
+        self.blocks = BlockManager(runner.blocks, share=share_prefixes, window=runner.config.view)
         self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=runner.aligned)
+        room = runner.blocks * BLOCK
+        most = runner.config.max_positions if self.scheduler.room <= room else min(runner.config.max_positions, room)
+        self.max_context = min(max_context or most, most)
         self._adapters = Adapters(runner, self.blocks, self.scheduler)
         self._speculates, self._draft = speculate and runner.aligned == 1, draft
         self._compiler = Compiler(tokenizer, runner.config.vocab_size)
@@ -112,15 +113,22 @@ class Engine(Upkeep):
         speculate: bool = True,
         draft: Path | None = None,
         cache_file: Path | None = None,
+        window: int | None = None,
+        sinks: int = 0,
     ) -> Self:
         """Read a Hugging Face directory and adapters in peft's format. Raises ModelError.
 
         engine, precision   see `inference.backend.make_runner`
         cache_positions     room for keys and values, in tokens of all sequences; default: two whole contexts
         draft               directory of a small model with the same vocabulary, which foretells answers
+        window, sinks       what is seen of a text: its last and its first tokens; it may be longer than the model knows
+                            then (streaming.py)
         cache_file          where `save_cache` keeps what prompts have in common; it is read at once if it is there
         """
-        runner = load_runner(path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters)
+        runner = load_runner(
+            path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters,
+            window=window, sinks=sinks, longest=max_context,
+        )  # fmt: skip
         tokenizer = Tokenizer.load(path)
         loaded = cls(
             runner,

@@ -7,6 +7,7 @@ processor's vector instructions (for PyTorch its version and number of threads t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from genwerk import __version__
@@ -62,6 +63,12 @@ def loading_of(receipt: Receipt) -> tuple[str, str]:
             remedy=f"Engines: {', '.join(ENGINES[1:])}.",
         )
     return engine, next((word for word in title[1:] if word in PRECISIONS), "float32")
+
+
+def window_of(receipt: Receipt) -> tuple[int | None, int]:
+    """Window and sinks that `receipt` names, as `Engine.load` takes them."""
+    found = re.search(r", window (\d+)(?: and (\d+) sinks)?$", receipt.versions.get("runner", ""))
+    return (int(found[1]), int(found[2] or 0)) if found else (None, 0)
 
 
 def version_differences(receipt: Receipt, runner: str) -> list[str]:

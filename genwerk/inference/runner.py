@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["BLOCK", "Chunk", "Runner", "StatesRunner"]
+__all__ = ["BLOCK", "Chunk", "Runner", "StatesRunner", "window_title"]
 
 BLOCK = 32  # positions of a cache block
 
@@ -20,7 +20,8 @@ BLOCK = 32  # positions of a cache block
 class Chunk:
     """Tokens of one sequence at the positions from `start` on.
 
-    table    block i of it holds positions 32 i .. 32 i + 31; those before `start` were written by earlier steps.
+    table    block i of it holds positions 32 i .. 32 i + 31; those before `start` were written by earlier steps. Where
+             nothing in it is seen any more (`DecoderConfig.view`), an entry may say anything.
     wanted   of how many tokens, counted from the last, logits are computed; at least one.
     """
 
@@ -84,3 +85,10 @@ class StatesRunner(Protocol):
     def states(self, tokens: Sequence[int], adapter: str | None = None) -> Tensor:
         """States after the final norm of a text by itself, in one piece: (T, d_model)."""
         ...
+
+
+def window_title(config: DecoderConfig) -> str:
+    """The part of a title that says what is seen of a text; empty for all of it (see `receipt.window_of`)."""
+    if config.view is None:
+        return ""
+    return f", window {config.view.size}" + (f" and {config.view.sinks} sinks" if config.view.sinks else "")

@@ -18,10 +18,11 @@ Try it:   pytest tests/inference/test_scheduler.py
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from genwerk.inference.blocks import BlockManager
+from genwerk.inference.blocks import GONE, BlockManager
 from genwerk.inference.fair_share import FairShare
 from genwerk.inference.runner import BLOCK
 from genwerk.inference.sequence import Sequence
@@ -121,6 +122,13 @@ class Scheduler:
             self.blocks.seal(sequence.table, sequence.tokens(0, known), known)
         if self.aligned == 1:
             self.blocks.note(sequence.table, sequence.tokens(sequence.table.sealed, known))
+        self.blocks.release(sequence.table, stop)
+
+    @property
+    def room(self) -> float:
+        """Positions that a sequence holds at most at once; without a window, infinite: as many as it has."""
+        window = self.blocks.window
+        return math.inf if window is None else window.size + window.sinks + self.max_rows + 2 * BLOCK
 
     def _live(self) -> Iterator[Sequence]:
         yield from self.running
@@ -170,11 +178,12 @@ class Scheduler:
         return tuple(draft) if draft and self.blocks.extend(sequence.table, stop + len(draft)) else ()
 
     def _admit(self, sequence: Sequence) -> bool:
-        """Move a waiting sequence to the running ones if there are blocks for all it holds so far."""
+        """Move a waiting sequence to the running ones if there are blocks for all that it will hold of its tokens."""
         known = sequence.tokens(0, sequence.findable(self.aligned))
         table = self.blocks.open(sequence.adapter, known, aligned=self.aligned)
         computed = table.known
-        if not self.blocks.extend(table, sequence.length):
+        held = table.blocks.count(GONE) * BLOCK + self.room
+        if not self.blocks.extend(table, int(min(sequence.length, held))):
             self.blocks.close(table)
             return False
         sequence.table, sequence.computed = table, computed

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genwerk.inference.runner import BLOCK, Chunk
+from genwerk.inference.runner import BLOCK, Chunk, window_title
 from genwerk.models.decoder import Decoder
 from genwerk.models.lora import load_adapter, remove_adapter, use_adapter
 
@@ -40,7 +40,8 @@ class TorchRunner:
     @property
     def title(self) -> str:
         where = torch.backends.cpu.get_cpu_capability() if self.model.device.type == "cpu" else str(self.model.device)
-        return f"torch {torch.__version__} {self.precision} {where}, {torch.get_num_threads()} threads"
+        threads = f"{torch.get_num_threads()} threads"
+        return f"torch {torch.__version__} {self.precision} {where}, {threads}{window_title(self.config)}"
 
     def add_adapter(self, name: str, path: Path) -> None:
         load_adapter(self.model, name, path)
@@ -98,16 +99,22 @@ class _Blocks:
     def __init__(self, keys: Tensor, values: Tensor, table: Tensor, length: int) -> None:
         self._keys, self._values, self._table, self.length = keys, values, table, length
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write (1, K, T, D) at the positions from `length` on; returns all up to them, (1, K, S, D)."""
-        stop = self.length + keys.shape[2]
-        return self._put(self._keys[layer], keys, stop), self._put(self._values[layer], values, stop)
+    def append(self, layer: int, keys: Tensor, values: Tensor, unseen: range = range(0)) -> tuple[Tensor, Tensor]:
+        """Write (1, K, T, D) at the positions from `length` on; returns all up to them but `unseen`, (1, K, S, D)."""
+        return self._put(self._keys[layer], keys, unseen), self._put(self._values[layer], values, unseen)
 
-    def _put(self, pool: Tensor, new: Tensor, stop: int) -> Tensor:
+    def _put(self, pool: Tensor, new: Tensor, unseen: range) -> Tensor:
+        stop = self.length + new.shape[2]
         at = torch.arange(self.length, stop, device=pool.device)
         pool[:, self._table[at // BLOCK], at % BLOCK] = new[0]
-        held = pool[:, self._table[: -(-stop // BLOCK)]]  # (K, n, 32, D)
-        return held.flatten(1, 2)[None, :, :stop]
+        seen = [self._read(pool, 0, unseen.start), self._read(pool, unseen.stop, stop)]
+        return torch.cat(seen, 1)[None] if unseen.start else seen[1][None]
+
+    def _read(self, pool: Tensor, start: int, stop: int) -> Tensor:
+        """Some positions, (K, S, D); no block without them is touched."""
+        first = start // BLOCK
+        held = pool[:, self._table[first : -(-stop // BLOCK)]]  # (K, n, 32, D)
+        return held.flatten(1, 2)[:, start - first * BLOCK : stop - first * BLOCK]
 
     def advance(self, tokens: int) -> None:
         self.length += tokens

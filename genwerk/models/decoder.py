@@ -12,7 +12,7 @@ B batch, T tokens of this call, S tokens seen so far, H query heads, K key-value
 Chosen:   one forward for training, evaluation and sampling; q, k, v share one product, so do gate and up; the query
           heads that share a key head become rows of one attention at T = 1, so keys are never repeated; no mask is
           built where causality alone says enough.
-Left out: dropout (none of these families uses it), attention sinks, mixed window layouts.
+Left out: dropout (none of these families uses it), learnt attention sinks.
 Try it:   genwerk generate --model smollm2-135m-instruct "Once upon a time"
 """
 
@@ -36,12 +36,20 @@ __all__ = ["Decoder", "DecoderConfig", "RopeScaling"]
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """What all layers of one call share: rotations (T, 1, D), a mask or None, how many old keys are out of view."""
+    """What the layers of one call share.
+
+    cos, sin  rotations, (T, 1, D)
+    mask      (T, S), or None where causality alone says enough
+    unseen    positions that are left out of the keys
+    near      rotations of the queries towards the first keys, `sinks` of them; None: they are the same
+    """
 
     cos: Tensor
     sin: Tensor
-    mask: Tensor | None
-    hidden_keys: int
+    mask: Tensor | None = None
+    unseen: range = range(0)
+    near: tuple[Tensor, Tensor] | None = None
+    sinks: int = 0
 
 
 class RMSNorm(nn.Module):
@@ -96,14 +104,14 @@ class Attention(nn.Module):
         qk, v = qkv.split_with_sizes((rotated, self.n_kv_heads), 2)  # (B, T, H + K, D)
         if self.qk_norm is not None:
             qk = F.rms_norm(qk, (self.head_dim,), None, self.eps) * self.qk_norm[self.norm_rows]
-        qk = rotate(qk, at.cos, at.sin)
-        q, k = qk.split_with_sizes((heads, self.n_kv_heads), 2)
+        turned = rotate(qk, at.cos, at.sin)
+        q, k = turned.split_with_sizes((heads, self.n_kv_heads), 2)
         k, v = k.transpose(1, 2), v.transpose(1, 2)  # (B, K, T, D)
         if cache is not None:
-            k, v = cache.append(self.layer, k, v)  # (B, K, S, D)
-            if at.hidden_keys:
-                k, v = k[:, :, at.hidden_keys :], v[:, :, at.hidden_keys :]
-        if length == 1:
+            k, v = cache.append(self.layer, k, v, at.unseen)  # (B, K, S, D)
+        if at.near is not None:
+            mixed = attend_with_sinks(q, rotate(qk[:, :, :heads], *at.near), k, v, at)
+        elif length == 1:
             q = q.reshape(batch, self.n_kv_heads, -1, self.head_dim)  # (B, K, H / K, D)
             mixed = F.scaled_dot_product_attention(q, k, v)
         else:
@@ -111,6 +119,19 @@ class Attention(nn.Module):
                 q.transpose(1, 2), k, v, attn_mask=at.mask, is_causal=at.mask is None, enable_gqa=True
             ).transpose(1, 2)
         return self.out(mixed.reshape(batch, length, -1))  # type: ignore[no-any-return]
+
+
+def attend_with_sinks(q: Tensor, near: Tensor, k: Tensor, v: Tensor, at: Positions) -> Tensor:
+    """The sinks see queries that are turned to another position: both kinds of scores from one product of double width.
+
+    q, near (B, T, H, D), k, v (B, K, S, D) -> (B, T, H, D)
+    """
+    sinks, rest = k[:, :, : at.sinks], k[:, :, at.sinks :]
+    k = torch.cat((F.pad(sinks, (k.shape[-1], 0)), F.pad(rest, (0, k.shape[-1]))), 2)  # (B, K, S, 2 D)
+    q = torch.cat((q, near), -1).transpose(1, 2)
+    scale = v.shape[-1] ** -0.5
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=at.mask, scale=scale, enable_gqa=True)
+    return mixed.transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -185,9 +206,9 @@ class Decoder(nn.Module):
         Raises ModelError when the cache is full.
         """
         length = tokens.shape[1]
-        at = self.positions(cache.length if cache is not None else 0, length)
+        places = self.positions(cache.length if cache is not None else 0, length)
         x = F.embedding(tokens, self.embed_tokens)
-        for block in self.layers:
+        for block, at in zip(self.layers, places, strict=True):
             x = block(x, at, cache)
         if cache is not None:
             cache.advance(length)
@@ -197,18 +218,32 @@ class Decoder(nn.Module):
         """(..., d_model) -> (..., V) float32."""
         return F.linear(hidden, self.embed_tokens if self.lm_head is None else self.lm_head).float()
 
-    def positions(self, start: int, length: int) -> Positions:
-        """What the layers share when `length` tokens follow `start` others."""
+    def positions(self, start: int, length: int) -> tuple[Positions, ...]:
+        """What each layer needs when `length` tokens follow `start` others; layers of a kind share it."""
+        windows = [self.config.window_of(layer) for layer in range(self.config.n_layers)]
+        kinds = {window: self._positions(start, length, window) for window in set(windows)}
+        return tuple(kinds[window] for window in windows)
+
+    def _positions(self, start: int, length: int, window: int | None) -> Positions:
         stop = start + length
         cos, sin = self.rope.rows(start, stop, self.embed_tokens)
-        window = self.config.sliding_window
+        sinks = self.config.sinks if window else 0
+        if window is None or stop <= window + sinks:  # every token sees all before it
+            if start == 0 or length == 1:
+                return Positions(cos, sin)
+            window = stop
+        unseen = range(sinks, max(sinks, start + 1 - window))
+        near = self._near(start, stop, window + sinks) if sinks and stop > window + sinks else None
         if length == 1:
-            return Positions(cos, sin, None, max(0, stop - window) if window else 0)
-        if start == 0 and (window is None or stop <= window):
-            return Positions(cos, sin, None, 0)
-        first = max(0, start + 1 - window) if window else 0  # the oldest key any query of this call may see
+            return Positions(cos, sin, None, unseen, near, sinks)
         query = torch.arange(start, stop, device=self.device)[:, None]
-        key = torch.arange(first, stop, device=self.device)
-        mask = torch.zeros(length, stop - first, dtype=self.dtype, device=self.device)  # (T, S)
-        unseen = key > query if window is None else (key > query) | (key <= query - window)
-        return Positions(cos, sin, mask.masked_fill_(unseen, float("-inf")), first)
+        key = torch.cat((query.new_tensor(range(sinks)), torch.arange(unseen.stop, stop, device=self.device)))  # (S,)
+        mask = torch.zeros(length, len(key), dtype=self.dtype, device=self.device)  # (T, S)
+        hidden = (key > query) | ((key <= query - window) & (key >= sinks))
+        return Positions(cos, sin, mask.masked_fill_(hidden, float("-inf")), unseen, near, sinks)
+
+    def _near(self, start: int, stop: int, most: int) -> tuple[Tensor, Tensor]:
+        """Rotations of positions start..stop, none beyond `most`."""
+        cos, sin = self.rope.rows(0, most, self.embed_tokens)
+        place = torch.arange(start, stop, device=self.device).clamp(max=most - 1)
+        return cos[place], sin[place]

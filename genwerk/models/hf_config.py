@@ -10,7 +10,7 @@ from typing import Any
 
 from genwerk.core.errors import ModelError
 from genwerk.models.decoder import DecoderConfig
-from genwerk.models.rope import RopeScaling
+from genwerk.models.hf_rope import longest_text, rope_from_hf, rope_to_hf
 
 __all__ = ["config_from_hf", "config_to_hf"]
 
@@ -38,7 +38,8 @@ def config_from_hf(values: Mapping[str, Any], *, where: str = "config.json") -> 
         raise ModelError(f"config.json lacks {missing[0]}", where=where, remedy="Fetch the model directory again.")
     n_heads = int(values["num_attention_heads"])
     head_dim = values.get("head_dim") or (128 if kind == "qwen3" else values["hidden_size"] // n_heads)
-    theta, scaling = _rope(values, where)
+    theta, scaling = rope_from_hf(values, where)
+    window, full_layers = _windows(values, kind, where)
     experts = _experts(values, kind, where)
     try:
         return DecoderConfig(
@@ -49,7 +50,7 @@ def config_from_hf(values: Mapping[str, Any], *, where: str = "config.json") -> 
             n_kv_heads=int(values.get("num_key_value_heads") or n_heads),
             head_dim=int(head_dim),
             d_ff=int(values["moe_intermediate_size" if kind == "qwen3_moe" else "intermediate_size"]),
-            max_positions=int(values["max_position_embeddings"]),
+            max_positions=longest_text(values, scaling),
             rope_theta=theta,
             rope_scaling=scaling,
             norm_eps=float(values.get("rms_norm_eps", _EPS_BY_DEFAULT.get(kind, 1e-6))),
@@ -57,7 +58,8 @@ def config_from_hf(values: Mapping[str, Any], *, where: str = "config.json") -> 
             qkv_bias=kind == "qwen2" or bool(values.get("attention_bias")),
             o_bias=bool(values.get("attention_bias")),
             qk_norm=kind in ("qwen3", "qwen3_moe"),
-            sliding_window=_window(values, kind, where),
+            sliding_window=window,
+            full_layers=full_layers,
             n_experts=experts,
             n_experts_per_token=int(values.get("num_experts_per_tok", 2)) if experts else 0,
             normalise_experts=kind != "qwen3_moe" or bool(values.get("norm_topk_prob", False)),
@@ -93,7 +95,7 @@ def config_to_hf(config: DecoderConfig) -> dict[str, Any]:
         "max_position_embeddings": config.max_positions,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
-        "rope_scaling": _scaling_to_hf(config.rope_scaling),
+        "rope_scaling": rope_to_hf(config.rope_scaling),
         "tie_word_embeddings": config.tie_embeddings,
         "attention_dropout": 0.0,
         "initializer_range": 0.02,
@@ -106,8 +108,13 @@ def config_to_hf(config: DecoderConfig) -> dict[str, Any]:
     if kind in ("mistral", "mixtral"):
         values["sliding_window"] = config.sliding_window
     if kind.startswith("qwen"):
-        window = config.sliding_window
-        values |= {"use_sliding_window": window is not None, "sliding_window": window, "max_window_layers": 0}
+        window, full = config.sliding_window, len(config.full_layers)
+        first = full if config.full_layers == tuple(range(full)) else 0
+        values |= {"use_sliding_window": window is not None, "sliding_window": window, "max_window_layers": first}
+    if config.full_layers:
+        values["layer_types"] = [
+            "full_attention" if layer in config.full_layers else "sliding_attention" for layer in range(config.n_layers)
+        ]
     if config.n_experts:
         values |= _experts_to_hf(config)
     if config_from_hf(values) != config:
@@ -141,59 +148,22 @@ def _experts_to_hf(config: DecoderConfig) -> dict[str, Any]:
     }
 
 
-def _rope(values: Mapping[str, Any], where: str) -> tuple[float, RopeScaling | None]:
-    """Base and scaling, from the older keys rope_theta and rope_scaling or the newer rope_parameters."""
-    newer = values.get("rope_parameters") or {}
-    settings = newer or values.get("rope_scaling") or {}
-    theta = float(newer.get("rope_theta") or values.get("rope_theta") or 10000.0)
-    kind = settings.get("rope_type") or settings.get("type") or "default"
-    if kind == "default":
-        return theta, None
-    if kind not in ("linear", "llama3"):
-        raise ModelError(f"rope scaling {kind!r} is not supported", where=where, remedy="Supported: linear, llama3.")
-    if settings.get("partial_rotary_factor", 1.0) != 1.0:
-        raise ModelError("partial rotary embeddings are not supported", where=where)
-    if kind == "linear":
-        return theta, RopeScaling("linear", float(settings["factor"]))
-    original = settings.get("original_max_position_embeddings") or values["max_position_embeddings"]
-    return theta, RopeScaling(
-        "llama3",
-        float(settings["factor"]),
-        float(settings["low_freq_factor"]),
-        float(settings["high_freq_factor"]),
-        int(original),
-    )
-
-
-def _scaling_to_hf(scaling: RopeScaling | None) -> dict[str, Any] | None:
-    if scaling is None:
-        return None
-    if scaling.kind == "linear":
-        return {"rope_type": "linear", "factor": scaling.factor}
-    return {
-        "rope_type": scaling.kind,
-        "factor": scaling.factor,
-        "low_freq_factor": scaling.low_freq_factor,
-        "high_freq_factor": scaling.high_freq_factor,
-        "original_max_position_embeddings": scaling.original_max_positions,
-    }
-
-
-def _window(values: Mapping[str, Any], kind: str, where: str) -> int | None:
+def _windows(values: Mapping[str, Any], kind: str, where: str) -> tuple[int | None, tuple[int, ...]]:
+    """The sliding window, and the layers without it."""
     if kind in ("mistral", "mixtral"):
         window = values.get("sliding_window", 4096 if kind == "mistral" else None)
-        return int(window) if window else None
+        return (int(window) if window else None), ()
     if not values.get("use_sliding_window") or not values.get("sliding_window"):
-        return None
-    if values.get("max_window_layers", 28) >= values["num_hidden_layers"]:
-        return None
-    if values.get("max_window_layers", 28) != 0:
-        raise ModelError(
-            "some layers have a sliding window and some have not",
-            where=where,
-            remedy="Such a model cannot be read yet; set use_sliding_window to false if its context is short.",
-        )
-    return int(values["sliding_window"])
+        return None, ()
+    layers = int(values["num_hidden_layers"])
+    types = values.get("layer_types") if kind != "qwen3_moe" else ["sliding_attention"] * layers
+    if types is None:
+        first = int(values.get("max_window_layers", 28))
+        types = ["full_attention" if layer < first else "sliding_attention" for layer in range(layers)]
+    if len(types) != layers or not set(types) <= {"full_attention", "sliding_attention"}:
+        raise ModelError(f"layer_types {types} are not supported", where=where, remedy="Fetch the model again.")
+    full = tuple(layer for layer, one in enumerate(types) if one == "full_attention")
+    return (None, ()) if len(full) == layers else (int(values["sliding_window"]), full)
 
 
 def _refuse(values: Mapping[str, Any], where: str) -> None:

@@ -1,7 +1,7 @@
 """Keys and values of one batch of sequences, kept between steps so that each token is computed once.
 
 Memory is taken as it is needed: the first tokens get room for 256 positions, and the room doubles up to `capacity`.
-New entries are written in place; layers read views, so nothing is copied at a step.
+New entries are written in place; layers read views, so nothing is copied at a step but what stays beside a window.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Cache(Protocol):
 
     length: int
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]: ...
+    def append(self, layer: int, keys: Tensor, values: Tensor, unseen: range = range(0)) -> tuple[Tensor, Tensor]: ...
 
     def advance(self, tokens: int) -> None: ...
 
@@ -52,8 +52,8 @@ class KVCache:
             self._keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
             self._values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write (B, K, T, D) of one layer after `length`; returns views (B, K, length + T, D).
+    def append(self, layer: int, keys: Tensor, values: Tensor, unseen: range = range(0)) -> tuple[Tensor, Tensor]:
+        """Write (B, K, T, D) of one layer after `length`; returns (B, K, S, D), all positions but the `unseen` ones.
 
         `length` moves once all layers have written: `advance`. Raises ModelError beyond `capacity`.
         """
@@ -63,7 +63,7 @@ class KVCache:
         kept_keys, kept_values = self._keys[layer], self._values[layer]
         kept_keys.narrow(2, start, stop - start).copy_(keys)
         kept_values.narrow(2, start, stop - start).copy_(values)
-        return kept_keys.narrow(2, 0, stop), kept_values.narrow(2, 0, stop)
+        return _seen(kept_keys.narrow(2, 0, stop), unseen), _seen(kept_values.narrow(2, 0, stop), unseen)
 
     def advance(self, tokens: int) -> None:
         """Count `tokens` positions, written by every layer, as valid."""
@@ -90,3 +90,9 @@ class KVCache:
         new = old.new_zeros((*old.shape[:2], self._room, old.shape[3]))
         new[:, :, : self.length] = old[:, :, : self.length]
         return new
+
+
+def _seen(kept: Tensor, unseen: range) -> Tensor:
+    """(B, K, S, D) without some positions: a view where they are the first."""
+    rest = kept[:, :, unseen.stop :]
+    return rest if unseen.start == 0 else torch.cat((kept[:, :, : unseen.start], rest), 2)

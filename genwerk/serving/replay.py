@@ -28,7 +28,7 @@ from genwerk.core.types import Message, Receipt, Request, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engine import Delta, Engine
 from genwerk.inference.prompts import is_raw
-from genwerk.inference.receipt import check_replayable, loading_of, version_differences
+from genwerk.inference.receipt import check_replayable, loading_of, version_differences, window_of
 from genwerk.monitoring.answers import AnswerLog, receipt_from
 from genwerk.serving.trace import ANSWERS
 
@@ -96,8 +96,12 @@ def load_as_recorded(recorded: Recorded) -> Engine:
     """The engine that the receipt asks for. Raises RequestError where this machine or the model is another."""
     receipt = recorded.receipt
     kind, precision = loading_of(receipt)
+    window, sinks = window_of(receipt)
     adapters = {receipt.adapter: recorded.adapter} if receipt.adapter and recorded.adapter else {}
-    engine = Engine.load(recorded.model, adapters=adapters, name=receipt.model, engine=kind, precision=precision)
+    engine = Engine.load(
+        recorded.model, adapters=adapters, name=receipt.model, engine=kind, precision=precision,
+        window=window, sinks=sinks,
+    )  # fmt: skip
     raw = isinstance(recorded.prompt, str) or is_raw(recorded.prompt)
     template = "" if raw else engine.tokenizer.template_sha256
     check_replayable(receipt, engine.name, template, engine.weights(receipt.adapter))

@@ -10,12 +10,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from genwerk.inference.blocks import BlockManager, Table
+from genwerk.inference.blocks import GONE, BlockManager, Table
 from genwerk.inference.runner import BLOCK
+from genwerk.models.decoder_config import Window
 
 Text = tuple[str | None, tuple[int, ...]]  # adapter, and all tokens up to the end of a block
 
 ADAPTERS = (None, "handbook")
+WINDOWS = (None, None, Window(1), Window(33), Window(40, sinks=4), Window(64, sinks=32))
+
+
+def seen(window: Window | None, index: int, position: int) -> bool:
+    """Whether anything in block `index` is seen from `position` on."""
+    places = range(index * BLOCK, (index + 1) * BLOCK)
+    return window is None or any(at < window.sinks or at > position - window.size for at in places)
 
 
 def texts(adapter: str | None, tokens: list[int], stop: int) -> list[Text]:
@@ -30,6 +38,7 @@ class Holder:
     table: Table
     adapter: str | None
     tokens: list[int]
+    released: int = 0
 
 
 @st.composite
@@ -44,9 +53,12 @@ class BlocksMachine(RuleBasedStateMachine):
 
     holders: Bundle[Holder] = Bundle("holders")
 
-    @initialize(count=st.integers(1, 14), share=st.sampled_from([True, True, True, False]))
-    def begin(self, count: int, share: bool) -> None:
-        self.manager, self.count, self.share = BlockManager(count, share=share), count, share
+    @initialize(
+        count=st.integers(1, 14), share=st.sampled_from([True, True, True, False]), window=st.sampled_from(WINDOWS)
+    )
+    def begin(self, count: int, share: bool, window: Window | None) -> None:
+        self.manager = BlockManager(count, share=share, window=window)
+        self.count, self.share, self.window = count, share, window
         self.open: list[Holder] = []
         self.findable: dict[Text, int] = {}
         self.idle: list[int] = []
@@ -54,16 +66,17 @@ class BlocksMachine(RuleBasedStateMachine):
     @rule(target=holders, tokens=prompts(), adapter=st.sampled_from(ADAPTERS), aligned=st.sampled_from([1, 32, 64, 96]))
     def open_a_table(self, tokens: list[int], adapter: str | None, aligned: int) -> Holder:
         table = self.manager.open(adapter, tokens, aligned=aligned)
-        known: list[int] = []
-        for text in texts(adapter, tokens, len(tokens) - 1):
-            if text not in self.findable:
-                break
-            known.append(self.findable[text])
-        adopted = len(known) * BLOCK // aligned * aligned
-        assert table.blocks == known[: adopted // BLOCK]
+        full = texts(adapter, tokens, len(tokens) - 1)
+        step = max(aligned, BLOCK)
+        sizes = range(len(full) * BLOCK // step * step, 0, -step)
+        adopted = next((size for size in sizes if self._goes_on(full, size)), 0)
+        assert table.blocks == [
+            self.findable[text] if seen(self.window, index, adopted) else GONE
+            for index, text in enumerate(full[: adopted // BLOCK])
+        ]
         assert table.sealed == adopted < len(tokens)
         self.idle = [block for block in self.idle if block not in table.blocks]
-        return self._opened(Holder(table, adapter, tokens))
+        return self._opened(Holder(table, adapter, tokens, adopted))
 
     @rule(holder=holders, positions=st.integers(0, 8 * BLOCK))
     def extend(self, holder: Holder, positions: int) -> None:
@@ -83,6 +96,16 @@ class BlocksMachine(RuleBasedStateMachine):
         self.idle = self.idle[len(evicted) :]
         self._forget(evicted)
 
+    @rule(holder=holders, back=st.integers(0, 2 * BLOCK))
+    def release(self, holder: Holder, back: int) -> None:
+        position = max(holder.released, min(len(holder.tokens), len(holder.table.blocks) * BLOCK) - back)
+        before = list(holder.table.blocks)
+        self.manager.release(holder.table, position)
+        holder.released = position
+        gone = [index for index in range(len(before)) if not seen(self.window, index, position)]
+        assert holder.table.blocks == [GONE if index in gone else block for index, block in enumerate(before)]
+        self._left([block for index, block in enumerate(before) if index in gone and block != GONE])
+
     @rule(holder=holders, token=st.integers(0, 2), times=st.integers(1, BLOCK))
     def draw(self, holder: Holder, token: int, times: int) -> None:
         holder.tokens.extend([token] * times)
@@ -94,19 +117,26 @@ class BlocksMachine(RuleBasedStateMachine):
         self.manager.seal(holder.table, holder.tokens, positions)
         for text in texts(holder.adapter, holder.tokens, positions)[before // BLOCK :] if self.share else ():
             block = holder.table.blocks[len(text[1]) // BLOCK - 1]
+            if block == GONE:
+                continue
             assert not any(block in other.table.blocks for other in self.open if other is not holder)
             self.findable.setdefault(text, block)
 
     @rule(holder=consumes(holders), forget=st.sampled_from([False, False, True]))
     def close(self, holder: Holder, forget: bool) -> None:
-        blocks = list(holder.table.blocks)
+        blocks = [block for block in holder.table.blocks if block != GONE]
+        if forget:
+            full = texts(holder.adapter, holder.tokens, holder.table.sealed)
+            lost = [text for text, block in zip(full, holder.table.blocks, strict=False) if block == GONE]
+            gone = [self.findable[text] for text in lost if text in self.findable]
+            self._forget(gone)
+            self.idle = [block for block in self.idle if block not in gone]
         self.manager.close(holder.table, forget=forget)
         self.open.remove(holder)
         assert holder.table.blocks == [] and holder.table.sealed == 0
         if forget:
             self._forget(blocks)
-        held, named = self._held(), set(self.findable.values())
-        self.idle += [block for block in reversed(blocks) if block not in held and block in named]
+        self._left(blocks)
 
     @invariant()
     def every_block_is_free_idle_or_held(self) -> None:
@@ -117,8 +147,11 @@ class BlocksMachine(RuleBasedStateMachine):
     def a_block_of_two_tables_holds_the_same_for_both(self) -> None:
         seen: dict[int, Text] = {}
         for holder in self.open:
-            assert len(set(holder.table.blocks)) == len(holder.table.blocks)
+            held = [block for block in holder.table.blocks if block != GONE]
+            assert len(set(held)) == len(held)
             for index, block in enumerate(holder.table.blocks):
+                if block == GONE:
+                    continue
                 text = (holder.adapter, tuple(holder.tokens[: (index + 1) * BLOCK]))
                 assert seen.setdefault(block, text) == text
 
@@ -132,8 +165,17 @@ class BlocksMachine(RuleBasedStateMachine):
         self.open.append(holder)
         return holder
 
+    def _goes_on(self, full: list[Text], size: int) -> bool:
+        """Whether all that is seen from `size` on can be found."""
+        needed = (text for index, text in enumerate(full[: size // BLOCK]) if seen(self.window, index, size))
+        return all(text in self.findable for text in needed) and self.share
+
+    def _left(self, blocks: list[int]) -> None:
+        held, named = self._held(), set(self.findable.values())
+        self.idle += [block for block in reversed(blocks) if block not in held and block in named]
+
     def _held(self) -> set[int]:
-        return {block for holder in self.open for block in holder.table.blocks}
+        return {block for holder in self.open for block in holder.table.blocks if block != GONE}
 
     def _forget(self, blocks: list[int]) -> None:
         self.findable = {text: block for text, block in self.findable.items() if block not in blocks}
@@ -262,3 +304,25 @@ def test_too_few_blocks_change_nothing() -> None:
     table = manager.open(None, [1] * 33)
     assert not manager.extend(table, 4 * BLOCK)
     assert len(table.blocks) == 1 and manager.available == 2 and found(manager, [1] * 64) == 64
+
+
+def test_what_has_left_a_window_is_given_back_and_the_sinks_stay() -> None:
+    manager = BlockManager(8, window=Window(40, sinks=4))
+    table = fill(manager, list(range(8 * BLOCK)))
+    held = list(table.blocks)
+    manager.release(table, 8 * BLOCK)
+    assert table.blocks == [held[0], *[GONE] * 5, *held[6:]]
+    assert manager.available == 5
+    manager.close(table)
+    assert manager.available == 8
+
+
+def test_a_prompt_goes_on_where_only_what_it_sees_is_known() -> None:
+    manager, tokens = BlockManager(8, window=Window(40, sinks=4)), list(range(8 * BLOCK))
+    table = fill(manager, tokens)
+    manager.release(table, 8 * BLOCK)
+    fill(manager, [7] * (4 * BLOCK))  # takes the place of what has left the window
+    again = manager.open(None, [*tokens, 99])
+    assert again.sealed == 8 * BLOCK and again.blocks == table.blocks
+    assert found(manager, tokens[: 5 * BLOCK]) == 2 * BLOCK  # here the rest is seen, and not there any more
+    assert manager.open(None, [5, *tokens[1:], 99]).blocks == []

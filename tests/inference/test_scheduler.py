@@ -16,6 +16,7 @@ from genwerk.inference.runner import BLOCK
 from genwerk.inference.sampler import make_generator
 from genwerk.inference.scheduler import Scheduler, Slice
 from genwerk.inference.sequence import Sequence
+from genwerk.models.decoder_config import Window
 
 
 def mix(before: int, token: int, cut: tuple[int, int] | None) -> int:
@@ -46,10 +47,10 @@ class FakeModel:
             self.cells.setdefault(blocks[position // BLOCK], [-1] * BLOCK)[position % BLOCK] = cell
         return cell % self.words
 
-    def held(self, sequence: Sequence, stop: int) -> list[int]:
-        """What the first `stop` positions of a sequence's blocks hold."""
+    def held(self, sequence: Sequence, places: list[int]) -> list[int]:
+        """What these positions of a sequence's blocks hold."""
         assert sequence.table is not None
-        return [self.cells[sequence.table.blocks[at // BLOCK]][at % BLOCK] for at in range(stop)]
+        return [self.cells[sequence.table.blocks[at // BLOCK]][at % BLOCK] for at in places]
 
     def alone(self, sequence: Sequence, stop: int) -> list[int]:
         """What they would hold if there were no other sequence and nothing were cached."""
@@ -77,12 +78,17 @@ class Desk:
         aligned: int = 1,
         words: int = 1000,
         share: bool = True,
+        window: Window | None = None,
     ) -> None:
-        self.blocks = BlockManager(blocks, share=share)
+        self.blocks = BlockManager(blocks, share=share, window=window)
         self.scheduler = Scheduler(self.blocks, max_rows=max_rows, max_sequences=max_sequences, aligned=aligned)
         self.model = FakeModel(aligned, words)
         self.finished: list[Sequence] = []
         self.rows: list[int] = []
+
+    def __repr__(self) -> str:
+        one = self.scheduler
+        return f"Desk({self.blocks.count}, {one.max_rows}, {one.max_sequences}, {one.aligned}, {self.blocks.window})"
 
     @property
     def live(self) -> list[Sequence]:
@@ -165,7 +171,9 @@ class Desk:
         written = set(sequence.table.blocks[part.start // BLOCK :])
         for other in self.scheduler.running:
             assert other is sequence or other.table is None or written.isdisjoint(other.table.blocks)
-        assert self.model.held(sequence, part.start) == self.model.alone(sequence, part.start)
+        unseen = range(0) if self.blocks.window is None else self.blocks.window.unseen(part.start)
+        places, cells = [at for at in range(part.start) if at not in unseen], self.model.alone(sequence, part.start)
+        assert self.model.held(sequence, places) == [cells[at] for at in places]
 
 
 def check_cut(part: Slice, aligned: int) -> None:
@@ -216,8 +224,11 @@ def loads(draw: st.DrawFn) -> Load:
         aligned=aligned,
         words=draw(st.sampled_from([1, 1000])),
         share=draw(st.sampled_from([True, True, True, False])),
+        window=draw(st.sampled_from([None, None, Window(2), Window(40), Window(33, sinks=4)])),
     )
-    return Load(desk, draw(st.lists(jobs(blocks * BLOCK, max(aligned, BLOCK)), min_size=4, max_size=10)))
+    bounded = desk.scheduler.room <= blocks * BLOCK  # then a text may be longer than the cache
+    longest = blocks * BLOCK * (3 if bounded else 1)
+    return Load(desk, draw(st.lists(jobs(longest, max(aligned, BLOCK)), min_size=4, max_size=10)))
 
 
 @st.composite
@@ -432,3 +443,15 @@ def test_one_that_is_gone_may_be_removed_again() -> None:
     desk.drain()
     desk.scheduler.remove(sequence)
     assert desk.blocks.available == 8
+
+
+@pytest.mark.parametrize("aligned", [1, 64])
+def test_a_text_many_times_the_cache_is_read_and_goes_on_in_a_window(aligned: int) -> None:
+    desk = Desk(10, max_rows=64, max_sequences=1, aligned=aligned, window=Window(96, sinks=4))
+    assert desk.scheduler.room <= 10 * BLOCK
+    long = desk.ask(list(range(2000)), 1500)
+    desk.steps_until(lambda: len(long.drawn) > 1400, 5000)
+    assert long.table is not None
+    held = [block for block in long.table.blocks if block >= 0]
+    assert len(held) <= 10 and long.table.blocks[0] == held[0] and len(long.table.blocks) > 100
+    desk.drain()

@@ -31,6 +31,7 @@ _LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+_YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 _EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": {"kind": "Llama", "tie_word_embeddings": False},
@@ -39,11 +40,63 @@ SHAPES: dict[str, dict[str, Any]] = {
         "kind": "Llama",
         "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0},
     },
+    "llama-dynamic-rope": {
+        "kind": "Llama",
+        "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0},
+    },
+    "qwen2-yarn": {"kind": "Qwen2", "rope_parameters": _YARN, "head_dim": 16},
+    "qwen3-yarn": {
+        "kind": "Qwen3",
+        "head_dim": 32,
+        "tie_word_embeddings": True,
+        "rope_parameters": _YARN | {"rope_theta": 1e6, "beta_fast": 16.0, "beta_slow": 2.0, "truncate": False},
+    },
+    "mistral-yarn-mscale": {
+        "kind": "Mistral",
+        "sliding_window": None,
+        "head_dim": 16,
+        "rope_parameters": _YARN | {"mscale": 0.8, "mscale_all_dim": 0.4},
+    },
+    "mixtral-yarn": {
+        "kind": "Mixtral",
+        "num_local_experts": 5,
+        "num_experts_per_tok": 2,
+        "head_dim": 8,
+        "rope_parameters": _YARN | {"attention_factor": 0.7},
+    },
     "llama-biases": {"kind": "Llama", "attention_bias": True},
     "smollm2": {"kind": "Llama", "tie_word_embeddings": True, "rope_theta": 100000.0},
     "all-heads": {"kind": "Llama", "num_key_value_heads": 6},
     "qwen2": {"kind": "Qwen2", "tie_word_embeddings": True},
     "qwen2-window": {"kind": "Qwen2", "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0},
+    "qwen2-some-windows": {
+        "kind": "Qwen2",
+        "use_sliding_window": True,
+        "sliding_window": 8,
+        "max_window_layers": 2,
+    },
+    "qwen3-layer-types": {
+        "kind": "Qwen3",
+        "head_dim": 16,
+        "use_sliding_window": True,
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "qwen3-moe-window": {
+        "kind": "Qwen3Moe",
+        "head_dim": 8,
+        **_EXPERTS,
+        "norm_topk_prob": True,
+        "use_sliding_window": True,
+        "sliding_window": 8,
+    },
+    "mixtral-window": {
+        "kind": "Mixtral",
+        "num_local_experts": 5,
+        "num_experts_per_tok": 2,
+        "head_dim": 8,
+        "sliding_window": 8,
+    },
     "qwen3": {"kind": "Qwen3", "head_dim": 16, "tie_word_embeddings": True},
     "mistral": {"kind": "Mistral", "sliding_window": None, "head_dim": 12},
     "mistral-window": {"kind": "Mistral", "sliding_window": 8},

@@ -98,7 +98,10 @@ def test_wrong_missing_and_surplus_weights_are_named(small_dir: Path) -> None:
         ({"model_type": "gpt_neox"}, "gpt_neox"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"mlp_bias": True}, "mlp_bias"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "yarn"),
+        ({"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}}, "longrope.*middle of a text"),
+        ({"rope_parameters": {"rope_type": "proportional", "rope_theta": 1e4}}, "proportional.*linear, dynamic, yarn"),
+        ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4}}, "linear.*wrong value: 'factor'"),
+        ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial rotary"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
         ({"num_attention_heads": 5}, "5 query heads"),
         ({"vocab_size": "many"}, "wrong value"),
@@ -127,8 +130,23 @@ CONFIG = {
     [
         DecoderConfig(**CONFIG),
         DecoderConfig(**CONFIG, rope_scaling=RopeScaling("llama3", 8.0, 1.0, 4.0, 64), rope_theta=5e5),
+        DecoderConfig(**CONFIG, rope_scaling=RopeScaling("dynamic", 8.0)),
+        DecoderConfig(
+            **CONFIG,
+            rope_scaling=RopeScaling(
+                "yarn",
+                2.0,
+                original_max_positions=64,
+                attention_factor=1.5,
+                beta_fast=9.0,
+                beta_slow=3.0,
+                truncate=False,
+            ),
+        ),
         DecoderConfig(**CONFIG, architecture="qwen2", qkv_bias=True, tie_embeddings=False),
         DecoderConfig(**CONFIG, architecture="qwen3", qk_norm=True, sliding_window=16),
+        DecoderConfig(**CONFIG, architecture="qwen3", qk_norm=True, sliding_window=16, full_layers=(0,)),
+        DecoderConfig(**CONFIG, architecture="qwen2", qkv_bias=True, sliding_window=16, full_layers=(1,)),
         DecoderConfig(**CONFIG, architecture="mistral", sliding_window=16),
     ],
 )
@@ -139,6 +157,8 @@ def test_config_survives_the_round_trip(config: DecoderConfig) -> None:
 def test_a_mix_no_family_has_is_not_written_under_a_wrong_name(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="mix of switches"):
         save_decoder(Decoder(DecoderConfig(**CONFIG, qk_norm=True, architecture="llama")), tmp_path)
+    with pytest.raises(ModelError, match="mix of switches"):
+        save_decoder(Decoder(DecoderConfig(**CONFIG, sliding_window=16, sinks=4, architecture="mistral")), tmp_path)
 
 
 def test_saving_twice_writes_the_same_bytes_and_a_full_disk_leaves_the_old(
@@ -159,3 +179,14 @@ def test_saving_twice_writes_the_same_bytes_and_a_full_disk_leaves_the_old(
         save_decoder(model, tmp_path / "a")
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == before
     assert not list((tmp_path / "a").glob(".*"))
+
+
+def test_yarn_counts_where_the_config_says_the_length_before_it(small_dir: Path) -> None:
+    yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 512}
+    change_config(small_dir, rope_parameters=yarn)
+    model = load_decoder(small_dir)
+    assert model.config.max_positions == 4 * 512
+    save_decoder(model, small_dir.parent / "again")
+    assert load_decoder(small_dir.parent / "again").config == model.config
+    change_config(small_dir, max_position_embeddings=1500)
+    assert load_decoder(small_dir).config.max_positions == 1500

@@ -7,7 +7,7 @@ A row's numbers depend on its own sequence alone: not on the batch, not on how i
 it was given. In float32 they equal models/decoder.py up to rounding.
 
 Chosen:   the weights are packed once (weights.py) and the decoder is not needed after; adapters stay in float32.
-Left out: experts and qualities of attention that models/decoder.py lacks too.
+Left out: adapters on experts, and qualities of attention that models/decoder.py lacks too.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genwerk.core.errors import ModelError
 from genwerk.inference.native import layout
-from genwerk.inference.native.library import load_library, usable_variants
+from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
 from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
-from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, linears
-from genwerk.inference.runner import BLOCK, Chunk
-from genwerk.models.decoder import Decoder
+from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, matrices
+from genwerk.inference.runner import BLOCK, Chunk, window_title
+from genwerk.models.decoder import Block, Decoder
 from genwerk.models.huggingface import empty_decoder
 from genwerk.models.linear import Linear
 from genwerk.models.lora import adapter_products, load_adapter
 from genwerk.models.rope import RopeTable
 
-__all__ = ["NativeDecoder"]
+__all__ = ["NativeDecoder", "check_adapter"]
 
 _Whole = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
 
@@ -114,7 +114,7 @@ class NativeDecoder:
 
     @property
     def title(self) -> str:
-        return f"native {self.precision} {self.variant}"
+        return f"native {self.precision} {self.variant}{window_title(self.config)}"
 
     def add_adapter(self, name: str, path: Path) -> None:
         with torch.inference_mode(False):
@@ -169,8 +169,9 @@ class NativeDecoder:
             stop = chunk.start + len(chunk.tokens)
             if not chunk.tokens or chunk.start < 0 or stop > min(self._positions, len(chunk.table) * BLOCK):
                 raise ModelError(f"positions {chunk.start}..{stop} do not fit into {len(chunk.table)} blocks")
-            if min(chunk.table) < 0 or max(chunk.table) >= self._cache.n_blocks:
-                raise ModelError(f"a table names blocks {min(chunk.table)} to {max(chunk.table)} of {self.blocks}")
+            held = self._held(chunk)
+            if min(held) < 0 or max(held) >= self._cache.n_blocks:
+                raise ModelError(f"a table names blocks {min(held)} to {max(held)} of {self.blocks}")
             if chunk.adapter is not None and chunk.adapter not in self.adapters:
                 raise ModelError(f"there is no adapter `{chunk.adapter}`")
             if not 1 <= chunk.wanted <= len(chunk.tokens):
@@ -180,20 +181,15 @@ class NativeDecoder:
                 f"tokens {tokens.min()} to {tokens.max()} are not among the model's {self.config.vocab_size}"
             )
 
+    def _held(self, chunk: Chunk) -> Sequence[int]:
+        """The blocks of a chunk's table that the kernels look at, and those to come."""
+        unseen = range(0) if self.config.view is None else self.config.view.unseen(chunk.start)
+        first = -(-unseen.start // BLOCK)
+        return [*chunk.table[:first], *chunk.table[max(first, unseen.stop // BLOCK) :]]
+
     def _describe(self, weights: PackedWeights) -> layout.Model:
         config, tensors = self.config, weights.tensors
-        layers = (layout.Layer * config.n_layers)(
-            *(
-                layout.Layer(
-                    *(self._matrix(tensors, f"{layer}.{name}") for name in MATRICES),
-                    *(
-                        _pointer(tensors, f"{layer}.{name}")
-                        for name in ("attention_norm", "feed_forward_norm", "query_norm", "key_norm")
-                    ),
-                )
-                for layer in range(config.n_layers)
-            )
-        )
+        layers = (layout.Layer * config.n_layers)(*(self._layer(tensors, layer) for layer in range(config.n_layers)))
         with torch.inference_mode(False):
             rope = RopeTable(config.head_dim, config.rope_theta, config.rope_scaling)
             cos, sin = rope.rows(0, self._positions, torch.empty(0, device="cpu"))  # (S, 1, D)
@@ -207,7 +203,10 @@ class NativeDecoder:
             d_model=config.d_model,
             width=-(-config.d_model // PANEL) * PANEL,
             hidden=-(-config.d_ff // PANEL) * PANEL,
-            window=config.sliding_window or 0,
+            sinks=config.sinks,
+            n_experts=config.n_experts,
+            n_chosen=config.n_experts_per_token,
+            normalise_experts=config.normalise_experts,
             eps=config.norm_eps,
             layers=layers,
             final_norm=_pointer(tensors, "final_norm"),
@@ -218,6 +217,22 @@ class NativeDecoder:
         if not config.tie_embeddings:
             described.embed = ctypes.pointer(self._matrix(tensors, "embed"))
         self._kept += [layers, described.embed]
+        return described
+
+    def _layer(self, tensors: Mapping[str, Tensor], layer: int) -> layout.Layer:
+        described = layout.Layer(window=self.config.window_of(layer) or 0)
+        for name in MATRICES[:2] if self.config.n_experts else MATRICES:
+            setattr(described, name, self._matrix(tensors, f"{layer}.{name}"))
+        for name in ("attention_norm", "feed_forward_norm", "query_norm", "key_norm"):
+            setattr(described, name, _pointer(tensors, f"{layer}.{name}"))
+        if self.config.n_experts:
+            described.router = self._matrix(tensors, f"{layer}.router")
+            experts = (f"{layer}.expert-{number}" for number in range(self.config.n_experts))
+            found = (layout.Expert * self.config.n_experts)(
+                *(layout.Expert(*(self._matrix(tensors, f"{one}.{name}") for name in MATRICES[2:])) for one in experts)
+            )
+            described.experts = found
+            self._kept.append(found)
         return described
 
     def _matrix(self, tensors: Mapping[str, Tensor], name: str) -> layout.Matrix:
@@ -241,9 +256,9 @@ class NativeDecoder:
         kept: list[object] = []
         updates = [
             layout.LayerUpdates(
-                *(self._update(name, one, adapter, kept) for name, one in zip(MATRICES, matrices, strict=True))
+                **{name: self._update(name, linear, adapter, kept) for name, linear in _adapted(block, adapter).items()}
             )
-            for matrices in linears(model)
+            for block in model.layers
         ]
         return _AdapterTable((layout.LayerUpdates * self.config.n_layers)(*updates), kept)
 
@@ -273,6 +288,24 @@ def _untouched(size: tuple[int, ...], dtype: type) -> np.ndarray[Any, Any]:
     count = math.prod(size)
     memory = mmap.mmap(-1, count * np.dtype(dtype).itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(memory, dtype, count).reshape(size)
+
+
+def check_adapter(model: Decoder, adapter: str) -> None:
+    """Raise NativeUnavailableError where an adapter changes weights that only PyTorch lets it change."""
+    for block in model.layers:
+        _adapted(block, adapter)
+
+
+def _adapted(block: nn.Module, adapter: str) -> dict[str, Linear]:
+    """The weights of a layer that adapters may change. Raises NativeUnavailableError where this one goes beyond."""
+    assert isinstance(block, Block)
+    found = matrices(block)
+    if any(adapter_products(linear, adapter) for name, linear in found.items() if name not in MATRICES):
+        raise NativeUnavailableError(
+            f"the native kernels do not know the adapter `{adapter}`, which changes experts",
+            remedy="Choose the engine torch, or merge the adapter into the model.",
+        )
+    return {name: linear for name, linear in found.items() if name in MATRICES}
 
 
 def _pointer(tensors: Mapping[str, Tensor], name: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-__all__ = ["Batch", "Cache", "Layer", "LayerUpdates", "Matrix", "Model", "Update"]
+__all__ = ["Batch", "Cache", "Expert", "Layer", "LayerUpdates", "Matrix", "Model", "Update"]
 
 _pointer, _int, _long, _float = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_float
 
@@ -24,10 +24,17 @@ class Update(ctypes.Structure):
     _fields_ = (("a", Matrix), ("b", Matrix))
 
 
+class Expert(ctypes.Structure):
+    _fields_ = (("gate_up", Matrix), ("down", Matrix))
+
+
 class Layer(ctypes.Structure):
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "out", "gate_up", "down")),
         *((name, _pointer) for name in ("attention_norm", "feed_forward_norm", "query_norm", "key_norm")),
+        ("router", Matrix),
+        ("experts", ctypes.POINTER(Expert)),
+        ("window", _int),
     )
 
 
@@ -48,7 +55,10 @@ class Model(ctypes.Structure):
                 "d_model",
                 "width",
                 "hidden",
-                "window",
+                "sinks",
+                "n_experts",
+                "n_chosen",
+                "normalise_experts",
             )
         ),
         ("eps", _float),

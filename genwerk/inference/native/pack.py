@@ -134,7 +134,8 @@ class Arrangement:
         return torch.stack((gate, up), 1).flatten(0, 2)
 
     def outputs(self, name: str, rows: Tensor) -> Tensor:
-        return {"qkv": self.heads, "gate_up": self.gate_up}.get(name, lambda same: same)(rows)
+        kind = name.rpartition(".")[2]  # of an expert: `expert-3.gate_up`
+        return {"qkv": self.heads, "gate_up": self.gate_up}.get(kind, lambda same: same)(rows)
 
     def inputs(self, name: str, rows: Tensor) -> Tensor:
         return self.heads(rows) if name == "out" else rows

@@ -19,7 +19,7 @@ from genwerk.core.atomic import write_text
 from genwerk.core.errors import ModelError
 from genwerk.core.hashing import sha256_file
 from genwerk.inference.native.pack import PANEL, Arrangement, turn
-from genwerk.inference.native.weights import MATRICES, PackedWeights, linears
+from genwerk.inference.native.weights import PackedWeights, matrices
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.huggingface import TOKENIZER_FILES, empty_decoder, read_config
 from genwerk.models.weights import read_tensors, write_tensors
@@ -63,9 +63,9 @@ def unpack_decoder(weights: PackedWeights) -> Decoder:
     """A float32 decoder of the values that the packed weights stand for; activations are not rounded."""
     config, tensors = weights.config, weights.tensors
     model, arrange = empty_decoder(config), Arrangement(config)
-    for layer, (block, matrices) in enumerate(zip(model.layers, linears(model), strict=True)):
+    for layer, block in enumerate(model.layers):
         assert isinstance(block, Block)
-        for name, linear in zip(MATRICES, matrices, strict=True):
+        for name, linear in matrices(block).items():
             found = _values(weights, f"{layer}.{name}")
             linear.weight.copy_(arrange.restore(name, found, (linear.d_out, linear.d_in)))
             if linear.bias is not None:

@@ -1,8 +1,8 @@
 """All weights of a decoder, packed; and kept on disk, so that the next start maps them instead of packing again.
 
-Names are `3.qkv.data` (layer, matrix, part), `3.attention_norm`, `unembed.data`, `final_norm`. A kept file lies in the
-cache folder under a name made of the model's files and of this code; beside it stands its sha256, and a file that does
-not match is said to be damaged and made again.
+Names are `3.qkv.data` (layer, matrix, part), `3.expert-5.down.data`, `3.attention_norm`, `unembed.data`, `final_norm`.
+A kept file lies in the cache folder under a name made of the model's files and of this code; beside it stands its
+sha256, and a file that does not match is said to be damaged and made again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.inference.native.pack import Arrangement, Grid, Packing, fill
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.decoder_config import DecoderConfig
-from genwerk.models.feed_forward import MLP
+from genwerk.models.feed_forward import MLP, Experts
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.linear import Linear
 from genwerk.models.weights import read_tensors, write_tensors
 
-__all__ = ["MATRICES", "PackedWeights", "check_shape", "kept_weights", "linears", "pack_decoder"]
+__all__ = ["MATRICES", "PackedWeights", "check_shape", "kept_weights", "linears", "matrices", "pack_decoder"]
 
 MATRICES = ("qkv", "out", "gate_up", "down")
 _MOST_HEAD = 256
@@ -39,10 +39,10 @@ _KEPT = 4  # files in the cache folder; the longest unused goes first
 
 def check_shape(config: DecoderConfig) -> None:
     """Raise NativeUnavailableError for a network that the kernels do not know."""
-    if config.n_experts:
-        raise NativeUnavailableError("the native kernels have no experts yet", remedy="PyTorch runs this model.")
     if Arrangement(config).head > _MOST_HEAD:
         raise NativeUnavailableError(f"the native kernels' heads hold {_MOST_HEAD} at most, not {config.head_dim}")
+    if config.sinks > pack.PANEL:
+        raise NativeUnavailableError(f"the native kernels keep {pack.PANEL} sinks at most, not {config.sinks}")
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,24 @@ def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> Pack
     for old in sorted(file.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         old.unlink(missing_ok=True)
         old.with_suffix(".sha256").unlink(missing_ok=True)
-    return packed
+    return PackedWeights(config, precision, packed.tensors)
+
+
+def matrices(block: Block) -> dict[str, Linear]:
+    """The weights of a layer by name: those of MATRICES, or `router` and `expert-5.down` for the last two."""
+    found = {"qkv": block.self_attn.qkv, "out": block.self_attn.out}
+    if isinstance(block.mlp, MLP):
+        return found | {"gate_up": block.mlp.gate_up, "down": block.mlp.down}
+    assert isinstance(block.mlp, Experts)
+    found["router"] = block.mlp.router
+    for number, expert in enumerate(block.mlp.experts):
+        assert isinstance(expert, MLP)
+        found |= {f"expert-{number}.gate_up": expert.gate_up, f"expert-{number}.down": expert.down}
+    return found
 
 
 def linears(model: Decoder) -> Iterator[list[Linear]]:
-    """Of each layer the weights named in MATRICES."""
+    """Of each layer without experts the weights named in MATRICES."""
     for block in model.layers:
         assert isinstance(block, Block) and isinstance(block.mlp, MLP)
         yield [block.self_attn.qkv, block.self_attn.out, block.mlp.gate_up, block.mlp.down]
@@ -96,12 +109,13 @@ def linears(model: Decoder) -> Iterator[list[Linear]]:
 
 def _packed(model: Decoder, precision: str, grids: Mapping[str, Grid]) -> Iterator[tuple[str, Tensor]]:
     arrange = Arrangement(model.config)
-    for layer, (block, matrices) in enumerate(zip(model.layers, linears(model), strict=True)):
+    for layer, block in enumerate(model.layers):
         assert isinstance(block, Block)
-        for name, linear in zip(MATRICES, matrices, strict=True):
+        for name, linear in matrices(block).items():
             weight = arrange.matrix(name, linear.weight.detach())
             bias = None if linear.bias is None else arrange.outputs(name, linear.bias.detach())
-            yield from _named(f"{layer}.{name}", pack.pack(weight, bias, precision, grids.get(f"{layer}.{name}")))
+            kept = "float32" if name == "router" else precision  # a rounded one would choose other experts
+            yield from _named(f"{layer}.{name}", pack.pack(weight, bias, kept, grids.get(f"{layer}.{name}")))
         yield f"{layer}.attention_norm", _vector(block.input_layernorm.weight)
         yield f"{layer}.feed_forward_norm", _vector(block.post_attention_layernorm.weight)
         if (norms := block.self_attn.qk_norm) is not None:

@@ -60,9 +60,9 @@ def calibrate_layers(
     """
     arrange = Arrangement(model.config)
     states = [F.embedding(batch, model.embed_tokens) for batch in _batches(windows)]
-    at = model.positions(0, len(windows[0]))
+    places = model.positions(0, len(windows[0]))
     with track(what, total=len(model.layers), unit="layers") as bar:
-        for layer, block in enumerate(model.layers):
+        for layer, (block, at) in enumerate(zip(model.layers, places, strict=True)):
             grams: dict[str, Tensor] = {}
 
             def watch(name: str, x: Tensor, grams: dict[str, Tensor] = grams) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from genwerk.core.artifact import Artifact, Source
 from genwerk.core.atomic import write_json
+from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
 from genwerk.core.types import Document
 from genwerk.core.workspace import Step
@@ -66,6 +67,9 @@ def quantise(
     tokenizer, documents = Tokenizer.load(model.path), load_documents(dataset.path)
     decoder = _load(model, adapter)
     check_shape(decoder.config)
+    if decoder.config.n_experts:
+        remedy = "Serve it in int8 or int4 as it is, rounded to nearest: `serve: {precision: int8}`."
+        raise ModelError("mixtures of experts are not calibrated", where=str(model.path), remedy=remedy)
     learnt = _windows(config, decoder, documents, tokenizer, held_out=False)
     checked = _windows(config, decoder, documents, tokenizer, held_out=True)
     found = calibrate(decoder, learnt.tokens, config, scratch=step.scratch)

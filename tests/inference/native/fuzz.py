@@ -29,6 +29,11 @@ from genwerk.inference.runner import BLOCK, Chunk
 from genwerk.models.decoder import Decoder, DecoderConfig
 from genwerk.models.lora import adapter_parameters, add_adapter
 
+WINDOWS: list[dict[str, Any]] = [
+    {}, {"sliding_window": 1}, {"sliding_window": 32}, {"sliding_window": 9, "full_layers": (0,)},
+    {"sliding_window": 40, "sinks": 3}, {"sliding_window": 9, "sinks": 32},
+]  # fmt: skip
+
 
 @dataclass
 class Running:
@@ -58,10 +63,11 @@ def random_model(chance: random.Random, *, vanishing: bool) -> Decoder:
         qkv_bias=chance.random() < 0.5,
         o_bias=chance.random() < 0.5,
         qk_norm=chance.random() < 0.5,
-        sliding_window=chance.choice([None, 1, 9, 32, 40]),
+        **chance.choice(WINDOWS),
+        **chance.choice([{}, {}, {"n_experts": 5, "n_experts_per_token": chance.choice([1, 3])}]),
     )
     model = draw(config, chance.randrange(1000))
-    for name, shape in ADAPTERS.items():
+    for name, shape in () if config.n_experts else ADAPTERS.items():
         add_adapter(model, name, shape, seed=chance.randrange(1000))
         for parameter in adapter_parameters(model, name):
             torch.nn.init.normal_(parameter, std=0.2)
@@ -125,7 +131,8 @@ def main(path: str, rounds: int, mode: str) -> None:
         for variant, precision in itertools.product(built, ("float32", "int8", "int4")):
             threads = chance.choice([1, 2, 4])
             settings: dict[str, Any] = {"precision": precision, "variant": variant, "threads": threads}
-            run(make_native(model, blocks=20, adapters=tuple(ADAPTERS), **settings), chance)
+            adapters = () if model.config.n_experts else tuple(ADAPTERS)
+            run(make_native(model, blocks=20, adapters=adapters, **settings), chance)
     print("done", *built)
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.pack import turn
 from genwerk.models.decoder import Attention, Decoder
+from genwerk.models.feed_forward import MLP, Experts
 from genwerk.models.linear import Linear
 from genwerk.models.lora import adapter_products
 from genwerk.models.rope import rotate
@@ -73,11 +74,28 @@ class Reference:
             qk = F.rms_norm(qk, (config.head_dim,), None, config.norm_eps) * rows
         q, k = rotate(qk, *self.model.rope.rows(0, length, x)).split((config.n_heads, config.n_kv_heads), 2)
         at = torch.arange(length)
-        seen = (at <= at[:, None]) & (at > at[:, None] - (config.sliding_window or length))
+        seen = (at <= at[:, None]) & (at > at[:, None] - (config.window_of(attention.layer) or length))
         self.margin = torch.minimum(self.margin, clearness(v, 7 if self.tiles else 10)[0])
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
         mixed = attend_tiles(q, k, v, seen) if self.tiles else attend(q, k, v, seen)
         return self.linear(mixed[0].transpose(0, 1).flatten(1), attention.out, sizes)
+
+    def feed_forward(self, x: Tensor, part: MLP | Experts) -> Tensor:
+        if isinstance(part, MLP):
+            gate, up = self.linear(x, part.gate_up).chunk(2, -1)
+            return self.linear(F.silu(gate) * up, part.down)
+        shares, chosen = part.router(x).softmax(-1).topk(part.n_chosen, -1)  # not rounded
+        shares = shares / shares.sum(-1, keepdim=True) if part.normalise else shares
+        margin, mixed = self.margin, torch.zeros_like(x)
+        for number, expert in enumerate(part.experts):
+            assert isinstance(expert, MLP)
+            rows, places = torch.where(chosen == number)
+            if len(rows):
+                self.margin = margin.expand(len(x))[rows]
+                mixed[rows] += self.feed_forward(x[rows], expert) * shares[rows, places, None]
+                margin = margin.expand(len(x)).clone().index_copy_(0, rows, self.margin)
+        self.margin = margin
+        return mixed
 
     @torch.no_grad()
     def logits(self, tokens: list[int]) -> Tensor:
@@ -90,8 +108,7 @@ class Reference:
         sizes = (config.head_dim, size if config.n_heads * size % 32 == 0 else -(-size // 32) * 32)
         for block in model.layers:
             x = x + self.attention(block.input_layernorm(x), block.self_attn, sizes)
-            gate, up = self.linear(block.post_attention_layernorm(x), block.mlp.gate_up).chunk(2, -1)
-            x = x + self.linear(F.silu(gate) * up, block.mlp.down)
+            x = x + self.feed_forward(block.post_attention_layernorm(x), block.mlp)
         return self.product(model.norm(x), model.embed_tokens if model.lm_head is None else model.lm_head)
 
 

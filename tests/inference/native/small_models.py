@@ -1,4 +1,4 @@
-"""Small random decoders of every dense shape, their adapters, and what feeds them to a runner."""
+"""Small random decoders of every shape, their adapters, and what feeds them to a runner."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ SHAPES: dict[str, dict[str, Any]] = {
     "llama": {"tie_embeddings": False},
     "llama-biases": {"qkv_bias": True, "o_bias": True},
     "llama3-rope": {"rope_theta": 5e5, "rope_scaling": RopeScaling("llama3", 8.0, 1.0, 4.0, 64)},
+    "yarn-rope": {
+        "rope_scaling": RopeScaling("yarn", 4.0, original_max_positions=32, attention_factor=1.14), "head_dim": 32,
+    },
     "linear-rope": {"rope_scaling": RopeScaling("linear", 2.0)},
     "mistral": {"tie_embeddings": False, "sliding_window": 8, "head_dim": 16},
     "wide-window": {"sliding_window": 45, "head_dim": 12},
     "window-of-one": {"sliding_window": 1},
     "qwen2": {"qkv_bias": True, "norm_eps": 1e-6},
     "qwen2-window": {"qkv_bias": True, "sliding_window": 64},
+    "some-windows": {"qkv_bias": True, "sliding_window": 9, "full_layers": (0,), "head_dim": 32},
     "qwen3": {**_QWEN3, "head_dim": 16},
     "qwen3-head-24": {**_QWEN3, "head_dim": 24},
     "head-2": {"head_dim": 2},
@@ -53,6 +57,13 @@ SHAPES: dict[str, dict[str, Any]] = {
         "d_ff": 83, "vocab_size": 258, "sliding_window": 45, "tie_embeddings": False,
     },
 }  # fmt: skip
+EXPERTS: dict[str, dict[str, Any]] = {
+    "mixtral": {"n_experts": 5, "n_experts_per_token": 2, "tie_embeddings": False},
+    "qwen3-moe": {**_QWEN3, "n_experts": 40, "n_experts_per_token": 8, "d_ff": 24},
+    "unnormalised": {"n_experts": 6, "n_experts_per_token": 3, "normalise_experts": False},
+    "one-of-three": {"n_experts": 3, "n_experts_per_token": 1, "d_ff": 33, "d_model": 20},
+    "all-of-two": {"n_experts": 2, "n_experts_per_token": 2, "head_dim": 32},
+}
 ADAPTERS = {
     "all": LoraConfig(rank=5, alpha=10.0),
     "some": LoraConfig(rank=3, alpha=3.0, targets=("q_proj", "down_proj")),
@@ -85,6 +96,12 @@ def small_model(shape: str) -> Decoder:
                 parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator))
     use_adapter(model, None)
     return model
+
+
+@functools.cache
+def small_mixture(shape: str) -> Decoder:
+    """The model of a shape of EXPERTS."""
+    return draw(DecoderConfig(**BASE | EXPERTS[shape]))
 
 
 def usable(variant: str) -> bool:

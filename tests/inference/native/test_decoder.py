@@ -93,12 +93,6 @@ def test_the_logits_of_the_last_tokens_come_chunk_by_chunk(variant: str) -> None
     assert torch.equal(runner.step([replace(chunks[0], wanted=3), chunks[1]]), every[[6, 7, 8, 48]])
 
 
-def test_experts_are_refused() -> None:
-    config = DecoderConfig(**BASE, n_experts=4, n_experts_per_token=2)
-    with pytest.raises(NativeUnavailableError, match="experts"):
-        make_native(Decoder(config), blocks=4)
-
-
 def test_heads_the_kernels_have_no_room_for_are_refused() -> None:
     config = DecoderConfig(**BASE | {"head_dim": 258, "n_heads": 1, "n_kv_heads": 1, "n_layers": 1})
     with pytest.raises(NativeUnavailableError, match="258"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -161,3 +162,10 @@ def test_without_gptq_each_weight_is_rounded_by_itself(model: Source) -> None:
     moved = (decoder.layers[0].mlp.down.weight.detach() - before).abs()
     assert moved.max() <= 3 * grid.scale.max()
     assert all(row["calibrated"] <= row["nearest"] * 1.5 + 1e-12 for row in found.matrices)
+
+
+def test_a_mixture_of_experts_is_refused_by_name(dataset: Source, model: Source, tmp_path: Path) -> None:
+    dense = load_decoder(model.path).config
+    save_decoder(Decoder(replace(dense, n_experts=3, n_experts_per_token=2, architecture="mixtral")), model.path)
+    with pytest.raises(ModelError, match="experts are not calibrated"):
+        Workspace(tmp_path / "workspace").step(quantise, config(), model, dataset)

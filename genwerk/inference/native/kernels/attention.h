@@ -6,6 +6,9 @@
 //                            l <- c l + sum p,  o <- c o + p V,  m <- m';    in the end  o / l
 //
 // Blocks lie at fixed positions and are taken in order, so a row's result does not depend on how its prompt was cut.
+//
+// Sinks (Xiao et al., 2023, Efficient streaming language models with attention sinks): the first keys of a text stay
+// visible beside a window, and their scores come first, from queries that stand right behind the window.
 #pragma once
 
 #include "matmul.h"
@@ -16,6 +19,7 @@ constexpr int MOST_QUERIES = 16, MOST_ROWS = 6, MOST_HEAD = 256;  // of a call, 
 
 struct Queries {
     const float* q[MOST_QUERIES];  // [head], scaled
+    const float* near[MOST_QUERIES];  // the same turned for the sinks; used where there are any
     float* out[MOST_QUERIES];      // [head]
     int position[MOST_QUERIES];    // positions of one sequence, not falling
 };
@@ -46,13 +50,15 @@ struct Head {
     const int32_t* table;
     const Kept *keys, *values;
     int64_t stride;
-    int size, window;
+    int size, window, sinks;
+
+    // The first block that a row at this position sees, apart from the sinks.
+    int first_block(int position) const { return window && position >= window ? (position - window + 1) / PANEL : 0; }
 };
 
 template <int R, class Kept>
 static void attend_rows(const Queries& rows, int from, const Head<Kept>& cached) {
-    const float* const* q = rows.q + from;
-    const int *position = rows.position + from, head = cached.size, window = cached.window;
+    const int *position = rows.position + from, head = cached.size, window = cached.window, sinks = cached.sinks;
 
     alignas(64) float o[R][MOST_HEAD], p[R][PANEL];
     float top[R], shrink[R];
@@ -61,11 +67,13 @@ static void attend_rows(const Queries& rows, int from, const Head<Kept>& cached)
         top[r] = -1e30f, total[r] = F{};
         std::memset(o[r], 0, sizeof(float) * size_t(head));
     }
-    const int first = window && position[0] >= window ? (position[0] - window + 1) / PANEL : 0;
-    const int last = position[R - 1] / PANEL;
+    const int first = cached.first_block(position[0]), last = position[R - 1] / PANEL;
     I lane;
     for (int i = 0; i < LANES; ++i) lane[i] = i;
-    for (int block = first; block <= last; ++block) {
+    for (int next = sinks ? -1 : first; next <= last; next = next < 0 ? first : next + 1) {
+        const bool to_sinks = next < 0;
+        const int block = to_sinks ? 0 : next;
+        const float* const* q = (to_sinks ? rows.near : rows.q) + from;
         const Kept* k = cached.keys + cached.table[block] * cached.stride;
         F s[R][2] = {};
         for (int d = 0; d < head; ++d, k += PANEL) {
@@ -78,9 +86,11 @@ static void attend_rows(const Queries& rows, int from, const Head<Kept>& cached)
             }
         }
         for (int r = 0; r < R; ++r) {
-            const int newest = position[r] - block * PANEL;
-            if (newest < PANEL - 1 || (window && newest - window + 1 > 0)) {
-                const I low = all(int32_t(window ? newest - window + 1 : -1)), high = all(int32_t(newest));
+            const int own = position[r] - block * PANEL, newest = to_sinks && own >= sinks ? sinks - 1 : own;
+            const int behind = window ? own - window + 1 : 0, rest = sinks - block * PANEL;
+            const int oldest = to_sinks ? 0 : behind > rest ? behind : rest;
+            if (newest < PANEL - 1 || oldest > 0) {
+                const I low = all(int32_t(oldest)), high = all(int32_t(newest));
                 for (int half = 0; half < 2; ++half) {
                     const I at = lane + LANES * half;
                     s[r][half] = ((at <= high) & (at >= low)) ? s[r][half] : all(-INFINITY);

@@ -5,6 +5,8 @@
 // depends neither on the rows beside it nor on how its prompt was cut.
 #pragma once
 
+#include <algorithm>
+
 #include "attention.h"
 #include "tiles.h"
 
@@ -97,18 +99,18 @@ static inline void score_tiles(TileScratch& t, const Head<Bfloat16>& head, int f
     }
 }
 
-// Hides what one row may not look at, and finds its largest score.
-static inline void bound_row(TileScratch& t, int r, int position, int window, int from, int to) {
+// Hides what lies before the oldest and after the newest key that one row sees, and finds its largest score.
+static inline void bound_row(TileScratch& t, int r, int oldest, int newest, int from, int to) {
     I lane;
     for (int i = 0; i < LANES; ++i) lane[i] = i;
-    const int base = from / TILE_STRIP * STRIP_KEYS, oldest = window ? position - window + 1 : 0;
+    const int base = from / TILE_STRIP * STRIP_KEYS;
     float* s = t.s + r * STRIP_KEYS;
     F best = all(t.top[r]);
     for (int key = from * PANEL; key < (to + 1) * PANEL; key += LANES) {
         F value = load(s + key - base);
-        if (key + LANES - 1 > position || key < oldest) {
+        if (key + LANES - 1 > newest || key < oldest) {
             const I at = lane + key;
-            value = ((at <= all(position)) & (at >= all(oldest))) ? value : all(-INFINITY);
+            value = ((at <= all(newest)) & (at >= all(oldest))) ? value : all(-INFINITY);
             store(s + key - base, value);
         }
         best = larger(best, value);
@@ -158,6 +160,23 @@ static inline void add_value_tiles(TileScratch& t, const Head<Bfloat16>& head, i
     }
 }
 
+static inline void round_queries(TileScratch& t, const float* const* q, int count, int size) {
+    for (int r = 0; r < count; ++r)
+        for (int d = 0; d < size; d += LANES) store_bfloat16(t.q + r * size + d, load(q[r] + d));
+}
+
+// One strip, from..to, for all rows; row r sees keys oldest(r) to newest(r).
+template <class Oldest, class Newest>
+static inline void attend_strip(TileScratch& t, const Head<Bfloat16>& head, int count, int from, int to,
+                                const Oldest& oldest, const Newest& newest) {
+    score_tiles(t, head, from, to);
+    for (int r = 0; r < count; ++r) bound_row(t, r, oldest(r), newest(r), from, to);
+    for (int r = 0; r < count; ++r) weigh_row(t, r, from, to);
+    int d = 0;
+    for (; d + 4 * LANES <= head.size; d += 4 * LANES) add_value_tiles<4>(t, head, count, from, to, d);
+    for (; d < head.size; d += 2 * LANES) add_value_tiles<2>(t, head, count, from, to, d);
+}
+
 // Up to 16 rows; the head's size is a multiple of 32.
 static void attend(const Queries& rows, int count, const Head<Bfloat16>& head) {
     const Tiles shapes;
@@ -166,21 +185,18 @@ static void attend(const Queries& rows, int count, const Head<Bfloat16>& head) {
     std::memset(static_cast<void*>(t.q), 0, sizeof(Bfloat16) * TILE_ROWS * size_t(head.size));
     std::memset(static_cast<void*>(t.p), 0, sizeof t.p);
     std::memset(t.o, 0, sizeof(float) * size_t(count) * size_t(head.size));
-    for (int r = 0; r < count; ++r) {
-        t.top[r] = -1e30f, t.total[r] = F{};
-        for (int d = 0; d < head.size; d += LANES) store_bfloat16(t.q + r * head.size + d, load(rows.q[r] + d));
+    for (int r = 0; r < count; ++r) t.top[r] = -1e30f, t.total[r] = F{};
+    const int *position = rows.position, last = position[count - 1] / PANEL, sinks = head.sinks;
+    if (sinks) {
+        round_queries(t, rows.near, count, head.size);
+        attend_strip(t, head, count, 0, 0, [](int) { return 0; }, [&](int r) { return std::min(position[r], sinks - 1); });
     }
-    const int last = rows.position[count - 1] / PANEL;
-    const int first = head.window && rows.position[0] >= head.window ? (rows.position[0] - head.window + 1) / PANEL : 0;
-    for (int from = first, to; from <= last; from = to + 1) {
+    round_queries(t, rows.q, count, head.size);
+    for (int from = head.first_block(position[0]), to; from <= last; from = to + 1) {
         to = from / TILE_STRIP * TILE_STRIP + TILE_STRIP - 1;
         if (to > last) to = last;
-        score_tiles(t, head, from, to);
-        for (int r = 0; r < count; ++r) bound_row(t, r, rows.position[r], head.window, from, to);
-        for (int r = 0; r < count; ++r) weigh_row(t, r, from, to);
-        int d = 0;
-        for (; d + 4 * LANES <= head.size; d += 4 * LANES) add_value_tiles<4>(t, head, count, from, to, d);
-        for (; d < head.size; d += 2 * LANES) add_value_tiles<2>(t, head, count, from, to, d);
+        const auto oldest = [&](int r) { return std::max(sinks, head.window ? position[r] - head.window + 1 : 0); };
+        attend_strip(t, head, count, from, to, oldest, [&](int r) { return position[r]; });
     }
     for (int r = 0; r < count; ++r) {
         const float inverse = 1.0f / sum(t.total[r]);

@@ -27,20 +27,29 @@ struct Update {
     Matrix a, b;
 };
 
+struct Expert {
+    Matrix gate_up, down;
+};
+
 struct Layer {
-    Matrix qkv, out, gate_up, down;
+    Matrix qkv, out, gate_up, down;                   // the last two are empty where there are experts
     const float *attention_norm, *feed_forward_norm;  // [width]
     const float *query_norm, *key_norm;               // [head], or null
+    Matrix router;                                    // FLOAT32; outputs: n_experts padded to 32
+    const Expert* experts;                            // [n_experts], or null
+    int32_t window;                                   // how many positions a token sees; 0: all
 };
 
 struct LayerUpdates {
     Update qkv, out, gate_up, down;
 };
 
-// width: d_model padded to 32; head: head_dim padded to 16, head_dim the true size; hidden: d_ff padded to 32.
-// In `gate_up` a panel of gates is followed by its panel of ups.
+// width: d_model padded to 32; head: head_dim padded to 16, head_dim the true size; hidden: d_ff, of one expert where
+// there are some, padded to 32; n_chosen: experts of a token. In `gate_up` a panel of gates is followed by its panel of ups.
 struct Model {
-    int32_t n_layers, n_heads, n_kv_heads, head, head_dim, d_model, width, hidden, window;
+    int32_t n_layers, n_heads, n_kv_heads, head, head_dim, d_model, width, hidden;
+    int32_t sinks;  // first positions that are seen beside the window, at most 32
+    int32_t n_experts, n_chosen, normalise_experts;
     float eps;
     const Layer* layers;
     const float* final_norm;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "attention_tiles.h"
+#include "experts.h"
 
 namespace genwerk {
 
@@ -21,13 +22,16 @@ struct Piece {
 
 // Memory of a step, kept for the next one.
 struct Scratch {
-    std::vector<float> x, normal, wide, mixed, tiles, scale, total, low_rank, update;
+    std::vector<float> x, normal, wide, near, mixed, tiles, scale, total, low_rank, update;
     std::vector<int8_t> whole;
     std::vector<int32_t> shift, sequence;
     std::vector<Piece> pieces;
+    Seats seats;
 };
 
 class Step {
+    friend class Experts<Step>;
+
 public:
     Step(const Model& model, const LayerUpdates* const* updates, const Cache& cache, const Batch& batch,
          Scratch& scratch, Pool& pool)
@@ -43,6 +47,11 @@ public:
             attend_all(layer);
             to_whole(scratch_.mixed, l.out);
             project(layer, l.out, &LayerUpdates::out, scratch_.mixed, scratch_.x, true);
+            if (l.experts) {
+                normalise(l.feed_forward_norm, l.router);
+                Experts<Step>(*this, l).run();
+                continue;
+            }
             normalise(l.feed_forward_norm, l.gate_up);
             feed_forward(layer);
             to_whole(scratch_.mixed, l.down);
@@ -55,18 +64,19 @@ private:
     int rows() const { return batch_.first[batch_.n_sequences]; }
 
     void reserve() {
-        const size_t n = size_t(rows());
+        const size_t n = size_t(rows()), seats = n * size_t(std::max(1, model_.n_chosen));
         const int qkv = model_.layers[0].qkv.outputs, out_in = model_.layers[0].out.inputs;
         const int widest = std::max({model_.width, model_.hidden, out_in});
         grow(scratch_.x, n * model_.width);
         grow(scratch_.normal, n * model_.width);
         grow(scratch_.wide, n * qkv);
-        grow(scratch_.mixed, n * std::max(model_.hidden, out_in));
-        grow(scratch_.tiles, n * widest);
-        grow(scratch_.scale, n * widest / PANEL);
-        grow(scratch_.total, n * widest / PANEL);
-        grow(scratch_.shift, n);
-        grow(scratch_.whole, (n + 2 * LANES) * depth(widest));  // tiles read whole rows of tiles
+        if (model_.sinks) grow(scratch_.near, n * out_in);
+        grow(scratch_.mixed, seats * std::max(model_.hidden, out_in));
+        grow(scratch_.tiles, seats * widest);
+        grow(scratch_.scale, seats * widest / PANEL);
+        grow(scratch_.total, seats * widest / PANEL);
+        grow(scratch_.shift, seats);
+        grow(scratch_.whole, (seats + 2 * LANES) * depth(widest));  // tiles read whole rows of tiles
         scratch_.sequence.resize(n);
         for (int s = 0; s < batch_.n_sequences; ++s)
             for (int row = batch_.first[s]; row < batch_.first[s + 1]; ++row) scratch_.sequence[row] = s;
@@ -256,6 +266,8 @@ private:
     const int32_t* table_of(int sequence) const { return batch_.tables + batch_.table[sequence]; }
     float* qkv_of(int row) { return scratch_.wide.data() + size_t(row) * model_.layers[0].qkv.outputs; }
 
+    float* near_of(int row) { return scratch_.near.data() + size_t(row) * model_.n_heads * model_.head; }
+
     // Turns queries and keys to their positions and writes keys and values into the cache.
     template <class Kept>
     void place(int layer) {
@@ -265,10 +277,17 @@ private:
         each_row(rows(), [&](int row) {
             const int s = scratch_.sequence[row], position = batch_.start[s] + row - batch_.first[s];
             float* qkv = qkv_of(row);
-            for (int h = 0; h < heads; ++h) {
-                turn(qkv + h * head, l.query_norm, position);
-                for (int d = 0; d < head; ++d) qkv[h * head + d] *= soften;
+            const auto turn_queries = [&](float* q, int to) {
+                for (int h = 0; h < heads; ++h) {
+                    turn(q + h * head, l.query_norm, to);
+                    for (int d = 0; d < head; ++d) q[h * head + d] *= soften;
+                }
+            };
+            if (model_.sinks) {
+                std::memcpy(near_of(row), qkv, sizeof(float) * size_t(heads) * head);
+                turn_queries(near_of(row), std::min(position, l.window + model_.sinks - 1));
             }
+            turn_queries(qkv, position);
             const int64_t block = table_of(s)[position / PANEL] * block_size();
             const int slot = position % PANEL;
             const bool fresh = row + 1 == batch_.first[s + 1] && position - slot >= batch_.start[s];  // ends a new block
@@ -327,13 +346,14 @@ private:
     void attend_piece(int layer, const Piece& piece, int share) {
         const int head = model_.head, width = model_.layers[0].out.inputs, count = (piece.to - piece.from) * share;
         const Head<Kept> cached{table_of(piece.sequence), keys_of<Kept>(layer, piece.head),
-                                values_of<Kept>(layer, piece.head), block_size(), head, model_.window};
+                                values_of<Kept>(layer, piece.head), block_size(), head, model_.layers[layer].window, model_.sinks};
         for (int begin = 0; begin < count; begin += MOST_QUERIES) {
             Queries queries;
             const int n = std::min(MOST_QUERIES, count - begin);
             for (int r = 0; r < n; ++r) {
                 const int row = piece.from + (begin + r) / share, h = piece.head * share + (begin + r) % share;
                 queries.q[r] = qkv_of(row) + h * head;
+                queries.near[r] = model_.sinks ? near_of(row) + h * head : nullptr;
                 queries.out[r] = scratch_.mixed.data() + size_t(row) * width + size_t(h) * head;
                 queries.position[r] = batch_.start[piece.sequence] + row - batch_.first[piece.sequence];
             }
