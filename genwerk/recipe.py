@@ -85,6 +85,7 @@ class ServeSection(Config):
         description="of the weights: answers twice as fast as float32; how far it is from it stands in the report",
     )
     replicas: int = Field(1, ge=1, le=256, description="engines in processes of their own, by Ray Serve; 1: none")
+    reranker: str = Field("", description="cross-encoder for /v1/rerank: a directory or a spec; empty: none")
     draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
 
 
@@ -150,8 +151,11 @@ def load_recipe(path: Path) -> Recipe:
     if recipe.serve.engine == "vllm":
         _check_vllm(recipe, str(path))
     found: dict[str, Any] = {"documents": tuple(_resolve(path.parent, item) for item in recipe.documents)}
-    if recipe.serve.draft:
-        found["serve"] = recipe.serve.model_copy(update={"draft": _resolve(path.parent, recipe.serve.draft)})
+    places = {key: getattr(recipe.serve, key) for key in ("draft", "reranker")}
+    places = {key: place for key, place in places.items() if place and ":" not in place}
+    found["serve"] = recipe.serve.model_copy(
+        update={key: _resolve(path.parent, place) for key, place in places.items()}
+    )
     return recipe.model_copy(update=found)
 
 
@@ -218,10 +222,9 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
-    if recipe.serve.draft:
-        pin["serve"]["draft"] = recipe.serve.draft
-    if recipe.serve.keep_prefixes:
-        pin["serve"]["keep_prefixes"] = True
+    for key in ("draft", "reranker", "keep_prefixes"):
+        if getattr(recipe.serve, key):
+            pin["serve"][key] = getattr(recipe.serve, key)
     if recipe.serve.replicas > 1:
         pin["serve"]["replicas"] = recipe.serve.replicas
     if recipe.serve.questions:

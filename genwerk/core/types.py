@@ -176,7 +176,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """All that is needed to get the same tokens again."""
+    """All that is needed to get the same tokens again.
+
+    weights   a hash of the files of the `model`, and of the `adapter` if there is one.
+    """
 
     model: str
     adapter: str | None
@@ -184,6 +187,7 @@ class Receipt:
     sampling: Sampling
     versions: Mapping[str, str] = field(default_factory=dict)
     constraint: Constraint | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ B      `beams`;  E how many tokens end an answer (at least 1);  α  `length_pena
 
 Chosen:   every beam is a prompt of its own to the scheduler, so beams share blocks, steps and preemption with everybody
           and their numbers depend on nothing else; a form, banned words and a least length hold in every beam, whose
-          log-probabilities are then those of the allowed tokens. All of the answer comes at the end.
-Left out: sampling beams, diverse beams, copying the cache block that is not full: it is computed again, on average 16
-          positions for each beam and step.
+          log-probabilities are then those of the allowed tokens. All of the answer comes at the end. A beam computes
+          one position a step: the first that goes on from another takes its last block, the others copy it (blocks.py).
+Left out: sampling beams, diverse beams.
 Try it:   pytest tests/inference/test_beam_search.py
 """
 

@@ -95,6 +95,7 @@ class Engine(Upkeep, TextEngine):
         self._changed = threading.Condition()
         self._stepping = False
         self._cancelled: list[Sequence] = []
+        self.file_hashes = {}
 
     @classmethod
     def load(
@@ -186,7 +187,7 @@ class Engine(Upkeep, TextEngine):
 
         Raises RequestError where they do not fit beside the answers in progress.
         """
-        with self._pause():
+        with self.between_steps():
             table = self.blocks.open(adapter, ())
             try:
                 if len(tokens) > self.max_context or not self.blocks.extend(table, len(tokens)):
@@ -247,8 +248,7 @@ class Engine(Upkeep, TextEngine):
         """The sequence's next token. Whoever waits for one runs the steps, for all sequences; the others look on."""
         while True:
             with self._changed:
-                while self._stepping and not (sequence.draws or sequence.finished or sequence.error):
-                    self._changed.wait()
+                self._await_turn(lambda: bool(sequence.draws or sequence.finished or sequence.error))
                 if sequence.draws:
                     return sequence.draws.popleft()
                 if sequence.error is not None:
@@ -266,7 +266,7 @@ class Engine(Upkeep, TextEngine):
         if self._draft is not None:
             self._draft.foretell(sequence.draft for sequence in self.scheduler.answering())
         with self._changed:
-            plan = self.scheduler.plan()
+            plan, copies = self.scheduler.plan(), self.blocks.take_copies()
         assert plan, "a sequence waits and no step is possible: blocks were lost"
         chunks = []
         for part in plan:
@@ -276,6 +276,8 @@ class Engine(Upkeep, TextEngine):
             wanted = sequence.wanted(part.start, part.stop) + len(part.draft)
             chunks.append(Chunk(tokens, part.start, sequence.table.blocks, sequence.adapter, wanted=wanted))
         try:
+            if copies:
+                self.runner.copy_blocks(copies)
             logits = self.runner.step(chunks)
         except Exception as error:  # raised to the caller of each of these sequences, and to nobody else
             with self._changed:

@@ -1,13 +1,14 @@
 """Receipts: what is needed to get the same tokens again, and whether this engine can.
 
-A receipt names the model, the adapter, the hash of the chat template, the sampling with its seed and what decides
-floating-point results: the version of genwerk, and the runner with its precision and the processor's vector
-instructions (for PyTorch its version and number of threads too).
+A receipt names the model, the adapter, hashes of their files (model_files.py) and of the chat template, the sampling
+with its seed and what decides floating-point results: the version of genwerk, and the runner with its precision and the
+processor's vector instructions (for PyTorch its version and number of threads too).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from genwerk import __version__
 from genwerk.core.errors import RequestError
@@ -22,16 +23,24 @@ def make_receipt(
     sampling: Sampling,
     runner: str,
     constraint: Constraint | None = None,
+    weights: Mapping[str, str] | None = None,
 ) -> Receipt:
     """The receipt of one generation on this machine; `runner` is the title of what computed it."""
-    return Receipt(model, adapter, template_sha256, sampling, _versions(runner), constraint)
+    return Receipt(model, adapter, template_sha256, sampling, _versions(runner), constraint, weights or {})
 
 
-def check_replayable(receipt: Receipt, model: str, template_sha256: str) -> None:
-    """Raise RequestError if another model or template made `receipt`: its tokens cannot come out again here."""
+def check_replayable(
+    receipt: Receipt, model: str, template_sha256: str, weights: Mapping[str, str] | None = None
+) -> None:
+    """Raise RequestError if another model or template made `receipt`: its tokens cannot come out again here.
+
+    weights   hashes as in a receipt; older receipts, and engines that were not loaded from files, have none.
+    """
+    held = weights or {}
     for name, theirs, ours in (
         ("model", receipt.model, model),
         ("template_sha256", receipt.template_sha256, template_sha256),
+        *((f"weights.{part}", known, held[part]) for part, known in receipt.weights.items() if part in held),
     ):
         if theirs != ours:
             raise RequestError(

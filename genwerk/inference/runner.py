@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["BLOCK", "Chunk", "Runner", "window_title"]
+__all__ = ["BLOCK", "Chunk", "Runner", "StatesRunner", "window_title"]
 
 BLOCK = 32  # positions of a cache block
 
@@ -67,8 +67,23 @@ class Runner(Protocol):
         """Put back what `read_blocks` gave. Raises ValueError for another number of bytes."""
         ...
 
+    def copy_blocks(self, copies: Sequence[tuple[int, int]]) -> None:
+        """Write what the first block of each pair holds into the second, one pair after the other."""
+        ...
+
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         """Logits after the last `wanted` tokens of each chunk, one below the other: (sum of wanted, V) float32."""
+        ...
+
+
+@runtime_checkable
+class StatesRunner(Protocol):
+    """A runner that also tells what the network makes of each token."""
+
+    config: DecoderConfig
+
+    def states(self, tokens: Sequence[int], adapter: str | None = None) -> Tensor:
+        """States after the final norm of a text by itself, in one piece: (T, d_model)."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Which tokens the next step computes: continuous batching with chunked prompts.
 
-Sources: Yu et al. (2022), Orca; Kwon et al. (2023), vLLM; Agrawal et al. (2023), Sarathi (chunked prefill); Sheng et
-al. (2023), Fairness in serving large language models (tokens served per user decide who is next).
+Sources: Yu et al. (2022), Orca; Kwon et al. (2023), vLLM; Agrawal et al. (2023), Sarathi (chunked prefill). Tokens
+served per user (fair_share.py) decide who is next.
 
     1  every running answer gets its next token
     2  what is left of `max_rows` goes to prompts that are being read, then to waiting ones, the user with the fewest
@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from genwerk.inference.blocks import GONE, BlockManager
+from genwerk.inference.fair_share import FairShare
 from genwerk.inference.runner import BLOCK
 from genwerk.inference.sequence import Sequence
 
@@ -61,17 +62,11 @@ class Scheduler:
         self.running: list[Sequence] = []  # in the order of their rank, then of arrival
         self.waiting: list[Sequence] = []
         self._arrivals = self._steps = self._best = 0
-        self._served: dict[str, int] = {}
+        self._served = FairShare()
 
     def add(self, sequence: Sequence) -> None:
-        """Let `sequence` wait for its turn. Who was away neither gains what others were served meanwhile nor is
-        forgiven what they were served themselves."""
-        live = {other.user for other in self._live()}
-        if sequence.user not in live:
-            least = min((self._served[user] for user in live), default=0)
-            known = self._served if live else {}
-            self._served = {user: tokens for user, tokens in known.items() if user in live or tokens > least}
-            self._served[sequence.user] = max(self._served.get(sequence.user, 0), least)
+        """Let `sequence` wait for its turn."""
+        self._served.join(sequence.user, (other.user for other in self._live()))
         self._arrivals += 1
         sequence.arrival, sequence.since = self._arrivals, self._steps
         self.waiting.append(sequence)
@@ -112,7 +107,7 @@ class Scheduler:
             if not self._choose(sequence, chosen):
                 break
         for part in chosen:
-            self._served[part.sequence.user] += part.rows
+            self._served.count(part.sequence.user, part.rows)
         return chosen
 
     def commit(self, part: Slice, accepted: int = 0) -> None:
@@ -125,6 +120,8 @@ class Scheduler:
         known = stop if self.aligned == 1 else min(stop, size // self.aligned * self.aligned)
         if known - sequence.table.sealed >= BLOCK:
             self.blocks.seal(sequence.table, sequence.tokens(0, known), known)
+        if self.aligned == 1:
+            self.blocks.note(sequence.table, sequence.tokens(sequence.table.sealed, known))
         self.blocks.release(sequence.table, stop)
 
     @property
@@ -184,11 +181,12 @@ class Scheduler:
         """Move a waiting sequence to the running ones if there are blocks for all that it will hold of its tokens."""
         known = sequence.tokens(0, sequence.findable(self.aligned))
         table = self.blocks.open(sequence.adapter, known, aligned=self.aligned)
+        computed = table.known
         held = table.blocks.count(GONE) * BLOCK + self.room
         if not self.blocks.extend(table, int(min(sequence.length, held))):
             self.blocks.close(table)
             return False
-        sequence.table, sequence.computed = table, table.sealed
+        sequence.table, sequence.computed = table, computed
         self.waiting.remove(sequence)
         self.running.append(sequence)
         self._sort()

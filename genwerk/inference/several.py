@@ -11,9 +11,9 @@ s   the request's seed
 T   tokens of an answer, its end token included;  p the model's own distribution, before temperature and filters
 
 Chosen:   answer i is what its own seed gives alone, so its receipt names that seed and nothing of the others. The first
-          answer reads the prompt, and the others find its full blocks in the prefix cache: only what does not fill a
-          block is computed for each. All advance together, one token each, whichever of them is read.
-Left out: sharing the block that is not full; beams are beam_search.py, the majority is self_consistency.py.
+          answer reads the prompt, and the others find its blocks in the prefix cache, and copy the last one: a position
+          is computed for each. All advance together, one token each, whichever of them is read.
+Left out: beams, which are beam_search.py, and the majority, which is self_consistency.py.
 Try it:   pytest tests/inference/test_several.py
 """
 

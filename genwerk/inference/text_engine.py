@@ -11,12 +11,14 @@ engine answers what is asked or refuses it with a RequestError that names it: no
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling
 from genwerk.inference.generation import Delta, Generation, collect
+from genwerk.inference.prompts import encode_messages, is_raw
 from genwerk.inference.reasoning import Markers, Section
 from genwerk.inference.receipt import check_replayable, make_receipt
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -30,12 +32,14 @@ class TextEngine(Protocol):
     name          what receipts and the API call the model
     max_context   most tokens of prompt and answer together
     markers       around what a reasoning model thinks
+    file_hashes   of the files of the model (None) and of adapters
     """
 
     name: str
     tokenizer: Tokenizer
     max_context: int
     markers: Markers | None
+    file_hashes: dict[str | None, str]
 
     @property
     def title(self) -> str:
@@ -82,12 +86,19 @@ class TextEngine(Protocol):
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Length of the prompt that `messages` become, template included."""
-        return len(self.tokenizer.encode_chat(messages))
+        return len(encode_messages(self.tokenizer, messages))
 
     def receipt(self, request: Request) -> Receipt:
         """What `replay` needs, with the messages, to get the same tokens again."""
-        template = self.tokenizer.template_sha256
-        return make_receipt(self.name, request.adapter, template, request.sampling, self.title, request.constraint)
+        return make_receipt(
+            self.name,
+            request.adapter,
+            "" if is_raw(request.messages) else self.tokenizer.template_sha256,
+            request.sampling,
+            self.title,
+            request.constraint,
+            self.weights(request.adapter),
+        )
 
     def generate(self, request: Request) -> Generation:
         """The whole answer. Raises RequestError for what cannot be asked, ModelError for a broken model."""
@@ -97,25 +108,34 @@ class TextEngine(Protocol):
         """The answer step by step. The request is checked here, before the first step; close() ends the work."""
         if not request.messages:
             raise RequestError("there are no messages", param="messages", remedy="Send at least one user message.")
-        ids = self.tokenizer.encode_chat(request.messages)
-        section = None if self.markers is None else Section.after(ids, self.markers, self.tokenizer)
+        ids = encode_messages(self.tokenizer, request.messages)
+        markers = None if is_raw(request.messages) else self.markers
+        section = None if markers is None else Section.after(ids, markers, self.tokenizer)
         asked = (request.adapter, request.user, request.constraint, section, request.priority)
         return self.stream_ids(ids, request.sampling, *asked)
 
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""
-        receipt = make_receipt(self.name, adapter, "", sampling, self.title)
-        return collect(self.stream_text(prompt, sampling, adapter), receipt)
+        return self.generate(Request((Message("prompt", prompt),), sampling, adapter))
 
     def stream_text(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generator[Delta, None, None]:
         """Continue raw text step by step."""
-        start = self.tokenizer.bos_id
-        return self.stream_ids(self.tokenizer.encode(prompt) or ([] if start is None else [start]), sampling, adapter)
+        return self.stream(Request((Message("prompt", prompt),), sampling, adapter))
 
     def replay(self, receipt: Receipt, messages: Sequence[Message]) -> Generation:
         """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
-        check_replayable(receipt, self.name, self.tokenizer.template_sha256)
+        template = "" if is_raw(messages) else self.tokenizer.template_sha256
+        check_replayable(receipt, self.name, template, self.weights(receipt.adapter))
         return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter, constraint=receipt.constraint))
+
+    def weights(self, adapter: str | None) -> dict[str, str]:
+        """Hashes of the files of the model and of an adapter, as receipts name them, where there are files."""
+        parts = {"model": None} if adapter is None else {"model": None, "adapter": adapter}
+        return {part: self.file_hashes[name] for part, name in parts.items() if name in self.file_hashes}
+
+    def between_steps(self) -> AbstractContextManager[None]:
+        """What is done inside shares this process's cores with no step; an engine that computes elsewhere goes on."""
+        return nullcontext()
 
     def check_prompt(self, prompt: Sequence[int]) -> None:
         """Raise RequestError for a prompt that is empty or leaves no room for an answer."""

@@ -64,14 +64,28 @@ class TorchRunner:
             for (pool, block), part in zip(places, parts, strict=True):
                 pool[:, :, block] = part.view_as(pool[:, :, block]).to(pool.device)
 
+    def copy_blocks(self, copies: Sequence[tuple[int, int]]) -> None:
+        with torch.inference_mode():
+            for source, target in copies:
+                for pool in (self._keys, self._values):
+                    pool[:, :, target] = pool[:, :, source]
+
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         return torch.cat([self._run(chunk) for chunk in chunks])
 
     @torch.inference_mode()
+    def states(self, tokens: Sequence[int], adapter: str | None = None) -> Tensor:
+        self._use(adapter)
+        return self.model.hidden(torch.tensor([list(tokens)], device=self.model.device))[0]
+
+    def _use(self, adapter: str | None) -> None:
+        if adapter != self._active:
+            use_adapter(self.model, adapter)
+            self._active = adapter
+
+    @torch.inference_mode()
     def _run(self, chunk: Chunk) -> Tensor:
-        if chunk.adapter != self._active:
-            use_adapter(self.model, chunk.adapter)
-            self._active = chunk.adapter
+        self._use(chunk.adapter)
         table = torch.tensor(chunk.table, device=self.model.device)
         cache = _Blocks(self._keys, self._values, table, chunk.start)
         hidden = self.model.hidden(torch.tensor([list(chunk.tokens)], device=self.model.device), cache=cache)[0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from genwerk.inference.adapters import Adapters
 from genwerk.inference.blocks import BlockManager
+from genwerk.inference.model_files import files_sha256
 from genwerk.inference.prefix_file import PrefixFile, files_identity
 from genwerk.inference.runner import Runner
 from genwerk.inference.scheduler import Scheduler
@@ -28,6 +29,10 @@ class Upkeep:
     _stepping: bool
     _cancelled: list[Sequence]
     _cache: PrefixFile | None = None
+    file_hashes: dict[str | None, str]  # of the files of the model (None) and of adapters
+    _guests = 0  # who waits to do something between two steps
+    _onlookers = 0  # who waits for a token
+    _owed = False  # whether a guest has just been, so that a step comes first
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -36,8 +41,9 @@ class Upkeep:
 
     def add_adapter(self, name: str, path: Path) -> None:
         """Load an adapter in peft's format between two steps. Raises RequestError for a name in use, ModelError."""
-        with self._pause():
+        with self.between_steps():
             self._adapters.add(name, path)
+            self.file_hashes[name] = files_sha256(path)
 
     def remove_adapter(self, name: str) -> None:
         """Refuse an adapter from now on; answers that use it end with it. Raises RequestError if there is none."""
@@ -49,26 +55,45 @@ class Upkeep:
     def save_cache(self) -> None:
         """Keep what prompts have in common for the next start, if there is a `cache_file`. Raises WorkspaceError."""
         if self._cache is not None:
-            with self._pause():
+            with self.between_steps():
                 self._cache.save(self.blocks, self._adapters.files)
 
     def _keep_prefixes(self, file: Path | None, model: Path, adapters: Mapping[str, Path]) -> None:
+        self.file_hashes = {None: files_sha256(model)} | {name: files_sha256(place) for name, place in adapters.items()}
         self._adapters.files |= {name: files_identity(place) for name, place in adapters.items()}
         if file is not None:
             self._cache = PrefixFile(file, model, self.runner)
             self._cache.load(self.blocks, self._adapters.files)
 
     @contextmanager
-    def _pause(self) -> Iterator[None]:
-        """No step is computed while the block runs."""
+    def between_steps(self) -> Iterator[None]:
+        """No step is computed while the block runs. Guests and steps take turns where both wait."""
         with self._changed:
-            while self._stepping:
-                self._changed.wait()
-            self._stepping = True
+            self._guests += 1
+            try:
+                while self._stepping or self._owed:
+                    self._changed.wait()
+                self._stepping = True
+            finally:
+                self._guests -= 1
         try:
             yield
         finally:
-            self._end_step()
+            with self._changed:
+                self._owed = self._onlookers > 0
+                self._end_step()
+
+    def _await_turn(self, ready: Callable[[], bool]) -> None:
+        """Return, holding the lock, once something is `ready`, or the next step may be computed here."""
+        self._onlookers += 1
+        try:
+            while (self._stepping or (self._guests and not self._owed)) and not ready():
+                self._changed.wait()
+        finally:
+            self._onlookers -= 1
+            self._owed = False
+            if self._guests:
+                self._changed.notify_all()
 
     def _end_step(self) -> None:
         with self._changed:

@@ -38,6 +38,7 @@ from genwerk.inference.answer_reader import AnswerReader
 from genwerk.inference.constraint import Compiler
 from genwerk.inference.generation import Delta
 from genwerk.inference.limits import check_adapter, check_new_adapter, check_priority
+from genwerk.inference.model_files import files_sha256
 from genwerk.inference.native.packed_directory import packed_precision
 from genwerk.inference.prompt_scores import PromptScores
 from genwerk.inference.reasoning import Section, find_markers
@@ -81,6 +82,7 @@ class VllmEngine(TextEngine):
         precision = str(llm.model_config.dtype).removeprefix("torch.")
         self._title = f"vllm {vllm.__version__} {precision} {device}"
         self._compiler = Compiler(tokenizer, config.vocab_size)
+        self.file_hashes = {}
         self._changed = threading.Condition()
         self._stepping = False
         self._numbers, self._live = count(1), dict[str, Sequence]()
@@ -125,6 +127,7 @@ class VllmEngine(TextEngine):
         )  # fmt: skip
         if precision not in loaded.title.split():
             say(f"vLLM runs the model in {loaded.title.split()[2]}, not in {precision}", style="yellow")
+        loaded.file_hashes[None] = files_sha256(path)
         for adapter, place in (adapters or {}).items():
             loaded.add_adapter(adapter, place)
         return loaded
@@ -175,7 +178,7 @@ class VllmEngine(TextEngine):
             self._work(lambda: self._llm.add_lora(lora))
         except Exception as error:  # vLLM raises many kinds
             raise ModelError(f"vLLM cannot use this adapter: {error}", where=str(path)) from error
-        self._loras[name] = lora
+        self._loras[name], self.file_hashes[name] = lora, files_sha256(path)
 
     def remove_adapter(self, name: str) -> None:
         check_adapter(name, self.adapters)

@@ -5,17 +5,19 @@ Sources: Devlin et al. (2019), BERT; Reimers and Gurevych (2019), Sentence-BERT.
     h <- LN(h + O softmax(q k^T / sqrt(D)) v),   h <- LN(h + W2 gelu(W1 h))
     vector = mean of the h of real tokens, scaled to length 1
 
-Chosen:   q, k, v share one product; the mask is built once and left out where a batch has no padding.
+Chosen:   q, k, v share one product; texts lie one behind the other without padding, and a text's numbers are the same
+          to the bit alone and among others (steady_linear.py).
 Left out: dropout, the pooler, relative positions, training.
 Try it:   genwerk run recipes/quickstart.yaml --no-serve
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +25,10 @@ from torch.nn import functional as F
 
 from genwerk.core.errors import ModelError
 from genwerk.models.linear import Linear
+from genwerk.models.steady_linear import SteadyLinear
 from genwerk.models.weights import read_json, read_model_tensors
 
-__all__ = ["Encoder", "EncoderConfig", "embed_tokens", "load_encoder"]
+__all__ = ["Encoder", "EncoderConfig", "embed_tokens", "join_tokens", "load_encoder"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class EncoderConfig:
 class EncoderBlock(nn.Module):
     """One layer of BERT: attention, then the feed-forward part, each followed by its norm."""
 
+    qkv: Linear | SteadyLinear
+    out: Linear | SteadyLinear
+    up: Linear | SteadyLinear
+    down: Linear | SteadyLinear
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         size = config.d_model
@@ -57,65 +65,108 @@ class EncoderBlock(nn.Module):
         self.down = Linear(config.d_ff, {"dense": size}, bias=True)
         self.norm = nn.LayerNorm(size, config.norm_eps)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, T, d_model) -> (B, T, d_model); mask (B, 1, 1, T) is added to the scores."""
-        batch, length, size = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.n_heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, T, D)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = self.attention_norm(x + self.out(mixed.transpose(1, 2).reshape(batch, length, size)))
-        return self.norm(x + self.down(F.gelu(self.up(x))))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, runs: Sequence[Run]) -> Tensor:
+        """(R, d_model) -> (R, d_model)."""
+        assert isinstance(self.up, SteadyLinear), "the block's weights are not packed yet"
+        qkv, mixed = self.qkv(x), torch.empty_like(x)
+        for run in runs:
+            rows = slice(run.start, run.start + run.texts * run.length)
+            parts = qkv[rows].view(run.texts, run.length, 3, self.n_heads, -1)
+            q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, T, D)
+            into = mixed[rows].view(run.texts, run.length, self.n_heads, -1)
+            into.copy_(F.scaled_dot_product_attention(q, k, v).transpose(1, 2))
+        x = self.attention_norm(x + self.out(mixed))
+        return self.norm(x + self.down(self.up(x, gelu=True)))  # type: ignore[no-any-return]
+
+    def pack(self) -> None:
+        """Bring the weights into the order they are read in; they cannot be changed after."""
+        for name in ("qkv", "out", "up", "down"):
+            setattr(self, name, SteadyLinear(getattr(self, name)))
 
 
 class Encoder(nn.Module):
-    """Token numbers (B, T) and a mask (B, T), 1 where a token is real, to states (B, T, d_model)."""
+    """Texts one behind the other, without padding: token numbers (R,) to states (R, d_model).
+
+    steady   whether a text's numbers are the same to the bit alone and among others; found out by `pack`.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.steady = config, False
         self.words = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
         self.positions = nn.Parameter(torch.empty(config.max_positions, config.d_model))
         self.types = nn.Parameter(torch.empty(config.n_types, config.d_model))
         self.embedding_norm = nn.LayerNorm(config.d_model, config.norm_eps)
         self.layers = nn.ModuleList(EncoderBlock(config) for _ in range(config.n_layers))
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        length = tokens.shape[1]
-        if length > self.config.max_positions:
+    def forward(self, tokens: Tensor, lengths: Sequence[int], types: Tensor | None = None) -> Tensor:
+        """lengths   of the texts, whose sum is R; neighbours of equal length share one attention.
+        types     0 or 1 for each token: which text of a pair it is of; None: all are of the first.
+        """
+        if max(lengths) > self.config.max_positions:
             raise ModelError(
-                f"a text of {length} tokens is longer than the encoder's {self.config.max_positions} positions",
+                f"a text of {max(lengths)} tokens is longer than the encoder's {self.config.max_positions} positions",
                 remedy="Split the text into smaller chunks.",
             )
-        x = F.embedding(tokens, self.words) + (self.positions[:length] + self.types[0])
-        x = self.embedding_norm(x)
-        real = mask.bool()
-        scores_mask = None
-        if not bool(real.all()):
-            scores_mask = torch.zeros(real.shape, dtype=x.dtype, device=x.device)
-            scores_mask = scores_mask.masked_fill_(~real, torch.finfo(x.dtype).min)[:, None, None, :]
+        at = torch.cat([torch.arange(length) for length in lengths])
+        kind = self.types[0] if types is None else F.embedding(types, self.types)
+        x = self.embedding_norm(F.embedding(tokens, self.words) + (F.embedding(at, self.positions) + kind))
+        runs = _runs(lengths)
         for block in self.layers:
-            x = block(x, scores_mask)
+            x = block(x, runs)
         return x  # type: ignore[no-any-return]
+
+    def pack(self) -> None:
+        """Pack the weights, which are whole from then on, and see whether texts are independent of each other here."""
+        for block in self.layers:
+            assert isinstance(block, EncoderBlock)
+            block.pack()
+        self.steady = self._is_steady()
+
+    @torch.inference_mode()
+    def _is_steady(self) -> bool:
+        """Whether one layer gives the same bits for texts together and for each alone."""
+        lengths = [40, 17, 17, 9, 2, 1]
+        x = torch.randn(sum(lengths), self.config.d_model, generator=torch.Generator().manual_seed(0))
+        together = torch.split(self.layers[0](x, _runs(lengths)), lengths)
+        alone = (self.layers[0](one, _runs([len(one)])) for one in torch.split(x, lengths))
+        return all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
+
+
+class Run(NamedTuple):
+    """Neighbouring texts of one length, from row `start` on."""
+
+    start: int
+    texts: int
+    length: int
+
+
+def _runs(lengths: Sequence[int]) -> list[Run]:
+    runs, start = [], 0
+    for length, group in groupby(lengths):
+        runs.append(Run(start, len(list(group)), length))
+        start += runs[-1].texts * length
+    return runs
 
 
 @torch.inference_mode()
 def embed_tokens(encoder: Encoder, sequences: Sequence[Sequence[int]]) -> Tensor:
     """One vector of length 1 per token sequence: (N, d_model) float32. Mean over tokens, then L2 normalised.
 
-    All sequences go in one padded batch: give sequences of similar length. Raises ModelError for one that is empty or
-    longer than the encoder's positions.
+    All are computed together; it is fastest where sequences of equal length are neighbours. Raises ModelError for one
+    that is empty or longer than the encoder's positions.
     """
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    if not len(lengths) or int(lengths.min()) == 0:
+    tokens, lengths = join_tokens(sequences)
+    states: Tensor = encoder(tokens, lengths)
+    return F.normalize(torch.stack([part.mean(0) for part in torch.split(states, lengths)]).float(), dim=-1)
+
+
+def join_tokens(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
+    """All tokens one behind the other, and the length of each sequence. Raises ModelError for an empty one."""
+    lengths = [len(sequence) for sequence in sequences]
+    if not lengths or min(lengths) == 0:
         raise ModelError("an empty token sequence has no vector", remedy="Encode with special tokens, or leave it out.")
-    longest = int(lengths.max())
-    tokens = torch.zeros(len(sequences), longest, dtype=torch.int64)
-    for row, sequence in zip(tokens, sequences, strict=True):
-        row[: len(sequence)] = torch.as_tensor(sequence)
-    mask = torch.arange(longest) < lengths[:, None]  # (N, T)
-    states: Tensor = encoder(tokens, mask)
-    pooled = (states * mask[..., None]).sum(1) / lengths[:, None]
-    return F.normalize(pooled.float(), dim=-1)
+    return torch.tensor([token for sequence in sequences for token in sequence]), lengths
 
 
 def load_encoder(path: Path) -> Encoder:
@@ -127,17 +178,23 @@ def load_encoder(path: Path) -> Encoder:
     encoder = encoder.to_empty(device="cpu")
     tensors = read_model_tensors(path)
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
-    for name, slot in _slots(encoder):
-        found = tensors.get(prefix + name)
+    fill_slots(((prefix + name, slot) for name, slot in _slots(encoder)), tensors, path)
+    encoder.requires_grad_(False).pack()
+    return encoder.eval()
+
+
+def fill_slots(slots: Iterable[tuple[str, Tensor]], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy what the file holds into (name on disk, view into the weight). Raises ModelError for what does not fit."""
+    for name, slot in slots:
+        found = tensors.get(name)
         if found is None or found.shape != slot.shape:
             got = "is missing" if found is None else f"is {tuple(found.shape)}"
             raise ModelError(
-                f"weight {prefix}{name} {got}, config.json asks for {tuple(slot.shape)}",
+                f"weight {name} {got}, config.json asks for {tuple(slot.shape)}",
                 where=str(path / "model.safetensors"),
                 remedy="config.json and the weights must be of one model.",
             )
         slot.copy_(found)
-    return encoder.eval().requires_grad_(False)
 
 
 def _config(values: Mapping[str, Any], path: Path) -> EncoderConfig:
@@ -177,6 +234,7 @@ def _slots(encoder: Encoder) -> Iterator[tuple[str, Tensor]]:
     for number, block in enumerate(encoder.layers):
         assert isinstance(block, EncoderBlock)
         at = f"encoder.layer.{number}"
+        assert isinstance(block.qkv, Linear)
         for part, rows in block.qkv.rows.items():
             yield f"{at}.attention.self.{part}.weight", block.qkv.weight.detach()[rows]
             assert block.qkv.bias is not None
@@ -188,7 +246,8 @@ def _slots(encoder: Encoder) -> Iterator[tuple[str, Tensor]]:
         yield from _both(f"{at}.output.LayerNorm", block.norm)
 
 
-def _both(name: str, module: Linear | nn.LayerNorm) -> Iterator[tuple[str, Tensor]]:
+def _both(name: str, module: Linear | SteadyLinear | nn.LayerNorm) -> Iterator[tuple[str, Tensor]]:
+    assert not isinstance(module, SteadyLinear)
     yield f"{name}.weight", module.weight.detach()
     if module.bias is not None:
         yield f"{name}.bias", module.bias.detach()

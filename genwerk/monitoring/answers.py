@@ -151,4 +151,5 @@ def receipt_from(values: Mapping[str, Any]) -> Receipt:
         sampling[name] = tuple(tuple(item) if isinstance(item, list) else item for item in sampling.get(name, ()))
     form = values.get("constraint")
     return Receipt(values["model"], values["adapter"], values["template_sha256"], Sampling(**sampling),
-                   dict(values["versions"]), Constraint(**form) if form else None)  # fmt: skip
+                   dict(values["versions"]), Constraint(**form) if form else None,
+                   dict(values.get("weights") or {}))  # fmt: skip

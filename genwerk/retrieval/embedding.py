@@ -4,33 +4,31 @@ Source: Reimers and Gurevych (2019), Sentence-BERT; the network is `models/encod
 
     likeness(a, b) = v_a · v_b in [-1, 1]
 
-Chosen:   texts are sorted by length in tokens, and a batch holds texts of similar length, so that little is computed
-          for padding; the same texts give the same batches and the same bytes. A text longer than the encoder's window
-          is embedded window by window and averaged by length: it is never cut in silence.
+Chosen:   texts of all callers go through one line (`inference/encoding.py`), in batches without padding; a text gives
+          the same bytes in any company. A text longer than the encoder's window is embedded window by window and
+          averaged by length: it is never cut in silence.
 Left out: prompts for queries (MiniLM has none), quantised vectors, other devices than the encoder's.
 Try it:   python benchmarks/embed.py --texts 64
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import tokenizers
-import torch
 
 from genwerk.core.errors import ModelError
 from genwerk.core.hashing import digest, sha256_file
+from genwerk.inference.encoding import EncodedText, Encoding, Turn
 from genwerk.models.encoder import Encoder, embed_tokens, load_encoder
 
 __all__ = ["Embedder", "TextEncoder", "plan_batches"]
 
 _FILES = ("config.json", "model.safetensors", "sentence_bert_config.json", "tokenizer.json")
-_BATCH_TEXTS = 32
+_REPORTED = 128  # texts after which `embed_batches` tells how far it is
 
 
 class TextEncoder(Protocol):
@@ -53,7 +51,10 @@ class Embedder:
     def __init__(self, encoder: Encoder, tokenizer: tokenizers.Tokenizer, *, name: str, identity: str) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        self._encoder, self._tokenizer = encoder, tokenizer
+        self._tokenizer = tokenizer
+        self._encoding = Encoding(
+            lambda texts: embed_tokens(encoder, [text.tokens for text in texts]), steady=encoder.steady
+        )
         self.name, self.identity = name, identity
         self.dimension = encoder.config.d_model
         self.window = encoder.config.max_tokens
@@ -82,54 +83,39 @@ class Embedder:
         """Token numbers of each text, special tokens included, whole."""
         return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts))]
 
-    def embed(self, texts: Sequence[str], *, batch_texts: int = _BATCH_TEXTS) -> np.ndarray:
-        """Vectors (N, dimension) float32 of length 1, in the order of `texts`. One text alone is done by one thread."""
-        if len(texts) == 1:
-            return _one_thread().submit(self._embed, texts, batch_texts).result()
-        return self._embed(texts, batch_texts)
+    def share(self, turn: Turn) -> None:
+        """Compute only inside `turn()`, such as an engine's `between_steps`, from now on."""
+        self._encoding.share(turn)
 
-    def _embed(self, texts: Sequence[str], batch_texts: int) -> np.ndarray:
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for places, found in self.embed_batches(self.tokenize(texts), batch_texts=batch_texts):
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (N, dimension) float32 of length 1, in the order of `texts`."""
+        return self._embed(self.tokenize(texts))
+
+    def _embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
+        vectors = np.empty((len(sequences), self.dimension), dtype=np.float32)
+        for places, found in self.embed_batches(sequences):
             vectors[places] = found
         return vectors
 
-    def embed_batches(
-        self, sequences: Sequence[Sequence[int]], *, batch_texts: int = _BATCH_TEXTS
-    ) -> Iterator[tuple[list[int], np.ndarray]]:
-        """(places in `sequences`, their vectors) batch by batch, longest texts first."""
+    def embed_batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], np.ndarray]]:
+        """(places in `sequences`, their vectors) part by part, longest texts first."""
         lengths = [len(sequence) for sequence in sequences]
         long = [place for place, length in enumerate(lengths) if length > self.window]
         for place in long:
             yield [place], self._embed_long(sequences[place])[None]
         short = [place for place, length in enumerate(lengths) if length <= self.window]
-        for batch in plan_batches([lengths[place] for place in short], batch_texts):
+        for batch in plan_batches([lengths[place] for place in short], _REPORTED):
             places = [short[number] for number in batch]
-            yield places, embed_tokens(self._encoder, [sequences[place] for place in places]).numpy()
+            yield places, self._encoding.run([EncodedText(sequences[place]) for place in places]).numpy()
 
     def _embed_long(self, sequence: Sequence[int]) -> np.ndarray:
         """Mean of the vectors of consecutive windows, weighted by their length, scaled to length 1."""
         inner = sequence[len(self._prefix) : len(sequence) - len(self._suffix)]
         room = self.window - len(self._prefix) - len(self._suffix)
         parts = [inner[start : start + room] for start in range(0, len(inner), room)]
-        vectors = np.empty((len(parts), self.dimension), dtype=np.float32)
-        for places, found in self.embed_batches([[*self._prefix, *part, *self._suffix] for part in parts]):
-            vectors[places] = found
+        vectors = self._embed([[*self._prefix, *part, *self._suffix] for part in parts])
         mean = np.average(vectors, axis=0, weights=[len(part) for part in parts])
         return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
-
-
-@functools.cache
-def _one_thread() -> ThreadPoolExecutor:
-    """A thread in which torch uses no others: for ten tokens, waiting for a second core costs more than it gives.
-
-    Thread counts belong to the thread that sets them; the second call restores what threads made later begin with.
-    """
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(1, "embed-one")
-    pool.submit(torch.set_num_threads, 1).result()
-    torch.set_num_threads(threads)
-    return pool
 
 
 def plan_batches(lengths: Sequence[int], batch_texts: int) -> list[list[int]]:

@@ -24,7 +24,7 @@ def load_adapter(deployment: Deployment, call: Mapping[str, Any]) -> str:
     name, given = _field(call, "lora_name"), _field(call, "lora_path")
     if call.get("load_inplace"):
         raise RequestError("an adapter is not replaced in place", param="load_inplace", remedy="Unload the old one.")
-    if name in (deployment.engine.name, deployment.adapter, deployment.embedder_name):
+    if name in (deployment.engine.name, deployment.adapter, deployment.embedder_name, deployment.reranker_name):
         raise RequestError(f"`{name}` is the name of a model", param="lora_name", status=409, code="adapter_exists")
     path = _inside(deployment, given)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from genwerk import __version__
-from genwerk.core.errors import GenwerkError, RequestError
+from genwerk.core.errors import GenwerkError
 from genwerk.core.types import Usage
 from genwerk.inference.engine import TokenLogprob
 from genwerk.serving.adapters import load_adapter, unload_adapter
@@ -32,10 +32,15 @@ from genwerk.serving.assistant import Assistant, Finished, Found, Piece, Started
 from genwerk.serving.auth import KeyStore
 from genwerk.serving.browse import REPORT_POLICY, Browser
 from genwerk.serving.choices import ChoiceEvent, answer_several
+from genwerk.serving.completion_reply import completion_lines, whole_text_completion
+from genwerk.serving.completion_request import answer_prompts, parse_completion
+from genwerk.serving.encoders import Encoders
+from genwerk.serving.encoding_request import parse_embeddings, parse_rerank
 from genwerk.serving.errors import describe, handle_genwerk_error, handle_http_error
+from genwerk.serving.fields import parse_body
 from genwerk.serving.middleware import BodyLimit, Door, Measured, SecurityHeaders
-from genwerk.serving.openai_reply import ChatShape, add_usage, embeddings_json, whole_completion
-from genwerk.serving.openai_request import ChatCall, parse_body, parse_chat, parse_embeddings
+from genwerk.serving.openai_reply import ChatShape, add_usage, whole_completion
+from genwerk.serving.openai_request import ChatCall, parse_chat
 from genwerk.serving.streaming import Admission, EventStream, event, gone, relay
 from genwerk.serving.trace import as_json, build_trace
 
@@ -66,7 +71,9 @@ def create_app(
         Route("/v1/models", server.models),
         Route("/v1/models/{name:path}", server.model),
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
+        Route("/v1/completions", server.completions, methods=["POST"]),
         Route("/v1/embeddings", server.embeddings, methods=["POST"]),
+        Route("/v1/rerank", server.rerank, methods=["POST"]),
         Route("/v1/load_lora_adapter", server.load_adapter, methods=["POST"]),
         Route("/v1/unload_lora_adapter", server.unload_adapter, methods=["POST"]),
         Route("/v1/genwerk/info", server.info),
@@ -97,7 +104,7 @@ class _Server:
     def __init__(self, assistant: Assistant, keys: KeyStore, queue: int) -> None:
         self.assistant, self.keys = assistant, keys
         self.deployment, self.browser = assistant.deployment, Browser(assistant.deployment)
-        self.admission = Admission(queue, assistant.metrics)
+        self.admission, self.encoders = Admission(queue, assistant.metrics), Encoders(assistant.deployment)
 
     async def page(self, request: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
@@ -142,14 +149,12 @@ class _Server:
         return JSONResponse(await run_sync(build))
 
     async def embeddings(self, request: Request) -> Response:
-        embedder = self.deployment.embedder
-        if embedder is None:
-            raise RequestError("this deployment has no embedding model", status=404, code="model_not_found")
-        name = self.deployment.embedder_name
-        call = parse_embeddings(parse_body(await request.body()), name, embedder.dimension)
-        vectors = await run_sync(embedder.embed, call.texts)
-        tokens = sum(await run_sync(embedder.count_tokens, call.texts))
-        return JSONResponse(embeddings_json(vectors, call.model, tokens, as_base64=call.base64))
+        call = parse_embeddings(parse_body(await request.body()))
+        return JSONResponse(await run_sync(self.encoders.embeddings, call))
+
+    async def rerank(self, request: Request) -> Response:
+        call = parse_rerank(parse_body(await request.body()))
+        return JSONResponse(await run_sync(self.encoders.rerank, call))
 
     async def load_adapter(self, request: Request) -> Response:
         call = parse_body(await request.body())
@@ -167,7 +172,7 @@ class _Server:
 
         events = relay(produce, self.admission, self.assistant.metrics)
         if not call.stream:
-            return await self._whole(request, call, events)
+            return await self._whole(request, self._collect(call, events), events)
         first = await anext(events)  # an unsound request raises here, in time for its status
         return EventStream(self._lines(self._shape(call, first, {}), call, events))
 
@@ -179,8 +184,22 @@ class _Server:
         shapes[item.index] = shape
         return shape
 
-    async def _whole(self, request: Request, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]) -> Response:
-        collecting = asyncio.ensure_future(self._collect(call, events))
+    async def completions(self, request: Request) -> Response:
+        call = parse_completion(parse_body(await request.body()), self.deployment, _groups(request))
+
+        def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
+            return answer_prompts(self.assistant, call, stop)
+
+        events = relay(produce, self.admission, self.assistant.metrics)
+        if not call.stream:
+            return await self._whole(request, whole_text_completion(call, self.deployment, events), events)
+        first = await anext(events)
+        return EventStream(completion_lines(call, self.deployment, first, events))
+
+    async def _whole(
+        self, request: Request, whole: Coroutine[Any, Any, dict[str, Any]], events: AsyncGenerator[ChoiceEvent, None]
+    ) -> Response:
+        collecting = asyncio.ensure_future(whole)
         watching = asyncio.ensure_future(gone(request.receive))
         try:
             await asyncio.wait({collecting, watching}, return_when=asyncio.FIRST_COMPLETED)

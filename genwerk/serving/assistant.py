@@ -34,6 +34,7 @@ from genwerk.guardrails.grounding import Grounding
 from genwerk.guardrails.guard import GuardContext, inspect_text, outcome
 from genwerk.guardrails.pii import mask_pii
 from genwerk.inference.engine import Delta, TokenLogprob
+from genwerk.inference.prompts import RAW, raw_text
 from genwerk.inference.several import Answer
 from genwerk.monitoring.answers import AnswerLog, AnswerRecord
 from genwerk.monitoring.metrics import ServerMetrics
@@ -182,13 +183,14 @@ class _Run:
 
     def events(self) -> Events:
         messages, inbound, allowed = self._inspect_messages()
-        question = messages[-1].content
         engine = self.deployment.engine
+        question = raw_text(engine.tokenizer, messages[-1])
         constraint = self.ask.constraint
         self.receipt = engine.receipt(Request(messages, self.ask.sampling, self.ask.adapter, constraint=constraint))
         if not allowed:
             yield Started(self.id, self.receipt, self.ask.mode, inbound)
-            yield from self._refuse(mask_pii(self.ask.messages[-1].content), inbound)
+            said = raw_text(engine.tokenizer, self.ask.messages[-1])
+            yield from self._refuse(mask_pii(said), inbound)
             return
         self._check_size(messages)
         yield Started(self.id, self.receipt, self.ask.mode, inbound)
@@ -205,12 +207,14 @@ class _Run:
         guards, messages, verdicts = self.deployment.guards.inbound, [], []
         last = len(self.ask.messages) - 1
         for place, message in enumerate(self.ask.messages):
-            if message.role != "user":
+            if message.role not in ("user", *RAW):
                 messages.append(message)
                 continue
-            seen = inspect_text(guards, message.content, GuardContext())
+            text = raw_text(self.deployment.engine.tokenizer, message)
+            seen = inspect_text(guards, text, GuardContext())
             verdicts += [_mute(verdict) for verdict in seen.verdicts if place == last or outcome(verdict) != "passed"]
-            messages.append(Message(message.role, seen.text))
+            said = Message("user" if message.role == "user" else "prompt", seen.text)
+            messages.append(message if seen.text == text else said)
             if not seen.allowed:
                 return (*messages, *self.ask.messages[place + 1 :]), tuple(verdicts), False
         return tuple(messages), tuple(verdicts), True

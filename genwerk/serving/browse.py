@@ -41,12 +41,14 @@ class Browser:
         }  # fmt: skip
 
     def models(self) -> dict[str, Any]:
-        """OpenAI's list of models: the base, its adapters, and the embedding model."""
+        """OpenAI's list of models: the base, its adapters, and the models that read texts without answering."""
         deployment, engine = self.deployment, self.deployment.engine
         base = "quantised" if "quantised" in deployment.artifacts else "model"
         entries = [(engine.name, "base", base)] + [(name, "adapter", "adapter") for name in engine.adapters]
         if deployment.embedder is not None:
             entries.append((deployment.embedder_name, "embedding", "index"))
+        if deployment.reranker is not None:
+            entries.append((deployment.reranker_name, "reranker", ""))
         return {"object": "list", "data": [self._model(*entry) for entry in entries]}
 
     def model(self, name: str) -> dict[str, Any]:

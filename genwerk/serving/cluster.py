@@ -56,7 +56,10 @@ class EngineProcess:
 
     async def facts(self) -> Facts:
         engine = self._engine
-        return Facts(engine.name, engine.title, engine.max_context, engine.markers, tuple(sorted(engine.adapters)))
+        return Facts(
+            engine.name, engine.title, engine.max_context, engine.markers, tuple(sorted(engine.adapters)),
+            dict(engine.file_hashes),
+        )  # fmt: skip
 
     async def process(self) -> int:
         """The number of its process, for whoever looks at the machine."""

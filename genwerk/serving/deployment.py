@@ -35,6 +35,7 @@ from genwerk.retrieval.citations import Passage, align
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
+from genwerk.retrieval.reranking import Reranker
 from genwerk.retrieval.search import Searcher
 from genwerk.tokenizers.tokenizer import Tokenizer
 
@@ -75,6 +76,8 @@ class Deployment:
     make_answerer: Callable[[Generate, Check, Sequence[str]], AnswerSource] | None = None
     questions: tuple[str, ...] = ()
     adapter: str = ""
+    reranker: Reranker | None = None
+    reranker_name: str = ""
 
     @property
     def default_model(self) -> str:
@@ -140,11 +143,15 @@ def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1) -> De
         notes.setdefault("draft", str(parts["draft"].path))
     engine = open_engines(model, adapter, name, notes, workspace.root / PREFIXES, replicas)
     tuned = next(iter(engine.adapters), "")
+    reranker, reranker_name = _load_reranker(str(notes.get("reranker") or ""), engine)
     if "index" not in parts:
-        return Deployment(name, workspace, engine, guards, parts, adapter=tuned)
+        return Deployment(
+            name, workspace, engine, guards, parts, adapter=tuned, reranker=reranker, reranker_name=reranker_name
+        )
     index = Index.open(parts["index"].path)
-    embedder_name, embedder_path = find_embedder(str(ids.get("embedder") or next(iter(parts["index"].sources), "")))
+    embedder_name, embedder_path = find_encoder(str(ids.get("embedder") or next(iter(parts["index"].sources), "")))
     embedder = Embedder.load(embedder_path)
+    embedder.share(engine.between_steps)
     fit = parts.get("fit")
     searcher = Searcher(index, embedder, load_fusion(fit.path).choice if fit else None)
     abstention = load_abstention(fit.path) if fit else None
@@ -155,7 +162,8 @@ def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1) -> De
 
     questions = tuple(ids.get("questions") or example_questions(searcher, abstention))
     return Deployment(
-        name, workspace, engine, guards, parts, index, embedder, embedder_name, make_answerer, questions, tuned
+        name, workspace, engine, guards, parts, index, embedder, embedder_name, make_answerer, questions, tuned,
+        reranker, reranker_name,
     )  # fmt: skip
 
 
@@ -204,8 +212,8 @@ def is_supported(sentence: str, passages: Sequence[str]) -> bool:
     return align(sentence, spans) is not None
 
 
-def find_embedder(spec: str) -> tuple[str, Path]:
-    """Name and folder of the embedding model: a name or spec that is fetched once, or a path.
+def find_encoder(spec: str, what: str = "embedding model of the index") -> tuple[str, Path]:
+    """Name and folder of a model that reads texts: a name or spec that is fetched once, or a path.
 
     Raises WorkspaceError if it is gone, AssetError if it cannot be fetched.
     """
@@ -213,8 +221,17 @@ def find_embedder(spec: str) -> tuple[str, Path]:
         return spec, fetch(spec)
     if not spec or not Path(spec).is_dir():
         remedy = "Restore it, or run the recipe again."
-        raise WorkspaceError(f"the embedding model `{spec}` of the index is gone", where=spec, remedy=remedy)
+        raise WorkspaceError(f"the {what}, `{spec}`, is gone", where=spec, remedy=remedy)
     return Path(spec).name, Path(spec)
+
+
+def _load_reranker(spec: str, engine: TextEngine) -> tuple[Reranker | None, str]:
+    if not spec:
+        return None, ""
+    name, path = find_encoder(spec, "reranker")
+    reranker = Reranker.load(path)
+    reranker.share(engine.between_steps)
+    return reranker, name
 
 
 def example_questions(searcher: Searcher, abstention: Abstention | None, limit: int = EXAMPLES) -> tuple[str, ...]:

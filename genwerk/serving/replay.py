@@ -3,9 +3,9 @@
     ans-…      the receipt, prompt and tokens of an answer in the log; the model and the adapter it was made with
     FILE.json  what `genwerk generate --receipt FILE.json` wrote
 
-Equal means equal bits, so a receipt of another model, template, version, precision or instruction set is refused with
-the difference instead of being tried. Only what the answer holds is compared: where a guard or the reader ended it, the
-model would have gone on.
+Equal means equal bits, so a receipt of other weights, or of another template, version, precision or instruction set is
+refused with the difference instead of being tried. Only what the answer holds is compared: where a guard or the reader
+ended it, the model would have gone on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from genwerk.core.types import Message, Receipt, Request, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engines import load_engine
 from genwerk.inference.generation import Delta
-from genwerk.inference.receipt import check_replayable, loading_of, make_receipt, version_differences, window_of
+from genwerk.inference.prompts import is_raw
+from genwerk.inference.receipt import check_replayable, loading_of, version_differences, window_of
 from genwerk.inference.text_engine import TextEngine
 from genwerk.monitoring.answers import AnswerLog, receipt_from
 from genwerk.serving.trace import ANSWERS
@@ -101,8 +102,9 @@ def load_as_recorded(recorded: Recorded) -> TextEngine:
         recorded.model, adapters=adapters, name=receipt.model, engine=kind, precision=precision,
         window=window, sinks=sinks,
     )  # fmt: skip
-    template = "" if isinstance(recorded.prompt, str) else engine.tokenizer.template_sha256
-    check_replayable(receipt, engine.name, template)
+    raw = isinstance(recorded.prompt, str) or is_raw(recorded.prompt)
+    template = "" if raw else engine.tokenizer.template_sha256
+    check_replayable(receipt, engine.name, template, engine.weights(receipt.adapter))
     if found := version_differences(receipt, engine.title):
         remedy = "Equal tokens are promised by the versions that made the answer only: replay it with those."
         raise RequestError("; ".join(found), param="versions", code="receipt_mismatch", remedy=remedy)
@@ -117,7 +119,8 @@ def compare(recorded: Recorded, engine: TextEngine) -> list[Difference]:
     else:
         stream = engine.stream(Request(prompt, receipt.sampling, receipt.adapter, constraint=receipt.constraint))
     with closing(stream):
-        now = list(islice(stream, len(recorded.tokens)))
+        said = (delta for delta in stream if delta.token is not None)  # a search takes steps before it says anything
+        now = list(islice(said, len(recorded.tokens)))
     logprobs = [delta.logprob.logprob if delta.logprob else None for delta in now] if recorded.logprobs else ()
     rows = zip_longest(recorded.tokens, (delta.token for delta in now), recorded.logprobs, logprobs)
     found = (Difference(place, *row) for place, row in enumerate(rows))
@@ -131,7 +134,7 @@ def write_receipt(
     write_json(
         path,
         {
-            "receipt": asdict(make_receipt(engine.name, None, "", sampling, engine.title)),
+            "receipt": asdict(engine.receipt(Request((Message("prompt", prompt),), sampling))),
             "model": str(model.resolve()),
             "prompt": prompt,
             "tokens": [delta.token for delta in deltas if delta.token is not None],

@@ -15,10 +15,10 @@ Left out: replicas that come and go while serving; how many there are is said at
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from collections.abc import Sequence as Tokens
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from genwerk.core.types import Constraint, Sampling
 from genwerk.inference.blocks import chain_of
 from genwerk.inference.generation import Delta
 from genwerk.inference.limits import check_adapter, check_new_adapter
+from genwerk.inference.model_files import files_sha256
 from genwerk.inference.reasoning import Markers, Section
 from genwerk.inference.text_engine import TextEngine
 from genwerk.serving.routing import Router
@@ -49,6 +50,7 @@ class Facts:
     max_context: int
     markers: Markers | None
     adapters: tuple[str, ...]
+    file_hashes: Mapping[str | None, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Replicas(TextEngine):
             facts.name, facts.title, facts.max_context, facts.markers,
         )  # fmt: skip
         self._adapters: dict[str, Path | None] = dict.fromkeys(facts.adapters)
+        self.file_hashes = dict(facts.file_hashes)
         self._router, self._busy = router or Router(len(self._replicas)), [0] * len(self._replicas)
         self._facts, self._down = facts, set[int]()
         self._changed, self._closed = threading.Condition(), threading.Event()
@@ -153,6 +156,7 @@ class Replicas(TextEngine):
     def add_adapter(self, name: str, path: Path) -> None:
         check_new_adapter(name, self.adapters)
         self._on_all(lambda replica: replica.add_adapter(name, path))
+        self.file_hashes[name] = files_sha256(path)
         self._adapters[name] = path  # one that comes back is told with the first request
 
     def remove_adapter(self, name: str) -> None:

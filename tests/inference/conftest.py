@@ -98,6 +98,9 @@ class ScriptedRunner:
         self.prompt_tokens = 0
         self.steps = 0
 
+    def copy_blocks(self, copies: Sequence[tuple[int, int]]) -> None:
+        """What it says does not depend on the cache."""
+
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         self.steps += 1
         return torch.cat([self._rows(chunk) for chunk in chunks])

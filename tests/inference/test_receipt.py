@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from genwerk import __version__
+from genwerk.core.hashing import sha256_file
 from genwerk.core.types import Sampling
+from genwerk.inference.model_files import files_sha256
 from genwerk.inference.receipt import make_receipt, version_differences
 
 
@@ -16,3 +22,25 @@ def test_other_versions_are_named_one_by_one() -> None:
     receipt = make_receipt("m", None, "t", Sampling(), "native float32 avx512")
     said = "runner: the receipt has native float32 avx512, this process has native int8 avx2"
     assert version_differences(receipt, "native int8 avx2") == [said]
+
+
+def test_the_hash_of_a_model_is_that_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genwerk.inference.model_files.cache_directory", lambda: tmp_path / "cache")
+    read: list[Path] = []
+    monkeypatch.setattr(
+        "genwerk.inference.model_files.sha256_file", lambda file: read.append(file) or sha256_file(file)
+    )
+    model, other = tmp_path / "model", tmp_path / "other"
+    for folder in (model, other):
+        folder.mkdir()
+        for name in ("config.json", "model.safetensors", "README.md"):
+            (folder / name).write_text(f"{name} and more")
+    first = files_sha256(model)
+    assert files_sha256(model) == first and len(read) == 2, "a file is read once"
+    (other / "README.md").write_text("nothing that decides a token")
+    assert files_sha256(other) == first
+    (other / "model.safetensors").write_text("other weights, of another size")
+    assert files_sha256(other) != first
+    for kept in (tmp_path / "cache" / "hashes").iterdir():
+        kept.write_text("damaged")
+    assert files_sha256(model) == first

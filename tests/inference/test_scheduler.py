@@ -113,6 +113,8 @@ class Desk:
         before = list(self.scheduler.running)
         plan = self.scheduler.plan()
         assert plan or not self.live, "somebody waits and nothing is done"
+        for source, target in self.blocks.take_copies():
+            self.model.cells[target] = list(self.model.cells[source])
         self._check(plan, before)
         tokens = [self.model.run(part) for part in plan]
         for part, token in zip(plan, tokens, strict=True):

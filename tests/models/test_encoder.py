@@ -42,14 +42,27 @@ def reference_vectors(path: Path, sequences: list[list[int]]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def test_states_equal_transformers_with_padding(random_dir: Path) -> None:
+def test_states_equal_those_that_transformers_computes_with_padding(random_dir: Path) -> None:
     ours, theirs = load_encoder(random_dir), transformers.BertModel.from_pretrained(random_dir).eval()
     tokens = torch.randint(0, 80, (4, 30), generator=torch.Generator().manual_seed(0))
-    for lengths in ([30, 30, 30, 30], [30, 7, 1, 18]):
-        mask = (torch.arange(30) < torch.tensor(lengths)[:, None]).long()
-        expected = theirs(tokens, attention_mask=mask).last_hidden_state
-        real = mask.bool()
-        torch.testing.assert_close(ours(tokens, mask)[real], expected[real], atol=1e-5, rtol=0)
+    for lengths in ([30, 30, 30, 30], [30, 18, 18, 1]):
+        real = torch.arange(30) < torch.tensor(lengths)[:, None]
+        types = (torch.arange(30) > 6).long().expand(4, 30)
+        expected = theirs(tokens, attention_mask=real.long(), token_type_ids=types).last_hidden_state
+        torch.testing.assert_close(ours(tokens[real], lengths, types[real]), expected[real], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_text_gives_the_same_bits_alone_and_among_others(random_dir: Path, threads: int) -> None:
+    encoder, generator = load_encoder(random_dir), torch.Generator().manual_seed(2)
+    assert encoder.steady
+    torch.set_num_threads(threads)
+    lengths = [*torch.randint(1, 65, (30,), generator=generator).tolist(), 1, 64]
+    sequences = [torch.randint(0, 80, (length,), generator=generator).tolist() for length in lengths]
+    together = embed_tokens(encoder, sequences)
+    for sequence, vector in zip(sequences, together, strict=True):
+        assert torch.equal(embed_tokens(encoder, [sequence])[0], vector)
+    assert torch.equal(embed_tokens(encoder, sequences[::-1]), together.flip(0))
 
 
 @torch.inference_mode()

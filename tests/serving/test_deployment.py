@@ -18,7 +18,7 @@ from genwerk.core.workspace import Workspace
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.recipe import quantise_model
 from genwerk.serving.browse import MAX_POINTS, Browser, read_curve
-from genwerk.serving.deployment import Deployment, find_embedder, load_deployment
+from genwerk.serving.deployment import Deployment, find_encoder, load_deployment
 from genwerk.serving.terminal import chat_in_terminal, choose_adapter
 
 
@@ -91,8 +91,8 @@ def test_nothing_promoted_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_lost_embedding_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="gone"):
-        find_embedder(str(tmp_path / "none"))
-    assert find_embedder(str(tmp_path)) == (tmp_path.name, tmp_path)
+        find_encoder(str(tmp_path / "none"))
+    assert find_encoder(str(tmp_path)) == (tmp_path.name, tmp_path)
 
 
 def test_documents_that_may_not_be_seen_are_not_found(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,9 @@ from typer.testing import CliRunner
 
 from genwerk.cli import app
 from genwerk.core.errors import RequestError
-from genwerk.core.types import Message, Sampling
+from genwerk.core.types import Constraint, Message, Sampling
 from genwerk.core.workspace import Workspace
+from genwerk.inference.reasoning import Markers
 from genwerk.serving.assistant import Ask, Assistant
 from genwerk.serving.replay import compare, find_recorded, load_as_recorded, print_replay
 
@@ -51,6 +53,61 @@ def test_a_grounded_answer_comes_out_again(tiny_workspace: Workspace, assistant:
     reply = assistant.reply(Ask((Message("user", question),), replace(SAMPLED, logprobs=None)))
     same, text = printed(tiny_workspace, reply.id)
     assert same and f"the same {len(reply.tokens)} tokens" in text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sampling": Sampling(max_tokens=10, beams=3, length_penalty=0.5, logprobs=1)},
+        {"adapter": tiny_chain.NAME},
+        {"adapter": tiny_chain.NAME, "sampling": Sampling(max_tokens=10, beams=2)},
+        {"constraint": Constraint("regex", "(left|right) [0-9]{3}")},
+        {"constraint": Constraint("json_schema", '{"type": "object", "properties": {"a": {"type": "boolean"}}}')},
+        {"messages": (Message("prompt", "The with statement"),)},
+        {"messages": (Message("tokens", "5 9 70 12"),), "constraint": Constraint("choice", '["yes", "no"]')},
+    ],
+)
+def test_whatever_is_asked_comes_out_again(
+    tiny_workspace: Workspace, assistant: Assistant, change: dict[str, Any]
+) -> None:
+    ask = replace(Ask((Message("user", "Hello"),), replace(SAMPLED, max_tokens=40), grounded=False), **change)
+    reply = assistant.reply(ask)
+    same, text = printed(tiny_workspace, reply.id)
+    assert same and f"the same {len(reply.tokens)} tokens" in text and len(reply.tokens) > 1
+
+
+def test_what_was_thought_comes_out_again(
+    tiny_workspace: Workspace, assistant: Assistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = assistant.deployment.engine
+    monkeypatch.setattr(engine, "markers", Markers())
+    first = engine.tokenizer.encode("<think>")[0]
+    sampling = replace(SAMPLED, max_tokens=60, thinking_budget=12, logit_bias=((first, 50.0),))
+    form = Constraint("choice", '["left", "right"]')
+    reply = assistant.reply(Ask((Message("user", "Where?"),), sampling, grounded=False, constraint=form))
+    assert reply.text in ("left", "right") and len(reply.tokens) > 12
+    recorded = find_recorded(tiny_workspace, reply.id)
+    again = load_as_recorded(recorded)
+    again.markers = Markers()
+    assert compare(recorded, again) == []
+
+
+def test_other_weights_are_refused_with_both_hashes(tiny_workspace: Workspace, plain: str, tmp_path: Path) -> None:
+    recorded = find_recorded(tiny_workspace, plain)
+    assert set(recorded.receipt.weights) == {"model", "adapter"}
+    for part, name in (("model", "model.safetensors"), ("adapter", "adapter_model.safetensors")):
+        other = tmp_path / part
+        shutil.copytree(getattr(recorded, part), other)
+        held = bytearray((other / name).read_bytes())
+        held[-3] ^= 1
+        (other / name).chmod(0o644)
+        (other / name).write_bytes(held)
+        known = recorded.receipt.weights[part]
+        with pytest.raises(RequestError, match=f"receipt's weights.{part} is {known}, this engine's is ") as raised:
+            load_as_recorded(replace(recorded, **{part: other}))
+        assert raised.value.code == "receipt_mismatch"
+    older = replace(recorded, receipt=replace(recorded.receipt, weights={}))
+    assert compare(older, load_as_recorded(older)) == []
 
 
 def test_a_difference_is_shown_with_its_place(tiny_workspace: Workspace, plain: str) -> None:

@@ -42,7 +42,10 @@ class LocalReplica:
         if self.dead:
             self._back.wait()
         engine = self.engine
-        return Facts(engine.name, engine.title, engine.max_context, engine.markers, tuple(sorted(engine.adapters)))
+        return Facts(
+            engine.name, engine.title, engine.max_context, engine.markers, tuple(sorted(engine.adapters)),
+            dict(engine.file_hashes),
+        )  # fmt: skip
 
     def check(self, asked: Asked) -> None:
         self._open(asked).close()

@@ -136,6 +136,11 @@ class NativeDecoder:
         for (pool, block), part in zip(places, parts, strict=True):
             pool[:, block] = part.reshape(pool[:, block].shape)
 
+    def copy_blocks(self, copies: Sequence[tuple[int, int]]) -> None:
+        for source, target in copies:
+            for pool in (self.keys, self.values):
+                pool[:, target] = pool[:, source]
+
     def step(self, chunks: Sequence[Chunk]) -> Tensor:
         """Run all tokens of `chunks`; logits (sum of wanted, V) float32."""
         if not chunks:

@@ -1,0 +1,120 @@
+"""Completions in OpenAI's older shape: raw text is continued, without a chat template.
+
+    POST /v1/completions  {"model": "handbook", "prompt": ["Once", "Twice"], "n": 2, "echo": true, "logprobs": 3}
+
+A prompt is a text, a list of texts, token ids or a list of them; choices come prompt by prompt. What chat completions
+understand beside OpenAI's own fields is understood here too, but for what needs a chat or documents. `suffix` is not
+served: no model here fills in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+from threading import Event
+from typing import Any
+
+from genwerk.core.errors import RequestError
+from genwerk.core.types import Message, Several
+from genwerk.inference.limits import check_priority, check_sampling
+from genwerk.inference.prompts import encode_messages, tokens_message
+from genwerk.inference.several import MOST, take_turns
+from genwerk.serving.assistant import Ask, Assistant
+from genwerk.serving.choices import ChoiceEvent, answer_several
+from genwerk.serving.deployment import Deployment
+from genwerk.serving.fields import flag, invalid, refuse_unserved, text
+from genwerk.serving.openai_request import (
+    SAMPLING,
+    find_model,
+    read_constraint,
+    read_sampling,
+    read_several,
+    reads_usage,
+)
+
+__all__ = ["CompletionCall", "answer_prompts", "parse_completion"]
+
+_USUAL_TOKENS = 16
+_KNOWN = frozenset(
+    (*SAMPLING, "model", "prompt", "max_tokens", "stop", "logprobs", "stream", "stream_options", "user", "echo", "n",
+     "best_of", "logit_bias", "stop_token_ids", "bad_words", "priority", "guided_regex", "guided_choice",
+     "guided_grammar", "response_format")
+) - {"thinking_budget", "prompt_logprobs"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionCall:
+    """A completions request, checked: one `Ask` per prompt, to each of which `several` answers are given."""
+
+    asks: tuple[Ask, ...]
+    several: Several
+    model: str
+    stream: bool
+    include_usage: bool
+    echo: bool
+
+
+def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tuple[str, ...] = ()) -> CompletionCall:
+    """Check a completions request. Raises RequestError: 404 for an unknown model, else 400 with the field."""
+    refuse_unserved(body, _KNOWN)
+    model, adapter = find_model(body, deployment)
+    stream, echo = flag(body, "stream", False), flag(body, "echo", False)
+    shown = body.get("logprobs")
+    values = {key: value for key, value in body.items() if key != "logprobs"}
+    values["max_tokens"] = _USUAL_TOKENS if body.get("max_tokens") is None else body["max_tokens"]
+    sampling = replace(read_sampling(values, False), logprobs=shown, prompt_logprobs=shown if echo else None)
+    check_sampling(sampling, deployment.engine.tokenizer.vocab_size)
+    if stream and echo and shown is not None:
+        raise invalid("echo", "log-probabilities of the prompt come with a whole answer", "Ask without `stream`.")
+    priority = 0 if body.get("priority") is None else body["priority"]
+    check_priority(priority)
+    text(body, "user")
+    constraint = read_constraint(body, False)
+    if constraint is not None:
+        deployment.engine.check_constraint(constraint)
+    several, prompts = read_several(body, sampling, False), _prompts(body.get("prompt"), deployment)
+    if several.drawn * len(prompts) > MOST:
+        what = f"{len(prompts)} prompts with {several.drawn} answers each"
+        raise invalid("prompt", what, f"Ask for at most {MOST} answers at once.")
+    asks = tuple(Ask((prompt,), sampling, adapter, False, groups, constraint, priority=priority) for prompt in prompts)
+    return CompletionCall(asks, several, model, stream, reads_usage(body, stream), echo)
+
+
+def answer_prompts(assistant: Assistant, call: CompletionCall, stop: Event) -> Generator[ChoiceEvent, None, None]:
+    """The events of the answers to all prompts, one of each in turn. Choice n · p + i is answer i to prompt p."""
+    streams = [answer_several(assistant, ask, call.several, stop) for ask in call.asks]
+    try:
+        for place, item in take_turns(streams):
+            yield ChoiceEvent(place * call.several.n + item.index, item.event)
+    finally:
+        for stream in streams:
+            stream.close()
+
+
+def _prompts(given: object, deployment: Deployment) -> list[Message]:
+    if isinstance(given, str) or _is_ids(given):
+        given = [given]
+    if not isinstance(given, list) or not given:
+        raise invalid("prompt", "it must be a text, token ids, or a list of either")
+    return [_prompt(item, deployment) for item in given]
+
+
+def _prompt(item: object, deployment: Deployment) -> Message:
+    tokenizer, most = deployment.engine.tokenizer, deployment.engine.max_context
+    if isinstance(item, str):
+        message = Message("prompt", item)
+    elif isinstance(item, list) and _is_ids(item):
+        if strange := [token for token in item if not 0 <= token < tokenizer.vocab_size]:
+            remedy = f"Token ids are whole numbers below {tokenizer.vocab_size}."
+            raise invalid("prompt", f"there is no token {strange[0]}", remedy)
+        message = tokens_message(item)
+    else:
+        raise invalid("prompt", "it must be a text, token ids, or a list of either")
+    if (count := len(encode_messages(tokenizer, [message]))) >= most:
+        what, remedy = f"a prompt has {count} tokens, the model's context is {most} with the answer", "Shorten it."
+        raise RequestError(what, param="prompt", code="context_length_exceeded", remedy=remedy)
+    return message
+
+
+def _is_ids(item: object) -> bool:
+    return isinstance(item, list) and len(item) > 0 and all(type(entry) is int for entry in item)

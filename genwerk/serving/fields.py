@@ -1,0 +1,75 @@
+"""Fields of a request: read by name and kind, and refused by name instead of passed over in silence."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from genwerk.core.errors import RequestError
+
+# Fields of OpenAI's that are not served, with the value that means "not used" and is therefore let pass.
+_UNSERVED: dict[str, Any] = {
+    "tools": [], "tool_choice": "none", "parallel_tool_calls": None, "functions": [], "function_call": "none",
+    "modalities": ["text"], "audio": None, "prediction": None,
+    "web_search_options": None, "reasoning_effort": None, "verbosity": None, "store": False, "metadata": {},
+    "service_tier": "auto", "safety_identifier": None, "prompt_cache_key": None, "echo": False,
+    "suffix": None,
+}  # fmt: skip
+
+
+def parse_body(data: bytes) -> dict[str, Any]:
+    """The JSON object in a request body. Raises RequestError (400)."""
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
+        raise RequestError(f"the request body is not valid JSON: {reason}", code="invalid_json") from None
+    if not isinstance(body, dict):
+        raise RequestError("the request body must be a JSON object", code="invalid_json")
+    return body
+
+
+def refuse_unserved(body: Mapping[str, Any], known: frozenset[str]) -> None:
+    for name, value in body.items():
+        if name in known or value is None:
+            continue
+        if name in _UNSERVED:
+            if value == _UNSERVED[name] or (name == "service_tier" and value == "default"):
+                continue
+            raise RequestError(
+                f"`{name}` is not served here", param=name, code="unsupported_parameter", remedy="Leave it out."
+            )
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean `{near[0]}`?" if near else f"Known: {', '.join(sorted(known))}."
+        raise RequestError(f"`{name}` is not a known field", param=name, code="unknown_parameter", remedy=hint)
+
+
+def flag(body: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise invalid(name, f"it is {value!r}", "Use true or false.")
+    return value
+
+
+def text(body: Mapping[str, Any], name: str, *, required: bool = False) -> str:
+    value = body.get(name)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or (required and not value):
+        raise invalid(name, "it is missing" if value is None else f"it is {value!r}", "It must be a text.")
+    return value
+
+
+def no_model(name: str, known: list[str]) -> RequestError:
+    return RequestError(
+        f"there is no model `{name}`", param="model", status=404, code="model_not_found",
+        remedy=f"Models: {', '.join(known)}.",
+    )  # fmt: skip
+
+
+def invalid(param: str, what: str, remedy: str = "") -> RequestError:
+    return RequestError(f"`{param}`: {what}", where="request", param=param, code="invalid_value", remedy=remedy)

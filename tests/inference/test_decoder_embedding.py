@@ -1,0 +1,49 @@
+"""Vectors of a decoder are its pooled states, whoever else asks, and are refused where there are none."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+
+from genwerk.core.errors import RequestError
+from genwerk.inference.backend import make_runner
+from genwerk.inference.decoder_embedding import DecoderEmbedder
+from genwerk.inference.engine import Engine
+from genwerk.models.decoder import Decoder
+from genwerk.tokenizers.tokenizer import Tokenizer
+
+TEXTS = ["bread", "a longer text about water", "ä", "bread"]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_vectors_are_pooled_states(
+    tiny_model: Decoder, byte_tokenizer: Tokenizer, pooling: Literal["mean", "last"]
+) -> None:
+    engine = Engine(make_runner(tiny_model, engine="torch", positions=512), byte_tokenizer, name="tiny")
+    embedder = DecoderEmbedder(engine, pooling=pooling)
+    found = embedder.embed(TEXTS)
+    assert found.shape == (4, 32) and found.dtype == np.float32
+    for text, vector in zip(TEXTS, found, strict=True):
+        ids = [*byte_tokenizer.encode(text), *([257] if pooling == "last" else [])]
+        with torch.inference_mode():
+            states = tiny_model.hidden(torch.tensor([ids]))[0]
+        expected = states[-1] if pooling == "last" else states.mean(0)
+        assert np.array_equal(vector, torch.nn.functional.normalize(expected, dim=-1).numpy())
+        assert embedder.embed([text])[0].tobytes() == vector.tobytes()
+    assert embedder.count_tokens(["bread"]) == [5 + (pooling == "last")]
+    assert embedder.embed([]).shape == (0, 32)
+
+
+def test_a_text_beyond_the_context_is_refused(tiny_model: Decoder, byte_tokenizer: Tokenizer) -> None:
+    engine = Engine(make_runner(tiny_model, engine="torch", positions=64), byte_tokenizer, name="tiny")
+    with pytest.raises(RequestError, match="65 tokens, the model's context is 64"):
+        DecoderEmbedder(engine).embed(["x" * 65])
+
+
+def test_a_runner_without_states_is_refused_with_what_to_do(tiny_model: Decoder, byte_tokenizer: Tokenizer) -> None:
+    engine = Engine(make_runner(tiny_model, engine="native", positions=64), byte_tokenizer, name="tiny")
+    with pytest.raises(RequestError, match="engine: torch"):
+        DecoderEmbedder(engine)
