@@ -214,13 +214,17 @@ static inline int block_rows(const Matrix& w, int count) { return in_tiles(w, co
 // One panel for `rows` of the `count` rows of `x` from `row` on, a block at most; `out` is [rows][32].
 static inline void block_product(const Matrix& w, int panel, const Rows& x, int row, int rows, int count, float* out) {
 #if defined(__AMX_INT8__)
-    if (in_tiles(w, count)) tiles_int8(w, panel, x, row, rows, out);
+    if (in_tiles(w, count)) {
+        tiles_int8(w, panel, x, row, rows, out);
+    } else
 #endif
-    const int most = w.format == INT4 ? MOST_INT4 : MOST_TOGETHER;
-    const Tile* tiles = w.format == FLOAT32 ? TILES_FLOAT : w.format == INT8 ? TILES_INT8 : TILES_INT4;
-    for (int done = 0, some; done < rows && !in_tiles(w, count); done += some) {
-        some = rows - done < most ? rows - done : most;
-        tiles[some - 1](w, panel, x, row + done, out + done * PANEL);
+    {
+        const int most = w.format == INT4 ? MOST_INT4 : MOST_TOGETHER;
+        const Tile* tiles = w.format == FLOAT32 ? TILES_FLOAT : w.format == INT8 ? TILES_INT8 : TILES_INT4;
+        for (int done = 0, some; done < rows; done += some) {
+            some = rows - done < most ? rows - done : most;
+            tiles[some - 1](w, panel, x, row + done, out + done * PANEL);
+        }
     }
     if (!w.bias) return;
     const F left = load(w.bias + int64_t(panel) * PANEL), right = load(w.bias + int64_t(panel) * PANEL + LANES);
@@ -231,7 +235,7 @@ static inline void block_product(const Matrix& w, int panel, const Rows& x, int 
 template <int N, class Finish>
 static inline void panel_product(const Matrix& w, int panel, const Rows& x, int count, const Finish& finish) {
     alignas(64) Values out[N];
-    const TilesIf shapes(in_tiles(w, count));
+    const Tiles shapes(in_tiles(w, count));
     const int most = block_rows(w, count);
     for (int row = 0; row < count; row += most) {
         const int rows = count - row < most ? count - row : most;

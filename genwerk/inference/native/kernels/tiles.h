@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 namespace genwerk {
 
@@ -16,26 +15,20 @@ struct alignas(64) TileShapes {
     uint8_t rows[16];
 };
 
-// Eight tiles of 16 rows of 64 bytes, on this thread while it lives.
+// Eight tiles of 16 rows of 64 bytes, on this thread while it lives, if they are needed.
 class Tiles {
 public:
-    Tiles() {
+    explicit Tiles(bool needed = true) : needed_(needed) {
         static const TileShapes shapes{1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-        asm volatile("ldtilecfg %0" ::"m"(shapes));
+        if (needed_) asm volatile("ldtilecfg %0" ::"m"(shapes));
     }
-    ~Tiles() { asm volatile("tilerelease" ::: "memory"); }
+    ~Tiles() {
+        if (needed_) asm volatile("tilerelease" ::: "memory");
+    }
     Tiles(const Tiles&) = delete;
-};
-
-// The same, where they are needed.
-class TilesIf {
-public:
-    explicit TilesIf(bool needed) {
-        if (needed) tiles_.emplace();
-    }
 
 private:
-    std::optional<Tiles> tiles_;
+    const bool needed_;
 };
 
 template <int T>
@@ -67,8 +60,8 @@ static inline void add_byte_products() {
 
 #else
 
-struct TilesIf {
-    explicit TilesIf(bool) {}
+struct Tiles {
+    explicit Tiles(bool) {}
 };
 
 #endif
