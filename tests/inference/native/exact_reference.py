@@ -1,0 +1,165 @@
+"""The arithmetic of int8 bit for bit as the kernels of `avx512` do it, in PyTorch: the same sums in the same order.
+
+    fma(a, b, c)   a b + c rounded once, as the compiler contracts every product that is added to something
+    sums           sixteen lanes, each in its order, then folded in halves (vector.h)
+    products       of whole numbers, exact whatever their order
+
+All rows of a prompt are taken at once; no number of a row depends on another row but through keys and values.
+
+Left out: adapters, and the tile registers of `amx`, which add up in an order of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from quantised_reference import turned, whole_weight
+from torch import Tensor
+from torch.nn import functional as F
+
+from genwerk.inference.native.pack import PANEL, Arrangement
+from genwerk.models.decoder import Attention, Block, Decoder
+from genwerk.models.feed_forward import MLP
+from genwerk.models.linear import Linear
+
+LANES = 16
+_EXACT_INPUTS = 1024  # products of two bytes that float32 adds up without rounding: 1024 · 127² < 2^24
+
+
+def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """a b + c of float32, rounded once. The product is exact in float64; where its sum with c was rounded to the middle
+    between two numbers of float32, it is first put back to the side it came from."""
+    product, added = a.double() * b.double(), c.double()
+    total = product + added
+    middle = (total.view(torch.int64) & 0x1FFFFFFF) == 0x10000000
+    if middle.any():
+        part = total - product
+        error = (product - (total - part)) + (added - part)
+        aside = torch.nextafter(total, torch.where(error > 0, torch.inf, -torch.inf).double())
+        total = torch.where(middle & (error != 0), aside, total)
+    return total.float()
+
+
+def exponential(x: Tensor) -> Tensor:
+    """e^x as vector.h has it."""
+
+    def number(value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float32)
+
+    bounded = x.clamp(-87.0, 88.0)
+    n = (bounded.double() * number(1.44269504088896341).double()).round().float()
+    r = fma(-n, number(0.693359375), bounded)
+    r = fma(n, number(2.12194440e-4), r)
+    p = number(1.9875691500e-4)
+    for coefficient in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+        p = fma(p, r, number(coefficient))
+    p = fma(p, r * r, r) + 1.0
+    return torch.where(x < -87.0, 0.0, torch.ldexp(p, n))
+
+
+def folded(lanes: Tensor) -> Tensor:
+    """(..., 16) -> (..., 1), added up in halves."""
+    while lanes.shape[-1] > 1:
+        left, right = lanes.chunk(2, -1)
+        lanes = left + right
+    return lanes
+
+
+def normalised(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / rms(x) * weight over the last axis."""
+    squares = torch.zeros(*x.shape[:-1], LANES)
+    for part in F.pad(x, (0, -x.shape[-1] % LANES)).split(LANES, -1):
+        squares = fma(part, part, squares)
+    inverse = 1.0 / (folded(squares) / x.shape[-1] + eps).sqrt()
+    return x * inverse * weight
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x (T, H, D) turned to the positions of `cos` and `sin`, (T, 1, D / 2)."""
+    a, b = x.chunk(2, -1)
+    return torch.cat((fma(a, cos, -(b * sin)), fma(b, cos, a * sin)), -1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    """Online softmax over blocks of 32 keys (attention.h). q, k, v and the result (H, T, D), q scaled; seen (T, T)."""
+    out, top = torch.zeros_like(q), torch.full_like(q[..., :1], -1e30)
+    total = torch.zeros(*q.shape[:-1], LANES)
+    for first in range(0, q.shape[1], PANEL):
+        keys, values = (part[:, first : first + PANEL] for part in (k, v))
+        count = keys.shape[1]
+        rows = q[:, first:]  # those before see nothing of this block
+        s = torch.zeros(*rows.shape[:2], count)
+        for each, key in zip(rows.split(1, -1), keys.transpose(1, 2).split(1, 1), strict=True):
+            s = fma(each, key, s)
+        s = F.pad(s.masked_fill(~seen[first:, first : first + PANEL], -torch.inf), (0, PANEL - count), value=-torch.inf)
+        before = top[:, first:]
+        best = torch.maximum(before, s.amax(-1, keepdim=True))
+        shrink = torch.where(best == before, 1.0, exponential(before - best))
+        p = exponential(s - best)
+        total[:, first:] = fma(total[:, first:], shrink, p[..., :LANES]) + p[..., LANES:]
+        mixed = out[:, first:] * shrink
+        for weight, value in zip(p.split(1, -1), values.split(1, 1), strict=False):
+            mixed = fma(weight, value, mixed)
+        out[:, first:], top[:, first:] = mixed, best
+    return out * (1.0 / folded(total))
+
+
+@dataclass
+class ExactReference:
+    """`logits` equals what a NativeDecoder of `model` answers with the variant avx512 and precision int8."""
+
+    model: Decoder
+    _whole: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def weight(self, weight: Tensor, sizes: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+        if id(weight) not in self._whole:
+            self._whole[id(weight)] = whole_weight(weight, sizes)
+        return self._whole[id(weight)]
+
+    def product(self, x: Tensor, weight: Tensor, sizes: tuple[int, ...] = ()) -> Tensor:
+        """x W^T with x (T, K) turned and rounded by rows. `sizes`: of a head, and of a head filled up."""
+        whole, scale = self.weight(weight, sizes)
+        x = turned(x, sizes)
+        top = x.abs().amax(-1, keepdim=True)  # (T, 1)
+        inverse = torch.where(top > 0, torch.tensor(127.0) / top, 0.0)  # a plain number times 1 / top is rounded twice
+        whole_x = (x.double() * inverse.double()).round().float()
+        parts = zip(whole_x.split(_EXACT_INPUTS, 1), whole.split(_EXACT_INPUTS, 1), strict=True)
+        exact = sum(((left @ right.t()).double() for left, right in parts), torch.zeros(1))  # (T, N)
+        return exact.float() * (top / 127.0) * scale
+
+    def linear(self, x: Tensor, linear: Linear, sizes: tuple[int, ...] = ()) -> Tensor:
+        y = self.product(x, linear.weight, sizes)
+        return y if linear.bias is None else y + linear.bias
+
+    def attention(self, x: Tensor, attention: Attention) -> Tensor:
+        config, length = self.model.config, x.shape[0]
+        heads, groups, size = config.n_heads, config.n_kv_heads, config.head_dim
+        q, k, v = self.linear(x, attention.qkv).view(length, -1, size).split((heads, groups, groups), 1)
+        if attention.qk_norm is not None:
+            q, k = (normalised(part, attention.qk_norm[i], config.norm_eps) for i, part in enumerate((q, k)))
+        cos, sin = self.model.rope.rows(0, config.max_positions, x)
+        half = slice(size // 2, size)
+        q, k = (rotated(part, cos[:length, :, half], sin[:length, :, half]) for part in (q, k))
+        soften = 1.0 / torch.tensor(float(size)).sqrt()
+        q, k, v = (part.transpose(0, 1) for part in (q * soften, k.half().float(), v.half().float()))
+        k, v = (part.repeat_interleave(heads // groups, 0) for part in (k, v))
+        at = torch.arange(length)
+        seen = (at <= at[:, None]) & (at > at[:, None] - (config.sliding_window or length))
+        mixed = attend(q, k, v, seen).transpose(0, 1).flatten(1)
+        return self.linear(mixed, attention.out, (size, Arrangement(config).head))
+
+    @torch.no_grad()
+    def logits(self, tokens: list[int]) -> Tensor:
+        """(T, V) of one sequence from its beginning."""
+        model, config = self.model, self.model.config
+        whole, scale = self.weight(model.embed_tokens)
+        x = (turned(whole[tokens]) * scale[tokens, None])[:, : config.d_model]
+        for block in model.layers:
+            assert isinstance(block, Block) and isinstance(block.mlp, MLP)
+            x = self.attention(normalised(x, block.input_layernorm.weight, config.norm_eps), block.self_attn) + x
+            normal = normalised(x, block.post_attention_layernorm.weight, config.norm_eps)
+            gate, up = self.linear(normal, block.mlp.gate_up).chunk(2, -1)
+            x = self.linear(gate / (1.0 + exponential(-gate)) * up, block.mlp.down) + x
+        final = normalised(x, model.norm.weight, config.norm_eps)
+        return self.product(final, model.embed_tokens if model.lm_head is None else model.lm_head)
