@@ -71,7 +71,8 @@ def normalised(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     squares = torch.zeros(*x.shape[:-1], LANES)
     for part in F.pad(x, (0, -x.shape[-1] % LANES)).split(LANES, -1):
         squares = fma(part, part, squares)
-    inverse = 1.0 / (folded(squares) / x.shape[-1] + eps).sqrt()
+    mean = folded(squares) / x.shape[-1]
+    inverse = 1.0 / (mean + eps).double().sqrt().float()  # PyTorch's root of float32 may miss the last bit
     return x * inverse * weight
 
 
@@ -141,7 +142,7 @@ class ExactReference:
         cos, sin = self.model.rope.rows(0, config.max_positions, x)
         half = slice(size // 2, size)
         q, k = (rotated(part, cos[:length, :, half], sin[:length, :, half]) for part in (q, k))
-        soften = 1.0 / torch.tensor(float(size)).sqrt()
+        soften = 1.0 / torch.tensor(float(size)).double().sqrt().float()
         q, k, v = (part.transpose(0, 1) for part in (q * soften, k.half().float(), v.half().float()))
         k, v = (part.repeat_interleave(heads // groups, 0) for part in (k, v))
         at = torch.arange(length)
