@@ -6,7 +6,7 @@
 
 All rows of a prompt are taken at once; no number of a row depends on another row but through keys and values.
 
-Left out: adapters, and the tile registers of `amx`, which add up in an order of their own.
+Left out: adapters, experts, sinks, and the tile registers of `amx`, which add up in an order of their own.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class ExactReference:
         q, k, v = (part.transpose(0, 1) for part in (q * soften, k.half().float(), v.half().float()))
         k, v = (part.repeat_interleave(heads // groups, 0) for part in (k, v))
         at = torch.arange(length)
-        seen = (at <= at[:, None]) & (at > at[:, None] - (config.sliding_window or length))
+        seen = (at <= at[:, None]) & (at > at[:, None] - (config.window_of(attention.layer) or length))
         mixed = attend(q, k, v, seen).transpose(0, 1).flatten(1)
         return self.linear(mixed, attention.out, (size, Arrangement(config).head))
 
