@@ -34,10 +34,11 @@ def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     total = product + added
     middle = (total.view(torch.int64) & 0x1FFFFFFF) == 0x10000000
     if middle.any():
-        part = total - product
-        error = (product - (total - part)) + (added - part)
-        aside = torch.nextafter(total, torch.where(error > 0, torch.inf, -torch.inf).double())
-        total = torch.where(middle & (error != 0), aside, total)
+        left, right, rounded = (part.expand_as(total)[middle] for part in (product, added, total))
+        part = rounded - left
+        error = (left - (rounded - part)) + (right - part)
+        side = torch.where(error > 0, torch.inf, -torch.inf).double()
+        total[middle] = torch.where(error == 0, rounded, torch.nextafter(rounded, side))
     return total.float()
 
 
