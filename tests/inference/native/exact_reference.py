@@ -1,12 +1,13 @@
-"""The arithmetic of int8 bit for bit as the kernels of `avx512` do it, in PyTorch: the same sums in the same order.
+"""The arithmetic of int8 bit for bit as the kernels do it, in PyTorch: the same sums in the same order.
 
-    fma(a, b, c)   a b + c rounded once, as the compiler contracts every product that is added to something
+    fma(a, b, c)   a b + c rounded once: GCC contracts every product that is added to something
     sums           sixteen lanes, each in its order, then folded in halves (vector.h)
     products       of whole numbers, exact whatever their order
+    tiles          of 32 pairs of bfloat16: even ones and odd ones each in their order, then both, then what was there
 
 All rows of a prompt are taken at once; no number of a row depends on another row but through keys and values.
 
-Left out: adapters, experts, sinks, and the tile registers of `amx`, which add up in an order of their own.
+Left out: adapters, experts, sinks, and the variant `portable`, which has no fused product and sum.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from genwerk.models.decoder import Attention, Block, Decoder
 from genwerk.models.feed_forward import MLP
 from genwerk.models.linear import Linear
 
-LANES = 16
+LANES, STRIP = 16, 256  # lanes of a vector; keys whose scores share a largest one in tile registers
 _EXACT_INPUTS = 1024  # products of two bytes that float32 adds up without rounding: 1024 · 127² < 2^24
 
 
@@ -107,11 +108,59 @@ def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
     return out * (1.0 / folded(total))
 
 
+def power_of_two(x: Tensor) -> Tensor:
+    """2^x for x <= 0 as attention_tiles.h has it; less than 2^-126 is 0."""
+    bounded = x.clamp_min(-160.0)
+    n = bounded.round()
+    p = torch.tensor(0.05500859)
+    for coefficient in (0.24221038, 0.6932829, 1.0):
+        p = fma(p, bounded - n, torch.tensor(coefficient))
+    return torch.where(n < -126, 0.0, torch.ldexp(p, n))
+
+
+def tile_products(a: Tensor, b: Tensor) -> Tensor:
+    """a b^T for a (H, R, K) and b (H, C, K), K a multiple of 32: 32 at a time, of those even and odd ones apart."""
+    total = torch.zeros(*a.shape[:2], b.shape[1])
+    for left, right in zip(a.split(PANEL, -1), b.split(PANEL, -1), strict=True):
+        both = torch.zeros(2, *total.shape)
+        pairs = (part.unflatten(-1, (-1, 2)).permute(2, 3, 0, 1) for part in (left, right))  # (16, 2, H, R or C)
+        for x, y in zip(*pairs, strict=True):
+            both = torch.addcmul(both, x[..., None], y[:, :, None])  # a product of two bfloat16 is exact
+        total = total + (both[0] + both[1])
+    return total
+
+
+def attend_tiles(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+    """Online softmax over strips of 256 keys in bfloat16 (attention_tiles.h); as `attend`."""
+    length, log2_e = q.shape[1], torch.tensor(1.44269504088896341)
+    q, k = (F.pad(part, (0, -part.shape[-1] % PANEL)) for part in (q, k))
+    k, v = (F.pad(part, (0, 0, 0, -length % PANEL)) for part in (k, v))
+    seen = F.pad(seen, (0, -length % PANEL))
+    out, top = torch.zeros(*q.shape[:2], v.shape[-1]), torch.full_like(q[..., :1], -1e30)
+    total = torch.zeros(*q.shape[:2], LANES)
+    for first in range(0, length, STRIP):
+        keys = slice(first, first + STRIP)
+        s = tile_products(q, k[:, keys]).masked_fill(~seen[:, keys], -torch.inf)
+        best = torch.maximum(top, s.amax(-1, keepdim=True))
+        shrink, top = power_of_two((top - best) * log2_e), best
+        p = power_of_two(fma(s, log2_e, -(top * log2_e)))
+        sums = [total * shrink, torch.zeros_like(total)]
+        for number, part in enumerate(p.split(LANES, -1)):
+            sums[number % 2] = sums[number % 2] + part
+        total = sums[0] + sums[1]
+        out = fma(out, shrink, tile_products(p.bfloat16().float(), v[:, keys].transpose(1, 2)))
+    return out * (1.0 / folded(total))
+
+
 @dataclass
 class ExactReference:
-    """`logits` equals what a NativeDecoder of `model` answers with the variant avx512 and precision int8."""
+    """`logits` equals what a NativeDecoder of `model` answers in int8.
+
+    tiles    attention is done in tile registers, over keys and values in bfloat16.
+    """
 
     model: Decoder
+    tiles: bool = False
     _whole: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def weight(self, weight: Tensor, sizes: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
@@ -144,11 +193,13 @@ class ExactReference:
         half = slice(size // 2, size)
         q, k = (rotated(part, cos[:length, :, half], sin[:length, :, half]) for part in (q, k))
         soften = 1.0 / torch.tensor(float(size)).double().sqrt().float()
-        q, k, v = (part.transpose(0, 1) for part in (q * soften, k.half().float(), v.half().float()))
-        k, v = (part.repeat_interleave(heads // groups, 0) for part in (k, v))
+        kept = torch.bfloat16 if self.tiles else torch.float16
+        q = (q * soften).to(torch.bfloat16 if self.tiles else torch.float32)
+        k, v = (part.to(kept).repeat_interleave(heads // groups, 1) for part in (k, v))
+        q, k, v = (part.float().transpose(0, 1) for part in (q, k, v))
         at = torch.arange(length)
         seen = (at <= at[:, None]) & (at > at[:, None] - (config.window_of(attention.layer) or length))
-        mixed = attend(q, k, v, seen).transpose(0, 1).flatten(1)
+        mixed = (attend_tiles if self.tiles else attend)(q, k, v, seen).transpose(0, 1).flatten(1)
         return self.linear(mixed, attention.out, (size, Arrangement(config).head))
 
     @torch.no_grad()

@@ -7,36 +7,48 @@ from fractions import Fraction
 import pytest
 import torch
 from exact_reference import ExactReference, exponential, fma
-from small_models import SHAPES, all_rows, blocks_for, native, random_tokens, small_model, usable
+from quantised_reference import in_tiles
+from small_models import SHAPES, all_rows, blocks_for, native, random_tokens, small_model
 
 from genwerk.inference.runner import Chunk
 
 LENGTH = 75  # two whole blocks of the cache and a part of one
 
-needs_avx512 = pytest.mark.skipif(not usable("avx512"), reason="this processor lacks avx512")
+
+@pytest.fixture
+def fused(variant: str) -> str:
+    """An instruction set with fused products and sums, which the reference has."""
+    if variant == "portable":
+        pytest.skip("portable rounds products before it adds them")
+    return variant
 
 
-@needs_avx512
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_logit_of_a_prompt_is_the_references(shape: str) -> None:
-    runner = native(shape, "avx512", precision="int8")
+def test_every_logit_of_a_prompt_is_the_references(shape: str, fused: str) -> None:
+    runner = native(shape, fused, precision="int8")
     tokens = random_tokens(LENGTH, runner.config.vocab_size)
     (rows,) = all_rows(runner, [Chunk(tokens, 0, blocks_for(LENGTH))])
-    assert torch.equal(rows, ExactReference(small_model(shape)).logits(tokens))
+    assert torch.equal(rows, ExactReference(small_model(shape), in_tiles(runner)).logits(tokens))
 
 
-@needs_avx512
+@pytest.mark.parametrize("shape", ["head-64", "head-32", "some-windows"])
+def test_every_logit_of_a_prompt_longer_than_a_strip_is_the_references(shape: str, fused: str) -> None:
+    runner = native(shape, fused, precision="int8")
+    tokens = random_tokens(290, runner.config.vocab_size)
+    (rows,) = all_rows(runner, [Chunk(tokens, 0, blocks_for(290))])
+    assert torch.equal(rows, ExactReference(small_model(shape), in_tiles(runner)).logits(tokens))
+
+
 @pytest.mark.parametrize("shape", ["everything", "some-windows", "head-64"])
-def test_every_logit_token_by_token_is_the_references(shape: str) -> None:
-    runner = native(shape, "avx512", precision="int8")
+def test_every_logit_token_by_token_is_the_references(shape: str, fused: str) -> None:
+    runner = native(shape, fused, precision="int8")
     tokens, table = random_tokens(LENGTH, runner.config.vocab_size, seed=1), blocks_for(LENGTH)
     rows = torch.cat([runner.step([Chunk([token], at, table)]) for at, token in enumerate(tokens)])
-    assert torch.equal(rows, ExactReference(small_model(shape)).logits(tokens))
+    assert torch.equal(rows, ExactReference(small_model(shape), in_tiles(runner)).logits(tokens))
 
 
-@needs_avx512
-def test_the_first_token_of_a_text_is_the_references_whichever_it_is() -> None:
-    runner, reference = native("llama", "avx512", precision="int8"), ExactReference(small_model("llama"))
+def test_the_first_token_of_a_text_is_the_references_whichever_it_is(fused: str) -> None:
+    runner, reference = native("llama", fused, precision="int8"), ExactReference(small_model("llama"))
     for token in range(runner.config.vocab_size):
         assert torch.equal(runner.step([Chunk([token], 0, [0])]), reference.logits([token]))
 
