@@ -1,12 +1,14 @@
 """Greedy answers in int8 beside PyTorch doing the same arithmetic: how many of 200 are the same to the last token?
 
-The reference rounds as the kernels do (groups of 32, bytes, the cache's precision) and adds up as PyTorch does, so a
-sum may differ in its last bit, and where it lies between two whole numbers its rounding may. The answer is drawn by the
-engine; the reference reads prompt and answer at once and must put the same token first at every place. Where it does
-not, the place is printed with how far apart its first two tokens are.
+The answer is drawn by the engine; the reference reads prompt and answer at once and must put the same token first at
+every place. It adds up in the kernels' own order (tests/inference/native/exact_reference.py), so every answer must be
+its own. Only `portable`, which has no fused product and sum, is held against a reference that adds up as PyTorch does:
+there a sum may differ in its last bit, and where it lies between two whole numbers its rounding may. Where the tokens
+differ, the place is printed with how far apart the reference's first two are.
 
-    python benchmarks/exactness.py                                # about ten minutes
+    python benchmarks/exactness.py                                # about a quarter of an hour
     python benchmarks/exactness.py --prompts 20 --tokens 32
+    python benchmarks/exactness.py --variant avx512
 """
 
 from __future__ import annotations
@@ -23,11 +25,18 @@ from genwerk.core.assets import KNOWN, fetch
 from genwerk.core.progress import track
 from genwerk.core.types import Sampling
 from genwerk.inference.engine import Engine
+from genwerk.inference.native.decoder import NativeDecoder
+from genwerk.inference.native.library import usable_variants
+from genwerk.inference.native.weights import pack_decoder
 from genwerk.models.gguf import convert_gguf
 from genwerk.models.huggingface import load_decoder
+from genwerk.tokenizers.tokenizer import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "inference" / "native"))
-from quantised_reference import Reference, in_tiles  # what the tests hold the kernels against
+from exact_reference import ExactReference  # what the tests hold the kernels against
+from quantised_reference import Reference, in_tiles
+
+BLOCKS = 64
 
 
 @torch.inference_mode()
@@ -35,14 +44,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=48, help="of each answer; default: 48")
+    known = usable_variants()
+    parser.add_argument("--variant", choices=known, default=known[0], help="instruction set; here: %(default)s")
     chosen = parser.parse_args()
-    known = KNOWN["smollm2-135m-instruct"]
+    asset = KNOWN["smollm2-135m-instruct"]
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
-        convert_gguf(fetch(known.spec, known.sha256), model)
-        engine, decoder = Engine.load(model, precision="int8"), load_decoder(model)
-    reference = Reference(decoder, tiles=in_tiles(engine.runner))
-    ids = engine.tokenizer.encode("\n".join(topics[key] for key in sorted(topics)))
+        convert_gguf(fetch(asset.spec, asset.sha256), model)
+        tokenizer, decoder = Tokenizer.load(model), load_decoder(model)
+    runner = NativeDecoder(pack_decoder(decoder, "int8"), blocks=BLOCKS, variant=chosen.variant)
+    engine = Engine(runner, tokenizer, name="smollm2")
+    reference = Reference(decoder) if chosen.variant == "portable" else ExactReference(decoder, in_tiles(runner))
+    ids = tokenizer.encode("\n".join(topics[key] for key in sorted(topics)))
     stride = len(ids) // chosen.prompts
     same, places, apart = 0, 0, []
     with track("answers beside the reference", total=chosen.prompts, unit="prompts") as bar:
@@ -58,7 +71,7 @@ def main() -> None:
                 apart.append(first - second)
                 print(f"prompt {number}, token {i}: the reference's first two are {first - second:.4f} apart")
             bar.advance()
-    print(f"{engine.runner.title}: {same} of {chosen.prompts} answers are the reference's, token for token")
+    print(f"{runner.title}: {same} of {chosen.prompts} answers are the reference's, token for token")
     print(f"{places - len(apart)} of {places} places; elsewhere up to {max(apart, default=0):.4f} apart")
 
 
