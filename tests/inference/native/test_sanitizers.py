@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,13 @@ def runtime(name: str) -> str:
 def sanitised(folder: Path, kind: str) -> Path:
     """A folder with the kernels, built with a sanitiser: the portable ones and those for this processor."""
     flags = tuple("-O1" if flag == "-O3" else flag for flag in library._FLAGS)
-    for variant in {"portable", library.usable_variants()[0]}:
-        chosen = (*flags, *library.VARIANTS[variant].flags, "-g", f"-fsanitize={kind}")
+
+    def build(variant: str) -> None:
+        chosen = (*flags, *library.VARIANTS[variant].flags, "-g1", f"-fsanitize={kind}")
         library.build(folder / f"{variant}.so", compiler=library._compiler(), flags=chosen)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(build, {"portable", library.usable_variants()[0]}))
     return folder
 
 
