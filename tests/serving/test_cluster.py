@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -115,7 +116,7 @@ def test_a_reader_who_leaves_ends_the_work_at_the_replica(setting: Setting) -> N
     assert setting.cluster.generate(ask(2)) == setting.alone.generate(ask(2))
 
 
-@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
-def test_without_ray_the_error_says_what_to_install() -> None:
+def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not there
     with pytest.raises(ConfigError, match=r"genwerk\[cluster\]"):
         start_replicas("tiny", [], None)  # type: ignore[arg-type]
