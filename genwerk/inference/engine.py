@@ -37,16 +37,15 @@ from genwerk.inference.blocks import BlockManager
 from genwerk.inference.constraint import Compiler
 from genwerk.inference.draft_model import DraftModel
 from genwerk.inference.generation import Delta, Generation
-from genwerk.inference.limits import check_priority
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.prompt_scores import PromptScores
 from genwerk.inference.reasoning import Markers, Section, ThinkingRule, find_markers
 from genwerk.inference.rules import Form, make_rules
 from genwerk.inference.runner import BLOCK, Chunk, Runner
-from genwerk.inference.sampler import Alternative, Draw, TokenLogprob, check_sampling, make_generator, sample
+from genwerk.inference.sampler import Alternative, Draw, TokenLogprob, make_generator, sample
 from genwerk.inference.scheduler import Scheduler, Slice
 from genwerk.inference.sequence import Sequence
-from genwerk.inference.text_engine import TextEngine
+from genwerk.inference.text_engine import Asked, TextEngine
 from genwerk.inference.upkeep import Upkeep
 from genwerk.inference.vocabulary import Vocabulary
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -152,33 +151,18 @@ class Engine(Upkeep, TextEngine):
         """Raise RequestError if answers cannot be held to this form."""
         self._compiler.compile(constraint)
 
-    def stream_ids(
-        self,
-        prompt: Tokens[int],
-        sampling: Sampling,
-        adapter: str | None = None,
-        user: str = "",
-        constraint: Constraint | None = None,
-        section: Section | None = None,
-        priority: int = 0,
-    ) -> Generator[Delta, None, None]:
-        """Continue token ids step by step. Raises RequestError here, before the first step.
-
-        section   in which the model thinks first; None: all it says is answer
-        """
-        check_sampling(sampling, self.tokenizer.vocab_size)
-        check_priority(priority)
-        self._adapters.check(adapter)
-        self.check_prompt(prompt)
-        form = self._form(constraint, sampling, section)
+    def _answer(self, asked: Asked) -> Generator[Delta, None, None]:
+        prompt, sampling = asked.prompt, asked.sampling
+        form = self._form(asked.constraint, sampling, asked.section)
         limit, generator = min(sampling.max_tokens, self.max_context - len(prompt)), make_generator(sampling.seed)
         sequence = Sequence(
-            list(prompt), sampling, adapter, user, limit, generator, priority, matcher=form, section=section
-        )
+            list(prompt), sampling, asked.adapter, asked.user, limit, generator, asked.priority,
+            matcher=form, section=asked.section,
+        )  # fmt: skip
         sequence.rules = make_rules(sampling, self.tokenizer.eos_ids, self._vocabulary, form)
         if sampling.prompt_logprobs is not None:
             sequence.scores = PromptScores(sequence.prompt, sampling.prompt_logprobs)
-        if self._speculates and constraint is None:
+        if self._speculates and asked.constraint is None:
             sequence.draft = PromptLookup(prompt) if self._draft is None else self._draft.follow(prompt)
         return self._deltas(sequence)
 

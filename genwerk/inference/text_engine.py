@@ -12,18 +12,34 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling
 from genwerk.inference.generation import Delta, Generation, collect
+from genwerk.inference.limits import check_adapter, check_priority
 from genwerk.inference.prompts import encode_messages, is_raw
 from genwerk.inference.reasoning import Markers, Section
 from genwerk.inference.receipt import check_replayable, make_receipt
+from genwerk.inference.sampler import check_sampling
 from genwerk.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["TextEngine"]
+__all__ = ["Asked", "TextEngine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request in tokens: the arguments of `stream_ids`."""
+
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    adapter: str | None = None
+    user: str = ""
+    constraint: Constraint | None = None
+    section: Section | None = None
+    priority: int = 0
 
 
 class TextEngine(Protocol):
@@ -51,17 +67,9 @@ class TextEngine(Protocol):
         """Names of the adapters that may be asked for."""
         ...
 
-    def stream_ids(
-        self,
-        prompt: Sequence[int],
-        sampling: Sampling,
-        adapter: str | None = None,
-        user: str = "",
-        constraint: Constraint | None = None,
-        section: Section | None = None,
-        priority: int = 0,
-    ) -> Generator[Delta, None, None]:
-        """Continue token ids, a delta per token. Raises RequestError here, before any work; close() ends the work."""
+    def _answer(self, asked: Asked) -> Generator[Delta, None, None]:
+        """Continue checked token ids, a delta per token. Raises RequestError here for what only this engine cannot do;
+        close() ends the work."""
         ...
 
     def check_constraint(self, constraint: Constraint) -> None:
@@ -111,8 +119,33 @@ class TextEngine(Protocol):
         ids = encode_messages(self.tokenizer, request.messages)
         markers = None if is_raw(request.messages) else self.markers
         section = None if markers is None else Section.after(ids, markers, self.tokenizer)
-        asked = (request.adapter, request.user, request.constraint, section, request.priority)
-        return self.stream_ids(ids, request.sampling, *asked)
+        return self.stream_ids(
+            ids, request.sampling, request.adapter, request.user, request.constraint, section, request.priority
+        )
+
+    def stream_ids(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        adapter: str | None = None,
+        user: str = "",
+        constraint: Constraint | None = None,
+        section: Section | None = None,
+        priority: int = 0,
+    ) -> Generator[Delta, None, None]:
+        """Continue token ids step by step. Raises RequestError here, before the first step; close() ends the work.
+
+        section   in which the model thinks first; None: all it says is answer
+        """
+        return self.ask(Asked(tuple(prompt), sampling, adapter, user, constraint, section, priority))
+
+    def ask(self, asked: Asked) -> Generator[Delta, None, None]:
+        """The same."""
+        check_sampling(asked.sampling, self.tokenizer.vocab_size)
+        check_priority(asked.priority)
+        check_adapter(asked.adapter, self.adapters)
+        self.check_prompt(asked.prompt)
+        return self._answer(asked)
 
     def complete(self, prompt: str, sampling: Sampling, adapter: str | None = None) -> Generation:
         """Continue raw text, without the chat template."""

@@ -23,7 +23,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping
-from collections.abc import Sequence as Tokens
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import count
@@ -33,18 +32,18 @@ from typing import Any, Self, TypeVar
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.machine import probe
 from genwerk.core.progress import say
-from genwerk.core.types import Constraint, Sampling
+from genwerk.core.types import Constraint
 from genwerk.inference.answer_reader import AnswerReader
 from genwerk.inference.constraint import Compiler
 from genwerk.inference.generation import Delta
-from genwerk.inference.limits import check_adapter, check_new_adapter, check_priority
+from genwerk.inference.limits import check_adapter, check_new_adapter
 from genwerk.inference.model_files import files_sha256
 from genwerk.inference.native.packed_directory import packed_precision
 from genwerk.inference.prompt_scores import PromptScores
-from genwerk.inference.reasoning import Section, find_markers
-from genwerk.inference.sampler import Alternative, Draw, TokenLogprob, check_sampling, make_generator
+from genwerk.inference.reasoning import find_markers
+from genwerk.inference.sampler import Alternative, Draw, TokenLogprob, make_generator
 from genwerk.inference.sequence import Sequence
-from genwerk.inference.text_engine import TextEngine
+from genwerk.inference.text_engine import Asked, TextEngine
 from genwerk.inference.vllm_sampling import check_mapped, sampling_arguments
 from genwerk.models.decoder_config import DecoderConfig
 from genwerk.models.huggingface import read_config
@@ -140,26 +139,16 @@ class VllmEngine(TextEngine):
     def adapters(self) -> tuple[str, ...]:
         return tuple(self._loras)
 
-    def stream_ids(
-        self,
-        prompt: Tokens[int],
-        sampling: Sampling,
-        adapter: str | None = None,
-        user: str = "",
-        constraint: Constraint | None = None,
-        section: Section | None = None,
-        priority: int = 0,
-    ) -> Generator[Delta, None, None]:
-        check_sampling(sampling, self.tokenizer.vocab_size)
-        check_priority(priority)
-        check_mapped(sampling, constraint, thinks=section is not None)
-        check_adapter(adapter, self.adapters)
-        self.check_prompt(prompt)
+    def _answer(self, asked: Asked) -> Generator[Delta, None, None]:
+        prompt, sampling, constraint = asked.prompt, asked.sampling, asked.constraint
+        check_mapped(sampling, constraint, thinks=asked.section is not None)
         if constraint is not None:
             self.check_constraint(constraint)
         limit = min(sampling.max_tokens, self.max_context - len(prompt))
         generator = make_generator(sampling.seed)  # vLLM draws with one of its own
-        sequence = Sequence(list(prompt), sampling, adapter, user, limit, generator, priority, section=section)
+        sequence = Sequence(
+            list(prompt), sampling, asked.adapter, asked.user, limit, generator, asked.priority, section=asked.section
+        )
         if sampling.prompt_logprobs is not None:
             sequence.scores = PromptScores(sequence.prompt, sampling.prompt_logprobs)
         arguments = sampling_arguments(sampling, limit=limit, ends=self.tokenizer.eos_ids, constraint=constraint)

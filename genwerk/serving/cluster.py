@@ -31,8 +31,8 @@ from genwerk.core.machine import probe
 from genwerk.core.progress import say
 from genwerk.core.types import Constraint
 from genwerk.inference.generation import Delta
-from genwerk.inference.text_engine import TextEngine
-from genwerk.serving.replicas import Asked, Facts, LostError, Replicas
+from genwerk.inference.text_engine import Asked, TextEngine
+from genwerk.serving.replicas import Facts, LostError, Replicas
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["EngineProcess", "start_replicas"]
@@ -73,7 +73,7 @@ class EngineProcess:
             return error
         return None
 
-    async def stream(self, asked: Asked) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
+    async def stream(self, asked: Asked, place: Path | None) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
         """Deltas as they come, those that are there together; an error is the last."""
         queue: asyncio.Queue[Delta | GenwerkError | None] = asyncio.Queue()
         loop, stop = asyncio.get_running_loop(), threading.Event()
@@ -82,7 +82,9 @@ class EngineProcess:
             with suppress(RuntimeError):  # the loop is closed: nobody reads
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
-        threading.Thread(target=self._produce, args=(asked, put, stop), name="genwerk-answer", daemon=True).start()
+        threading.Thread(
+            target=self._produce, args=(asked, place, put, stop), name="genwerk-answer", daemon=True
+        ).start()
         try:
             ended = False
             while not ended:
@@ -95,10 +97,14 @@ class EngineProcess:
             stop.set()
 
     def _produce(
-        self, asked: Asked, put: Callable[[Delta | GenwerkError | None], None], stop: threading.Event
-    ) -> None:  # fmt: skip
+        self,
+        asked: Asked,
+        place: Path | None,
+        put: Callable[[Delta | GenwerkError | None], None],
+        stop: threading.Event,
+    ) -> None:
         try:
-            with closing(self._open(asked)) as deltas:
+            with closing(self._open(asked, place)) as deltas:
                 for delta in deltas:
                     put(delta)
                     if stop.is_set():
@@ -109,17 +115,15 @@ class EngineProcess:
             put(ModelError(f"the engine failed: {error!r}", remedy="Its replica's log says where."))
         put(None)
 
-    def _open(self, asked: Asked) -> Generator[Delta, None, None]:
-        if asked.adapter is not None and asked.adapter_path is not None:
+    def _open(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
+        if asked.adapter is not None and place is not None:
             with self._lock:
-                if self._added.get(asked.adapter) != asked.adapter_path:
-                    self._add_adapter(asked.adapter, asked.adapter_path)
-        return self._engine.stream_ids(
-            asked.prompt, asked.sampling, asked.adapter, asked.user, asked.constraint, asked.section, asked.priority
-        )
+                if self._added.get(asked.adapter) != place:
+                    self._add_adapter(asked.adapter, place)
+        return self._engine.ask(asked)
 
-    def _check(self, asked: Asked) -> None:
-        self._open(asked).close()
+    def _check(self, asked: Asked, place: Path | None) -> None:
+        self._open(asked, place).close()
 
     def _check_constraint(self, constraint: Constraint) -> None:
         self._engine.check_constraint(constraint)
@@ -149,8 +153,8 @@ class RayReplica:
         facts: Facts = self._ask(self._handle.facts)
         return facts
 
-    def check(self, asked: Asked) -> None:
-        self._run("check", asked)
+    def check(self, asked: Asked, place: Path | None) -> None:
+        self._run("check", asked, place)
 
     def check_constraint(self, constraint: Constraint) -> None:
         self._run("check_constraint", constraint)
@@ -167,8 +171,8 @@ class RayReplica:
     def close(self) -> None:
         self._remove()
 
-    def stream(self, asked: Asked) -> Generator[Delta, None, None]:
-        response = self._handle.options(stream=True).stream.remote(asked)
+    def stream(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
+        response = self._handle.options(stream=True).stream.remote(asked, place)
         ended = False
         try:
             for items in response:

@@ -29,12 +29,12 @@ from genwerk.inference.blocks import chain_of
 from genwerk.inference.generation import Delta
 from genwerk.inference.limits import check_adapter, check_new_adapter
 from genwerk.inference.model_files import files_sha256
-from genwerk.inference.reasoning import Markers, Section
-from genwerk.inference.text_engine import TextEngine
+from genwerk.inference.reasoning import Markers
+from genwerk.inference.text_engine import Asked, TextEngine
 from genwerk.serving.routing import Router
 from genwerk.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["Asked", "Facts", "LostError", "Replica", "Replicas"]
+__all__ = ["Facts", "LostError", "Replica", "Replicas"]
 
 _LIVES = 3
 _PATIENCE = 300.0  # seconds to wait where no replica is there
@@ -53,23 +53,6 @@ class Facts:
     file_hashes: Mapping[str | None, str] = field(default_factory=dict, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a replica is asked: the arguments of `stream_ids`, and where the adapter lies if it was added later."""
-
-    prompt: tuple[int, ...]
-    sampling: Sampling
-    adapter: str | None
-    user: str
-    constraint: Constraint | None
-    section: Section | None
-    priority: int
-    adapter_path: Path | None = None
-
-
-_NOTHING = Asked((), Sampling(), None, "", None, None, 0)
-
-
 class LostError(GenwerkError):
     """A replica has died, or cannot be reached."""
 
@@ -77,19 +60,22 @@ class LostError(GenwerkError):
 
 
 class Replica(Protocol):
-    """An engine somewhere else. Every method raises LostError where it has died, and what the engine raises."""
+    """An engine somewhere else. Every method raises LostError where it has died, and what the engine raises.
+
+    place   where the adapter that is asked for lies, if it was added later
+    """
 
     def facts(self) -> Facts:
         """Waits until the replica is there."""
         ...
 
-    def check(self, asked: Asked) -> None:
+    def check(self, asked: Asked, place: Path | None) -> None:
         """Raise what the engine would before the first step."""
         ...
 
     def check_constraint(self, constraint: Constraint) -> None: ...
 
-    def stream(self, asked: Asked) -> Generator[Delta, None, None]: ...
+    def stream(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]: ...
 
     def add_adapter(self, name: str, path: Path) -> None: ...
 
@@ -133,22 +119,10 @@ class Replicas(TextEngine):
         with self._changed:
             return frozenset(self._down)
 
-    def stream_ids(
-        self,
-        prompt: Tokens[int],
-        sampling: Sampling,
-        adapter: str | None = None,
-        user: str = "",
-        constraint: Constraint | None = None,
-        section: Section | None = None,
-        priority: int = 0,
-    ) -> Generator[Delta, None, None]:
-        check_adapter(adapter, self.adapters)
-        self.check_prompt(prompt)
-        place = None if adapter is None else self._adapters[adapter]
-        asked = Asked(tuple(prompt), sampling, adapter, user, constraint, section, priority, place)
-        self._on_any(lambda replica: replica.check(asked))
-        return self._deltas(asked)
+    def _answer(self, asked: Asked) -> Generator[Delta, None, None]:
+        adapter = None if asked.adapter is None else self._adapters[asked.adapter]
+        self._on_any(lambda replica: replica.check(asked, adapter))
+        return self._deltas(asked, adapter)
 
     def check_constraint(self, constraint: Constraint) -> None:
         self._on_any(lambda replica: replica.check_constraint(constraint))
@@ -172,12 +146,12 @@ class Replicas(TextEngine):
         for replica in self._replicas:
             replica.close()
 
-    def _deltas(self, asked: Asked) -> Generator[Delta, None, None]:
+    def _deltas(self, asked: Asked, adapter: Path | None) -> Generator[Delta, None, None]:
         chain, sent = chain_of(asked.adapter, asked.prompt), list[Delta]()
         for _ in range(_LIVES):
             place = self._enter(chain)
             try:
-                with closing(self._replicas[place].stream(asked)) as stream:
+                with closing(self._replicas[place].stream(asked, adapter)) as stream:
                     for delta in unsent(stream, sent):
                         sent.append(delta)
                         yield delta
@@ -219,7 +193,7 @@ class Replicas(TextEngine):
             except LostError:
                 self._lose(place)
             finally:
-                self._leave(place, _NOTHING, ())
+                self._leave(place, Asked((), Sampling()), ())
         raise ModelError(f"{_LIVES} replicas died while they checked a request", remedy="See `ray logs`.")
 
     def _on_all(self, task: Callable[[Replica], None]) -> None:

@@ -17,8 +17,9 @@ from genwerk.core.types import Constraint, Message, Request, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engine import Engine
 from genwerk.inference.generation import Delta
+from genwerk.inference.text_engine import Asked
 from genwerk.serving import replicas as module
-from genwerk.serving.replicas import Asked, Facts, LostError, Replicas
+from genwerk.serving.replicas import Facts, LostError, Replicas
 
 
 class LocalReplica:
@@ -47,15 +48,15 @@ class LocalReplica:
             dict(engine.file_hashes),
         )  # fmt: skip
 
-    def check(self, asked: Asked) -> None:
-        self._open(asked).close()
+    def check(self, asked: Asked, place: Path | None) -> None:
+        self._open(asked, place).close()
 
     def check_constraint(self, constraint: Constraint) -> None:
         self.engine.check_constraint(constraint)
 
-    def stream(self, asked: Asked) -> Generator[Delta, None, None]:
+    def stream(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
         self.asked.append(asked)
-        with closing(self._open(asked)) as deltas:
+        with closing(self._open(asked, place)) as deltas:
             for delta in deltas:
                 self.left -= 1
                 if self.left < 0:
@@ -63,15 +64,13 @@ class LocalReplica:
                     raise LostError("killed")
                 yield delta
 
-    def _open(self, asked: Asked) -> Generator[Delta, None, None]:
+    def _open(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
         if self.dead:
             raise LostError("dead")
         if asked.adapter and asked.adapter not in self.engine.adapters:
-            assert asked.adapter_path is not None
-            self.engine.add_adapter(asked.adapter, asked.adapter_path)
-        return self.engine.stream_ids(
-            asked.prompt, asked.sampling, asked.adapter, asked.user, asked.constraint, asked.section, asked.priority
-        )
+            assert place is not None
+            self.engine.add_adapter(asked.adapter, place)
+        return self.engine.ask(asked)
 
     def add_adapter(self, name: str, path: Path) -> None:
         if self.dead:
@@ -166,7 +165,7 @@ def test_another_token_ends_the_answer_instead_of_being_patched_in(
 ) -> None:
     local[0].die_after(3)
     genuine = local[1].stream
-    local[1].stream = lambda asked: genuine(replace(asked, sampling=replace(asked.sampling, seed=99)))  # type: ignore[method-assign]
+    local[1].stream = lambda asked, place: genuine(replace(asked, sampling=replace(asked.sampling, seed=99)), place)  # type: ignore[method-assign]
     stream = cluster.stream(ask())
     with pytest.raises(ModelError, match="another token at place"):
         list(stream)
