@@ -30,7 +30,7 @@ from genwerk.inference.native.library import NativeUnavailableError, load_librar
 from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
 from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, matrices
 from genwerk.inference.runner import BLOCK, Chunk, window_title
-from genwerk.models.decoder import Block, Decoder
+from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import empty_decoder
 from genwerk.models.linear import Linear
 from genwerk.models.lora import adapter_products, load_adapter
@@ -298,7 +298,6 @@ def check_adapter(model: Decoder, adapter: str) -> None:
 
 def _adapted(block: nn.Module, adapter: str) -> dict[str, Linear]:
     """The weights of a layer that adapters may change. Raises NativeUnavailableError where this one goes beyond."""
-    assert isinstance(block, Block)
     found = matrices(block)
     if any(adapter_products(linear, adapter) for name, linear in found.items() if name not in MATRICES):
         raise NativeUnavailableError(

@@ -18,7 +18,7 @@ from torch import Tensor
 from genwerk.core.atomic import write_text
 from genwerk.core.errors import ModelError
 from genwerk.core.hashing import sha256_file
-from genwerk.inference.native.pack import PANEL, Arrangement, turn
+from genwerk.inference.native.pack import PANEL, TURNED, Arrangement, turn
 from genwerk.inference.native.weights import PackedWeights, matrices
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.huggingface import TOKENIZER_FILES, empty_decoder, read_config
@@ -26,6 +26,7 @@ from genwerk.models.weights import read_tensors, write_tensors
 
 __all__ = ["packed_precision", "read_packed", "unpack_decoder", "write_packed"]
 
+_LAYOUT = "inputs_turned_together"
 _BESIDE = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 
 
@@ -40,7 +41,7 @@ def write_packed(weights: PackedWeights, directory: Path, model: Path) -> None:
         if (model / name).exists():
             shutil.copyfile(model / name, directory / name)
     file = directory / f"packed-{weights.precision}.safetensors"
-    write_tensors(file, weights.tensors)
+    write_tensors(file, {**weights.tensors, _LAYOUT: torch.tensor(TURNED)})
     write_text(file.with_suffix(".sha256"), sha256_file(file))
 
 
@@ -55,7 +56,14 @@ def read_packed(directory: Path) -> PackedWeights:
             where=str(file if precision else directory),
             remedy="Quantise the model again: `genwerk quantise`, or run its recipe.",
         )
-    return PackedWeights(read_config(directory), precision, read_tensors(file))
+    tensors = dict(read_tensors(file))
+    if int(tensors.pop(_LAYOUT, torch.tensor(0))) != TURNED:
+        raise ModelError(
+            "the packed weights are laid out as an older genwerk did",
+            where=str(file),
+            remedy="Quantise the model again: `genwerk quantise`, or run its recipe.",
+        )
+    return PackedWeights(read_config(directory), precision, tensors)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genwerk.core.assets import cache_directory
 from genwerk.core.atomic import write_text
@@ -30,10 +30,11 @@ from genwerk.models.huggingface import load_decoder
 from genwerk.models.linear import Linear
 from genwerk.models.weights import read_tensors, write_tensors
 
-__all__ = ["MATRICES", "PackedWeights", "check_shape", "kept_weights", "linears", "matrices", "pack_decoder"]
+__all__ = ["MATRICES", "PackedWeights", "check_shape", "kept_weights", "matrices", "pack_decoder"]
 
 MATRICES = ("qkv", "out", "gate_up", "down")
 _MOST_HEAD = 256
+_MOST_INPUTS = 2**17  # 128 · 127 times as many are the largest sum below 2^31
 _KEPT = 4  # files in the cache folder; the longest unused goes first
 
 
@@ -41,6 +42,8 @@ def check_shape(config: DecoderConfig) -> None:
     """Raise NativeUnavailableError for a network that the kernels do not know."""
     if Arrangement(config).head > _MOST_HEAD:
         raise NativeUnavailableError(f"the native kernels' heads hold {_MOST_HEAD} at most, not {config.head_dim}")
+    if max(config.d_model, config.d_ff, config.n_heads * Arrangement(config).head) > _MOST_INPUTS:
+        raise NativeUnavailableError(f"the native kernels' sums of bytes hold {_MOST_INPUTS:,} inputs at most")
     if config.sinks > pack.PANEL:
         raise NativeUnavailableError(f"the native kernels keep {pack.PANEL} sinks at most, not {config.sinks}")
 
@@ -87,8 +90,9 @@ def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> Pack
     return PackedWeights(config, precision, packed.tensors)
 
 
-def matrices(block: Block) -> dict[str, Linear]:
-    """The weights of a layer by name: those of MATRICES, or `router` and `expert-5.down` for the last two."""
+def matrices(block: nn.Module) -> dict[str, Linear]:
+    """The weights of a `Block` by name: those of MATRICES, or `router` and `expert-5.down` for the last two."""
+    assert isinstance(block, Block)
     found = {"qkv": block.self_attn.qkv, "out": block.self_attn.out}
     if isinstance(block.mlp, MLP):
         return found | {"gate_up": block.mlp.gate_up, "down": block.mlp.down}
@@ -98,13 +102,6 @@ def matrices(block: Block) -> dict[str, Linear]:
         assert isinstance(expert, MLP)
         found |= {f"expert-{number}.gate_up": expert.gate_up, f"expert-{number}.down": expert.down}
     return found
-
-
-def linears(model: Decoder) -> Iterator[list[Linear]]:
-    """Of each layer without experts the weights named in MATRICES."""
-    for block in model.layers:
-        assert isinstance(block, Block) and isinstance(block.mlp, MLP)
-        yield [block.self_attn.qkv, block.self_attn.out, block.mlp.gate_up, block.mlp.down]
 
 
 def _packed(model: Decoder, precision: str, grids: Mapping[str, Grid]) -> Iterator[tuple[str, Tensor]]:

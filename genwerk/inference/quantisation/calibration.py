@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from genwerk.core.progress import track
 from genwerk.inference.native.pack import Arrangement, fill
-from genwerk.inference.native.weights import MATRICES, linears
+from genwerk.inference.native.weights import matrices
 from genwerk.models.decoder import Decoder
 from genwerk.models.linear import Linear
 
@@ -55,7 +55,7 @@ def calibrate_layers(
 ) -> None:
     """For each layer in turn `change(layer, grams)`, which may change its weights; later layers see what it then says.
 
-    grams   by name of the matrix (see MATRICES), (K', K') with inputs arranged as they are packed.
+    grams   by name of the matrix (see `matrices`), (K', K') with inputs arranged as they are packed.
     recall  changes a layer as an earlier attempt did, and says whether it could; then no moments are needed.
     """
     arrange = Arrangement(model.config)
@@ -84,9 +84,8 @@ def _watching(model: Decoder, layers: Sequence[int], watch: Watch) -> Iterator[N
     """Call `watch(name, inputs (T, K))` whenever a matrix of these layers is used."""
     handles = [
         linear.register_forward_pre_hook(_hook(f"{layer}.{name}", watch))
-        for layer, matrices in enumerate(linears(model))
-        if layer in layers
-        for name, linear in zip(MATRICES, matrices, strict=True)
+        for layer in layers
+        for name, linear in matrices(model.layers[layer]).items()
     ]
     try:
         yield

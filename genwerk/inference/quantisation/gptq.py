@@ -6,8 +6,8 @@ Source: Frantar et al. (2022), GPTQ, eqs. 2 and 3, algorithm 1; Frantar and Alis
     U = upper Cholesky factor of H^-1
     for each column j:   q_j = nearest(w_j),   e = (w_j - q_j) / U_jj,   w_k <- w_k - e U_jk  for all k > j
 
-W, Q  (N outputs, K inputs), before and after; the values Q may take are a `Grid`: a scale per output (int8), or scale
-      and lowest value per group of 32 inputs (int4)
+W, Q  (N outputs, K inputs), before and after (int8: already turned, as X is, see native/pack.py); the values Q may
+      take are a `Grid`: a scale per output (int8), or scale and lowest value per group of 32 inputs (int4)
 X     (K, T) inputs of calibration text; only X X^T, the gram matrix, is ever held
 λ     `damping` times the mean of the diagonal, which keeps H invertible
 U_jj  1 / U_jj² is what an error of column j costs once all later columns have made up for it
@@ -16,7 +16,8 @@ Chosen:   updates of later columns are gathered over blocks of 128, as in the pa
           first column is reached, to the weights as earlier errors have moved them, with 1 / U_jj² as importance
           (grids.py); Cholesky in float64; a column whose input is always zero is rounded to the nearest value.
           With `act_order` columns go by falling H_jj and the grids are fitted before the first.
-Left out: rounding that knows what rounded activations do to X.
+Left out: rounding that knows what rounded activations do to X; in int8, inputs that are no multiple of 64 lose what was
+          chosen when they are turned back, and then the nearest values are kept where they are no worse.
 Try it:   genwerk quantise --model MODEL --dataset DATASET --precision int4
 """
 

@@ -31,11 +31,11 @@ from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.inference.native.pack import Arrangement, Grid, turn, widest_grid
 from genwerk.inference.native.packed_directory import unpack_decoder, write_packed
-from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, linears, pack_decoder
+from genwerk.inference.native.weights import PackedWeights, check_shape, matrices, pack_decoder
 from genwerk.inference.quantisation.calibration import calibrate_layers, input_peaks
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.inference.quantisation.gptq import gptq, round_nearest
-from genwerk.inference.quantisation.grids import fitted_grid
+from genwerk.inference.quantisation.grids import fitted_grid, nearest
 from genwerk.inference.quantisation.loss import Loss, check_bounds, measure_losses, print_losses
 from genwerk.inference.quantisation.smoothing import smooth
 from genwerk.inference.quantisation.texts import Windows, document_windows
@@ -85,7 +85,7 @@ def quantise(
     write_packed(packed, step.out, model.path)
     write_json(
         step.out / "report.json",
-        {"losses": [item.to_json() for item in (exact, before, after)], "matrices": found.matrices},
+        {"losses": [item.to_json() for item in (exact, before, after)], "matrices": found.rows},
     )
     write_json(
         step.out / "documents.json",
@@ -100,7 +100,7 @@ class Calibrated:
     energy that is lost when it is rounded to nearest and when it is rounded as chosen."""
 
     grids: Mapping[str, Grid]
-    matrices: Sequence[Row]
+    rows: Sequence[Row]
 
 
 @torch.no_grad()
@@ -114,37 +114,41 @@ def calibrate(
     if config.smooth is not None:
         smooth(model, _peaks(model, windows, scratch), config.smooth)
     arrange = Arrangement(model.config)
-    matrices = [dict(zip(MATRICES, layer, strict=True)) for layer in linears(model)]
+    found = [matrices(block) for block in model.layers]
     grids: dict[str, Grid] = {}
     rows: list[Row] = []
 
     def change(layer: int, grams: dict[str, Tensor]) -> None:
-        for name, linear in matrices[layer].items():
-            weight, gram = as_rounded(arrange.matrix(name, linear.weight), grams[name], config.precision)
+        for name, linear in found[layer].items():
+            turned = turn if config.precision == "int8" else _as_it_is  # as the kernels round it (pack.py)
+            weight, gram = turned(arrange.matrix(name, linear.weight)), turned(turned(grams[name]).t()).t().contiguous()
             plain = round_nearest(weight, widest_grid(weight, config.precision))
             if config.gptq:
                 chosen = gptq(weight, gram, config.precision, damping=config.damping, act_order=config.act_order)
             else:
                 chosen = round_nearest(weight, fitted_grid(weight, gram.diagonal(), config.precision))
-            grids[f"{layer}.{name}"] = chosen.grid
-            values = turn(chosen.weight) if config.precision == "int8" else chosen.weight  # back
-            linear.weight.copy_(arrange.restore(name, values, (linear.d_out, linear.d_in)))
-            errors = {"nearest": _lost(weight, plain.weight, gram), "calibrated": _lost(weight, chosen.weight, gram)}
-            rows.append({"layer": layer, "matrix": name, **errors})
+            values = arrange.restore(name, turned(chosen.weight), (linear.d_out, linear.d_in))  # turned back
+            served = nearest(turned(arrange.matrix(name, values)), chosen.grid)  # filled-up inputs are lost on the way
+            lost = {"nearest": _lost(weight, plain.weight, gram), "calibrated": _lost(weight, served, gram)}
+            if lost["calibrated"] > lost["nearest"]:
+                grids[f"{layer}.{name}"], lost["calibrated"] = plain.grid, lost["nearest"]
+            else:
+                grids[f"{layer}.{name}"] = chosen.grid
+                linear.weight.copy_(values)
+            rows.append({"layer": layer, "matrix": name, **lost})
         if scratch is not None:
-            _keep_layer(scratch / f"layer-{layer}.safetensors", layer, matrices[layer], grids, rows)
+            _keep_layer(scratch / f"layer-{layer}.safetensors", layer, found[layer], grids, rows)
 
     def recall(layer: int) -> bool:
         file = None if scratch is None else scratch / f"layer-{layer}.safetensors"
-        return file is not None and _recall_layer(file, layer, matrices[layer], grids, rows)
+        return file is not None and _recall_layer(file, layer, found[layer], grids, rows)
 
     calibrate_layers(model, windows, change, what=f"rounding to {config.precision}", recall=recall)
     return Calibrated(grids, rows)
 
 
-def as_rounded(weight: Tensor, gram: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    """(N, K) and (K, K) of inputs as the kernels round them: turned for int8 (pack.py)."""
-    return (turn(weight), turn(turn(gram).t()).t().contiguous()) if precision == "int8" else (weight, gram)
+def _as_it_is(rows: Tensor) -> Tensor:
+    return rows
 
 
 def _peaks(model: Decoder, windows: Sequence[Sequence[int]], scratch: Path | None) -> dict[str, Tensor]:
@@ -158,10 +162,10 @@ def _peaks(model: Decoder, windows: Sequence[Sequence[int]], scratch: Path | Non
 
 
 def _keep_layer(
-    file: Path, layer: int, matrices: Mapping[str, Linear], grids: Mapping[str, Grid], rows: Sequence[Row]
+    file: Path, layer: int, found: Mapping[str, Linear], grids: Mapping[str, Grid], rows: Sequence[Row]
 ) -> None:
     tensors: dict[str, Tensor] = {}
-    for (name, linear), row in zip(matrices.items(), rows[-len(matrices) :], strict=True):
+    for (name, linear), row in zip(found.items(), rows[-len(found) :], strict=True):
         grid = grids[f"{layer}.{name}"]
         tensors |= {f"{name}.weight": linear.weight.detach(), f"{name}.scale": grid.scale}
         tensors |= {} if grid.lowest is None else {f"{name}.lowest": grid.lowest}
@@ -169,13 +173,11 @@ def _keep_layer(
     write_tensors(file, tensors)
 
 
-def _recall_layer(
-    file: Path, layer: int, matrices: Mapping[str, Linear], grids: dict[str, Grid], rows: list[Row]
-) -> bool:
+def _recall_layer(file: Path, layer: int, found: Mapping[str, Linear], grids: dict[str, Grid], rows: list[Row]) -> bool:
     if not file.exists():
         return False
     held = read_tensors(file)
-    for name, linear in matrices.items():
+    for name, linear in found.items():
         linear.weight.copy_(held[f"{name}.weight"])
         grids[f"{layer}.{name}"] = Grid(held[f"{name}.scale"], held.get(f"{name}.lowest"))
         nearest, calibrated = held[f"{name}.errors"].tolist()

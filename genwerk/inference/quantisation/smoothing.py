@@ -26,7 +26,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from genwerk.inference.native.weights import MATRICES, linears
+from genwerk.inference.native.weights import matrices
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.linear import Linear
 
@@ -41,9 +41,9 @@ def smoothing_scales(peaks: Tensor, reach: Tensor, alpha: float) -> Tensor:
 @torch.no_grad()
 def smooth(model: Decoder, peaks: Mapping[str, Tensor], alpha: float) -> None:
     """Fold s into the weights of a dense decoder in place; its function stays. `peaks` by name, as `3.qkv`, (K,)."""
-    for layer, (block, matrices) in enumerate(zip(model.layers, linears(model), strict=True)):
+    for layer, block in enumerate(model.layers):
         assert isinstance(block, Block)
-        named = dict(zip(MATRICES, matrices, strict=True))
+        named = matrices(block)
         s = _value_scales(model, named["out"], peaks[f"{layer}.out"], alpha)
         _divide(named["qkv"], "v_proj", s)
         s = smoothing_scales(peaks[f"{layer}.down"], _reach(named["down"]), alpha)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genwerk.inference.native.decoder import NativeDecoder
-from genwerk.inference.native.pack import turn
+from genwerk.inference.native.pack import Arrangement, turn
 from genwerk.models.decoder import Attention, Decoder
 from genwerk.models.feed_forward import MLP, Experts
 from genwerk.models.linear import Linear
@@ -104,8 +104,7 @@ class Reference:
         self.margin = torch.tensor(1.0)
         whole, scale = whole_weight(model.embed_tokens)
         x = turned(whole[tokens] * scale[tokens, None])[:, : config.d_model]
-        size = -(-config.head_dim // 16) * 16
-        sizes = (config.head_dim, size if config.n_heads * size % 32 == 0 else -(-size // 32) * 32)
+        sizes = (config.head_dim, Arrangement(config).head)
         for block in model.layers:
             x = x + self.attention(block.input_layernorm(x), block.self_attn, sizes)
             x = x + self.feed_forward(block.post_attention_layernorm(x), block.mlp)

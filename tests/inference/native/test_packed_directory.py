@@ -9,6 +9,7 @@ import torch
 from small_models import BASE, SHAPES, all_rows, blocks_for, draw, random_tokens
 
 from genwerk.core.errors import ModelError
+from genwerk.core.hashing import sha256_file
 from genwerk.inference.backend import load_runner
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.packed_directory import packed_precision, read_packed, unpack_decoder, write_packed
@@ -16,6 +17,7 @@ from genwerk.inference.native.weights import pack_decoder
 from genwerk.inference.runner import Chunk
 from genwerk.models.decoder import Decoder, DecoderConfig
 from genwerk.models.huggingface import save_decoder, slots
+from genwerk.models.weights import read_tensors, write_tensors
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -89,3 +91,13 @@ def test_a_damaged_file_is_refused_and_says_what_to_do(directory: Path) -> None:
     file.unlink()
     with pytest.raises(ModelError, match="missing"):
         read_packed(directory)
+
+
+def test_weights_in_an_older_layout_are_refused(directory: Path) -> None:
+    file = directory / "packed-int4.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in read_tensors(file).items() if name != "inputs_turned_together"}
+    write_tensors(file, tensors)
+    file.with_suffix(".sha256").write_text(sha256_file(file))
+    with pytest.raises(ModelError, match="older genwerk") as refused:
+        read_packed(directory)
+    assert "genwerk quantise" in refused.value.remedy

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genwerk.core.types import Document
 from genwerk.inference.native.pack import Arrangement
-from genwerk.inference.native.weights import MATRICES, linears
+from genwerk.inference.native.weights import MATRICES, matrices
 from genwerk.inference.quantisation import calibration
 from genwerk.inference.quantisation.calibration import calibrate_layers
 from genwerk.models.decoder import Decoder, DecoderConfig
@@ -22,8 +22,8 @@ def inputs_of(model: Decoder, windows: list[list[int]]) -> dict[str, Tensor]:
         linear.register_forward_pre_hook(
             lambda module, args, name=f"{layer}.{name}": found.update({name: args[0].flatten(0, 1).detach()})
         )
-        for layer, matrices in enumerate(linears(model))
-        for name, linear in zip(MATRICES, matrices, strict=True)
+        for layer, block in enumerate(model.layers)
+        for name, linear in matrices(block).items()
     ]
     with torch.no_grad():
         model(torch.tensor(windows))
@@ -54,7 +54,7 @@ def test_the_streamed_moments_are_those_of_all_inputs_at_once(shape: str, monkey
 
 
 def _weights(model: Decoder, layer: int) -> dict[str, Tensor]:
-    return {name: one.weight.detach() for name, one in zip(MATRICES, list(linears(model))[layer], strict=True)}
+    return {name: one.weight.detach() for name, one in matrices(model.layers[layer]).items()}
 
 
 def test_later_layers_are_calibrated_on_what_earlier_ones_became() -> None:
@@ -65,7 +65,7 @@ def test_later_layers_are_calibrated_on_what_earlier_ones_became() -> None:
     def silence(layer: int, found: dict[str, Tensor]) -> None:
         grams[layer] = found["qkv"]
         if layer == 0:
-            for linear in next(linears(model)):
+            for linear in matrices(model.layers[0]).values():
                 linear.weight.zero_()
 
     calibrate_layers(model, windows, silence, what="silence")
@@ -77,7 +77,7 @@ def test_later_layers_are_calibrated_on_what_earlier_ones_became() -> None:
 def test_arranging_and_restoring_gives_the_same_weights(shape: str) -> None:
     model = draw(DecoderConfig(**BASE | SHAPES[shape]))
     arrange = Arrangement(model.config)
-    for name, linear in zip(MATRICES, next(linears(model)), strict=True):
+    for name, linear in matrices(model.layers[0]).items():
         weight = linear.weight.detach()
         assert torch.equal(arrange.restore(name, arrange.matrix(name, weight), tuple(weight.shape)), weight)
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import BASE, draw, random_tokens
 
 from genwerk.core.errors import ModelError
 from genwerk.core.types import Document, Sampling
 from genwerk.core.workspace import Artifact, Source, Workspace
 from genwerk.data.documents import write_documents
 from genwerk.inference.engine import Engine
+from genwerk.inference.native.pack import TURNED
 from genwerk.inference.quantisation.config import BOUNDS, QuantiseConfig
 from genwerk.inference.quantisation.gptq import gptq
 from genwerk.inference.quantisation.quantise import calibrate, quantise
@@ -161,7 +163,18 @@ def test_without_gptq_each_weight_is_rounded_by_itself(model: Source) -> None:
     grid = found.grids["0.down"]
     moved = (decoder.layers[0].mlp.down.weight.detach() - before).abs()
     assert moved.max() <= 3 * grid.scale.max()
-    assert all(row["calibrated"] <= row["nearest"] * 1.5 + 1e-12 for row in found.matrices)
+    assert all(row["calibrated"] <= row["nearest"] for row in found.rows)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_calibrated_weights_never_lose_more_than_the_nearest(precision: str) -> None:
+    """Even where inputs are no multiple of what is turned together."""
+    decoder = draw(DecoderConfig(**BASE))
+    assert decoder.config.d_model % TURNED and decoder.config.d_ff % TURNED
+    windows = [random_tokens(60, 97, seed) for seed in range(4)]
+    found = calibrate(decoder, windows, config(precision=precision, smooth=None))
+    assert all(row["calibrated"] <= row["nearest"] for row in found.rows)
+    assert any(row["calibrated"] < row["nearest"] for row in found.rows)
 
 
 def test_a_mixture_of_experts_is_refused_by_name(dataset: Source, model: Source, tmp_path: Path) -> None:

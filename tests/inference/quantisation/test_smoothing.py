@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_models import BASE, SHAPES, draw, random_tokens
 
-from genwerk.inference.native.weights import MATRICES, linears
+from genwerk.inference.native.weights import matrices
 from genwerk.inference.quantisation.calibration import input_peaks
 from genwerk.inference.quantisation.smoothing import smooth, smoothing_scales
 from genwerk.models.decoder import DecoderConfig
@@ -41,8 +41,8 @@ def test_half_makes_activations_and_weights_alike() -> None:
     windows = [random_tokens(48, 97, seed) for seed in range(4)]
     smooth(model, input_peaks(model, windows), 0.5)
     after = input_peaks(model, windows)
-    for layer, matrices in enumerate(linears(model)):
-        for name, linear in zip(MATRICES, matrices, strict=True):
+    for layer, block in enumerate(model.layers):
+        for name, linear in matrices(block).items():
             reach = linear.weight.detach().abs().amax(0)
             peaks = after[f"{layer}.{name}"]
             if name == "out":  # query heads that share a key head share their scales

@@ -130,7 +130,7 @@ static void attend(const Queries& rows, int count, const Head<Kept>& cached) {
     }
 }
 
-// Write the key and the value of a position into its block; `fresh` counts in attention_tiles.h only.
+// Write the key and the value of a position into its block; the last argument counts in attention_tiles.h only.
 template <class Kept>
 static inline void keep_key(Kept* block, int slot, const float* key, int head) {
     for (int d = 0; d < head; d += LANES) {

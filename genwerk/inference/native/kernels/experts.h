@@ -118,10 +118,10 @@ private:
 
     Rows rows_of(const Matrix& w, int expert) const {
         const size_t first = size_t(seats_.first[expert]), groups = size_t(w.inputs) / PANEL;
-        if (w.format == FLOAT32) return {step_.scratch_.tiles.data() + first * w.inputs, nullptr, nullptr, nullptr, nullptr};
+        if (w.format == FLOAT32) return {step_.scratch_.tiles.data() + first * w.inputs};
         const Rows all = step_.whole();
         if (w.format == INT8) return {nullptr, all.whole + first * depth(w.inputs), all.scale + first, nullptr, all.shift + first};
-        return {nullptr, all.whole + first * w.inputs, all.scale + first * groups, all.total + first * groups, nullptr};
+        return {nullptr, all.whole + first * w.inputs, all.scale + first * groups, all.total + first * groups};
     }
 
     int count_of(int expert) const { return seats_.first[expert + 1] - seats_.first[expert]; }
@@ -140,7 +140,7 @@ private:
             for (int m = 0; m < count; ++m)
                 for (int i = 0; i < PANEL; i += LANES) {
                     const F gate = load(values[0] + m * PANEL + i), up = load(values[1] + m * PANEL + i);
-                    store(target + size_t(first + m) * model_.hidden + i, gate / (1.0f + exponential(-gate)) * up);
+                    store(target + size_t(first + m) * model_.hidden + i, gated(gate, up));
                 }
         });
     }

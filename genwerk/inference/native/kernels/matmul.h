@@ -1,5 +1,5 @@
-// y = x W^T for packed W: each output element is summed over the inputs in their order, whatever else is computed beside
-// it, so a row's result is the same alone or among many.
+// y = x W^T for packed W: floats are summed over the inputs in their order, whole numbers exactly, whatever else is computed
+// beside an output element, so a row's result is the same alone or among many.
 #pragma once
 
 #include <vector>
@@ -11,7 +11,7 @@
 
 namespace genwerk {
 
-constexpr int PANEL = 32;  // outputs that are computed together, inputs that share a scale, positions in a cache block
+constexpr int PANEL = 32;  // outputs that are computed together, inputs that share a scale in INT4, positions in a cache block
 constexpr int FEW_ROWS = 8;  // up to which tile registers do not pay
 
 constexpr int TURNED = 64;  // inputs that are turned together (see `quantise_turned`)
@@ -22,11 +22,11 @@ static inline int depth(int inputs) { return (inputs + TURNED - 1) / TURNED * TU
 // Rows of activations for one product: as they are, or as integers, with one scale per row for INT8 and one per 32
 // inputs for INT4.
 struct Rows {
-    const float* tiles;    // [rows / 12][inputs][12], the last tile as narrow as it must be
-    const int8_t* whole;   // [rows][depth] (INT8), [rows][inputs] (INT4)
-    const float* scale;    // [rows] or [rows][inputs / 32]
-    const float* total;    // INT4: [rows][inputs / 32], the sum of the group's numbers, scaled
-    const int32_t* shift;  // INT8: [rows], -128 times the sum of the row's numbers, as weights are kept with 128 added
+    const float* tiles = nullptr;    // [rows / 12][inputs][12], the last tile as narrow as it must be
+    const int8_t* whole = nullptr;   // [rows][depth] (INT8), [rows][inputs] (INT4)
+    const float* scale = nullptr;    // [rows] or [rows][inputs / 32]
+    const float* total = nullptr;    // INT4: [rows][inputs / 32], the sum of the group's numbers, scaled
+    const int32_t* shift = nullptr;  // INT8: [rows], -128 times the sum of the row's numbers, as weights are kept with 128 added
 };
 
 static inline float top_of(I magnitudes) {
@@ -59,7 +59,7 @@ static inline void quantise_groups(const float* x, int inputs, int8_t* whole, fl
 // One row for INT8: every 64 inputs are turned by the Hadamard matrix, as the weights are (pack.py), which leaves the
 // products as they are and spreads outliers; then q = nearest(127 x / max |x|) over the row. Returns the row's shift.
 static inline int32_t quantise_turned(const float* x, int inputs, int8_t* whole, float* scale) {
-    static thread_local std::vector<float> memory;
+    static thread_local std::vector<float> memory;  // adapters and routers still read `x`
     const int filled = depth(inputs);
     if (memory.size() < size_t(filled)) memory.resize(size_t(filled));
     float* turned = memory.data();

@@ -154,7 +154,7 @@ private:
     // `count` rows from `from` as the product with a matrix of this format reads them.
     Rows input(const Matrix& w, const float* from, int count) {
         if (w.format != FLOAT32) return whole();
-        if (count == 1) return {from, nullptr, nullptr, nullptr, nullptr};
+        if (count == 1) return {from};
         pool_.run((count + MOST_TOGETHER - 1) / MOST_TOGETHER, [&](int tile) {
             const int first = tile * MOST_TOGETHER, rows = std::min(MOST_TOGETHER, count - first);
             const float* x = from + int64_t(first) * w.inputs;
@@ -162,7 +162,7 @@ private:
             for (int k = 0; k < w.inputs; ++k)
                 for (int m = 0; m < rows; ++m) *to++ = x[int64_t(m) * w.inputs + k];
         });
-        return {scratch_.tiles.data(), nullptr, nullptr, nullptr, nullptr};
+        return {scratch_.tiles.data()};
     }
 
     Rows whole() const {
@@ -244,7 +244,7 @@ private:
                     for (int i = 0; i < PANEL; i += LANES) {
                         F gate = load(values[0] + m * PANEL + i), up = load(values[1] + m * PANEL + i);
                         if (updated) gate += load(update + i), up += load(update + PANEL + i);
-                        store(out + i, gate / (1.0f + exponential(-gate)) * up);
+                        store(out + i, gated(gate, up));
                     }
                 }
             });

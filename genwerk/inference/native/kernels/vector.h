@@ -93,6 +93,9 @@ static inline F exponential(F x) {
     return x < tiny ? F{} : p * scale;
 }
 
+// SwiGLU: silu(gate) up.
+static inline F gated(F gate, F up) { return gate / (1.0f + exponential(-gate)) * up; }
+
 // Sixty-four numbers times the Hadamard matrix, whose entries are +1 and -1; twice that gives 64 times the numbers.
 static inline void hadamard(F (&x)[4]) {
     const F a = x[0] + x[2], b = x[1] + x[3], c = x[0] - x[2], d = x[1] - x[3];
