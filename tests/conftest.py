@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from genwerk.core.assets import KNOWN, fetch
+from genwerk.core.heap import share_heap
+
+share_heap()  # before any test starts threads, as an engine does
 
 
 @pytest.fixture(scope="session")

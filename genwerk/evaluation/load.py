@@ -13,7 +13,6 @@ Try it:   python benchmarks/load.py --seconds 60
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import random
@@ -27,6 +26,7 @@ from itertools import pairwise
 
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import RequestError
+from genwerk.core.heap import trim_heap
 from genwerk.core.types import Message, Request, Sampling
 from genwerk.inference.engine import Engine
 
@@ -245,15 +245,9 @@ def _fill_cache(engine: Engine) -> None:
 
 
 def _resident() -> float:
-    """MB that this process holds in memory, without garbage and what the allocator keeps for later.
-
-    With forty threads glibc keeps some megabytes of free memory for each of them (measured: 20 to 80 MB within ten
-    seconds, and no more in a minute), which would hide a leak or look like one.
-    """
+    """MB that this process holds in memory, without garbage and what the allocator keeps for later."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    trim_heap()
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 

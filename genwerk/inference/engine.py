@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from genwerk.core.errors import GenwerkError, ModelError, RequestError
+from genwerk.core.heap import share_heap
 from genwerk.core.types import Constraint, Sampling
 from genwerk.inference.adapters import Adapters
 from genwerk.inference.answer_reader import AnswerReader
@@ -80,6 +81,7 @@ class Engine(Upkeep, TextEngine):
         draft: DraftModel | None = None,
         markers: Markers | None = None,
     ) -> None:
+        share_heap()
         self.markers = markers or find_markers(tokenizer.chat_template)
         self.runner, self.tokenizer, self.name = runner, tokenizer, name
         self.blocks = BlockManager(runner.blocks, share=share_prefixes, window=runner.config.view)
