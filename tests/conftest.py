@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from genwerk.core.assets import KNOWN, fetch
-from genwerk.core.heap import share_heap
+from genwerk.core.resident import share_heap
 
 share_heap()  # before any test starts threads, as an engine does
 

@@ -26,7 +26,7 @@ from itertools import pairwise
 
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import RequestError
-from genwerk.core.heap import trim_heap
+from genwerk.core.resident import trim_heap
 from genwerk.core.types import Message, Request, Sampling
 from genwerk.inference.engine import Engine
 

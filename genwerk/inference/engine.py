@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from genwerk.core.errors import GenwerkError, ModelError, RequestError
-from genwerk.core.heap import share_heap
+from genwerk.core.resident import share_heap
 from genwerk.core.types import Constraint, Sampling
 from genwerk.inference.adapters import Adapters
 from genwerk.inference.answer_reader import AnswerReader
@@ -244,6 +244,7 @@ class Engine(Upkeep, TextEngine):
                 self._stepping = True
             try:
                 self._step()
+                self._rest()
             finally:
                 self._end_step()
 

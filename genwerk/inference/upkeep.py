@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from genwerk.core.resident import forget_libraries, trim_heap
 from genwerk.inference.adapters import Adapters
 from genwerk.inference.blocks import BlockManager
 from genwerk.inference.model_files import files_sha256
@@ -16,6 +17,8 @@ from genwerk.inference.scheduler import Scheduler
 from genwerk.inference.sequence import Sequence
 
 __all__ = ["Upkeep"]
+
+_RESTS = 100  # steps after which an engine without work gives memory back; it takes some milliseconds
 
 
 class Upkeep:
@@ -32,6 +35,8 @@ class Upkeep:
     file_hashes: dict[str | None, str]  # of the files of the model (None) and of adapters
     _guests = 0  # who waits to do something between two steps
     _onlookers = 0  # who waits for a token
+    _steps = 0  # since memory was given back
+    _rested = False
     _owed = False  # whether a guest has just been, so that a step comes first
 
     @property
@@ -82,6 +87,16 @@ class Upkeep:
             with self._changed:
                 self._owed = self._onlookers > 0
                 self._end_step()
+
+    def _rest(self) -> None:
+        """Where no work is left, give back memory that the steps since the last rest do not need any more."""
+        self._steps += 1
+        if self._steps < _RESTS or self.scheduler.running or self.scheduler.waiting:
+            return
+        if not self._rested:
+            forget_libraries()
+        trim_heap()
+        self._steps, self._rested = 0, True
 
     def _await_turn(self, ready: Callable[[], bool]) -> None:
         """Return, holding the lock, once something is `ready`, or the next step may be computed here."""

@@ -37,6 +37,7 @@ int hammer(int threads, int rounds) {
         const int count = int((chance >> 16) % (MOST + 1));
         std::fill(hits.begin(), hits.end(), 0);
         if (round % 2) {
+            pool->settle();
             pool->run(count, [&hits](int i) { ++hits[size_t(i)]; });
         } else {
             const int base = round;  // another body, another context, on this loop's stack

@@ -21,6 +21,7 @@ void genwerk_close(void* engine) { delete static_cast<Engine*>(engine); }
 void genwerk_step(void* engine, const Model* model, const LayerUpdates* const* updates, const Cache* cache,
                   const Batch* batch) {
     Engine& one = *static_cast<Engine*>(engine);
+    one.pool.settle();
     genwerk::Step(*model, updates, *cache, *batch, one.scratch, one.pool).run();
 }
 

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "cores.h"
+
 namespace genwerk {
 
 class Pool {
@@ -20,6 +22,13 @@ public:
     ~Pool() {
         publish(STOP);
         for (std::thread& worker : workers_) worker.join();
+    }
+
+    // Call before the loops of a step, from the thread that runs them.
+    void settle() {
+        static thread_local const bool asked = (ask_for_short_slices(), true);
+        (void)asked;
+        apart_.from_here(workers_);
     }
 
     int threads() const { return int(workers_.size()) + 1; }
@@ -65,6 +74,7 @@ private:
     }
 
     void work() {
+        ask_for_short_slices();
         while (true) {
             await(job_, is_open);
             if (job_.load(std::memory_order_acquire) == STOP) return;
@@ -90,6 +100,7 @@ private:
     }
 
     std::vector<std::thread> workers_;
+    KeptApart apart_;
     std::atomic<uint64_t> job_{0};
     std::atomic<int> finished_{0};
     uint32_t round_ = 0;

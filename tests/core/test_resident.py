@@ -1,0 +1,78 @@
+"""One heap for all threads, and libraries that go on after their pages were forgotten."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+
+import pytest
+
+from genwerk.core.resident import _unchanged
+
+_PROGRAM = """
+import ctypes, threading
+from genwerk.core.resident import share_heap, trim_heap
+{call}
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+hold = threading.Barrier(13)
+def ask():
+    libc.malloc(1000)
+    hold.wait()
+threads = [threading.Thread(target=ask) for _ in range(12)]
+[thread.start() for thread in threads]
+hold.wait()
+trim_heap()
+libc.malloc_stats()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+@pytest.mark.parametrize("call", ["share_heap()", ""])
+def test_threads_share_a_heap_where_it_was_asked_for(call: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", _PROGRAM.format(call=call)], capture_output=True, text=True, check=True
+    )
+    arenas = len(re.findall("^Arena", told.stderr, re.MULTILINE))
+    assert arenas == 1 if call else arenas > 1
+
+
+_FORGET = """
+import hashlib, json, math, sqlite3, zlib, ctypes, decimal, pathlib
+import numpy
+from genwerk.core import resident
+def held():
+    return sum(int(line.split()[1]) for line in open("/proc/self/smaps") if line.startswith("Rss:"))
+a = numpy.random.default_rng(0).normal(size=(64, 64))
+before, size = float(numpy.linalg.det(a)), held()
+listing = pathlib.Path("/proc/self/smaps").read_text()
+resident.forget_libraries()
+assert held() < size, (held(), size)
+assert float(numpy.linalg.det(a)) == before and json.loads(json.dumps([math.pi])) == [math.pi]
+for start, stop in resident._unchanged(listing):
+    print(hex(start), hex(stop))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="the system does not list what is mapped")
+def test_libraries_go_on_after_their_pages_were_forgotten() -> None:
+    told = subprocess.run([sys.executable, "-c", _FORGET], capture_output=True, text=True, check=True)
+    assert len(told.stdout.splitlines()) > 5
+
+
+def test_only_libraries_that_are_as_in_their_files_are_forgotten() -> None:
+    def part(start: str, rights: str, name: str, anonymous: int) -> str:
+        return f"{start}000-{start}fff {rights} 00000000 08:01 42     {name}\nRss: 8 kB\nAnonymous: {anonymous} kB\n"
+
+    listing = (
+        part("1", "r-xp", "/usr/lib/libone.so.6", 0)
+        + part("2", "r--p", "/usr/lib/libone.so.6", 4)  # relocated
+        + part("3", "rw-p", "/usr/lib/libone.so.6", 0)
+        + part("4", "r--p", "/models/weights.safetensors", 0)
+        + part("5", "rw-p", "", 8)
+        + part("6", "r--p", "/usr/lib/two.cpython-311.so", 0)
+    )
+    assert list(_unchanged(listing)) == [(0x1000, 0x1FFF), (0x6000, 0x6FFF)]
