@@ -30,7 +30,7 @@ from genwerk.inference.native.layout import Batch, Cache, Model
 __all__ = ["VARIANTS", "NativeUnavailableError", "Variant", "build", "load_library", "usable_variants"]
 
 _KERNELS = Path(__file__).parent / "kernels"
-_FLAGS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-Wno-psabi", "-pthread")
+_FLAGS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-Wno-psabi", "-ffp-contract=fast", "-pthread")
 
 
 @dataclass(frozen=True, slots=True)

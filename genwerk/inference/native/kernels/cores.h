@@ -1,8 +1,9 @@
 // Where threads run on a machine that others use too. Linux only; elsewhere nothing is asked for.
 //
 // Threads that often sleep are woken on the core of the one that wakes them, and stay there while another process has a
-// core of its own: then all of a step is done on one core. So workers are kept off the caller's core. And a thread that
-// lost its core gets it back the sooner the shorter the slices of time it asks for (Linux 6.12 and later).
+// core of its own: then all of a step is done on one core. So workers are kept off the caller's core. A thread that lost
+// its core gets it back the sooner the shorter the slices of time it asks for (Linux 6.12 and later). And where nobody
+// waits for it, a worker offers its core to others once in a while, before it is taken away in the middle of a piece.
 #pragma once
 
 #ifdef __linux__
@@ -13,6 +14,7 @@
 #include <unistd.h>
 #endif
 
+#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -32,6 +34,19 @@ static inline void ask_for_short_slices() {
     syscall(SYS_sched_setattr, 0, &asked, 0);
 #endif
 }
+
+// Offers the calling thread's core to whoever waits for one, a millisecond after the last offer.
+class Offer {
+public:
+    void now_and_then() {
+        if (std::chrono::steady_clock::now() - last_ < std::chrono::milliseconds(1)) return;
+        std::this_thread::yield();
+        last_ = std::chrono::steady_clock::now();
+    }
+
+private:
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
 
 // Keeps workers on the cores that the process may use, but the one on which the caller is.
 class KeptApart {

@@ -75,8 +75,9 @@ private:
 
     void work() {
         ask_for_short_slices();
-        while (true) {
+        for (Offer offer;;) {
             await(job_, is_open);
+            offer.now_and_then();
             if (job_.load(std::memory_order_acquire) == STOP) return;
             take();
         }
