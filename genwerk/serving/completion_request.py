@@ -10,6 +10,7 @@ served: no model here fills in.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
@@ -18,7 +19,7 @@ from genwerk.core.errors import RequestError
 from genwerk.core.types import Message, Several
 from genwerk.inference.limits import check_priority, check_sampling
 from genwerk.inference.prompts import encode_messages, tokens_message
-from genwerk.inference.several import MOST, take_turns
+from genwerk.inference.several import MOST
 from genwerk.serving.assistant import Ask, Assistant
 from genwerk.serving.choices import ChoiceEvent, answer_several
 from genwerk.serving.deployment import Deployment
@@ -31,6 +32,7 @@ from genwerk.serving.openai_request import (
     read_several,
     reads_usage,
 )
+from genwerk.serving.side_by_side import read_together
 
 __all__ = ["CompletionCall", "answer_prompts", "parse_completion"]
 
@@ -81,14 +83,12 @@ def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tu
 
 
 def answer_prompts(assistant: Assistant, call: CompletionCall, stop: Event) -> Generator[ChoiceEvent, None, None]:
-    """The events of the answers to all prompts, one of each in turn. Choice n · p + i is answer i to prompt p."""
+    """The events of the answers to all prompts, which are computed together, one of each in turn. Choice n · p + i is
+    answer i to prompt p. Where it ends early `stop` is set, and the work on all of them ends."""
     streams = [answer_several(assistant, ask, call.several, stop) for ask in call.asks]
-    try:
-        for place, item in take_turns(streams):
+    with closing(read_together(streams, stop)) as turns:
+        for place, item in turns:
             yield ChoiceEvent(place * call.several.n + item.index, item.event)
-    finally:
-        for stream in streams:
-            stream.close()
 
 
 def _prompts(given: object, deployment: Deployment) -> list[Message]:
