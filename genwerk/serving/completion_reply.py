@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anyio.to_thread import run_sync
+
 from genwerk.core.types import Message, Usage
 from genwerk.inference.engine import TokenLogprob
 from genwerk.inference.prompts import encode_messages, raw_text
@@ -40,22 +42,28 @@ class _Reply:
         self._tokenizer = deployment.engine.tokenizer
         self.choices: dict[int, _Choice] = {}
 
-    def take(self, item: ChoiceEvent) -> dict[str, Any] | None:
-        """Keep an event; its chunk of a stream, if it has one."""
+    def keep(self, item: ChoiceEvent) -> None:
+        """Remember an event."""
         if isinstance(item.event, Started):
             first = next(iter(self.choices.values()), None)
             shape = ChatShape(self._deployment, self._call.model, item.event, item.index,
                               first.shape.id if first else "")  # fmt: skip
             prompt = self._call.asks[item.index // self._call.several.n].messages[0]
             self.choices[item.index] = _Choice(shape, prompt)
-            return self._chunk(item.index, raw_text(self._tokenizer, prompt)) if self._call.echo else None
+        elif isinstance(item.event, Piece):
+            self.choices[item.index].texts.append(item.event.text)
+            self.choices[item.index].logprobs += item.event.logprobs
+        elif isinstance(item.event, Finished):
+            self.choices[item.index].finished = item.event
+
+    def chunk(self, item: ChoiceEvent) -> dict[str, Any] | None:
+        """What a stream says of an event that was kept, if anything."""
         choice = self.choices[item.index]
+        if isinstance(item.event, Started):
+            return self._chunk(item.index, raw_text(self._tokenizer, choice.prompt)) if self._call.echo else None
         if isinstance(item.event, Piece):
-            choice.texts.append(item.event.text)
-            choice.logprobs += item.event.logprobs
             return self._chunk(item.index, item.event.text, logprobs=item.event.logprobs)
         if isinstance(item.event, Finished):
-            choice.finished = item.event
             extra = {"genwerk": choice.shape.extra(item.event)}
             return self._chunk(item.index, "", finish_reason=item.event.reply.finish_reason) | extra
         return None
@@ -130,11 +138,11 @@ class _Reply:
 async def whole_text_completion(
     call: CompletionCall, deployment: Deployment, events: AsyncGenerator[ChoiceEvent, None]
 ) -> dict[str, Any]:
-    """All answers as one object."""
+    """All answers as one object, which is made in a thread."""
     reply = _Reply(call, deployment)
     async for item in events:
-        reply.take(item)
-    return reply.whole()
+        reply.keep(item)
+    return await run_sync(reply.whole)
 
 
 async def completion_lines(
@@ -144,7 +152,8 @@ async def completion_lines(
     reply = _Reply(call, deployment)
 
     def lines(item: ChoiceEvent) -> list[bytes]:
-        chunk = reply.take(item)
+        reply.keep(item)
+        chunk = reply.chunk(item)
         return [] if chunk is None else [event(chunk | {"usage": None} if call.include_usage else chunk)]
 
     async with contextlib.aclosing(events):
