@@ -185,7 +185,8 @@ class _Server:
         return shape
 
     async def completions(self, request: Request) -> Response:
-        call = parse_completion(parse_body(await request.body()), self.deployment, _groups(request))
+        body = parse_body(await request.body())
+        call = await run_sync(parse_completion, body, self.deployment, _groups(request))
 
         def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
             return answer_prompts(self.assistant, call, stop)

@@ -57,7 +57,10 @@ class CompletionCall:
 
 
 def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tuple[str, ...] = ()) -> CompletionCall:
-    """Check a completions request. Raises RequestError: 404 for an unknown model, else 400 with the field."""
+    """Check a completions request, which takes time: prompts become tokens here.
+
+    Raises RequestError: 404 for an unknown model, else 400 with the field.
+    """
     refuse_unserved(body, _KNOWN)
     model, adapter = find_model(body, deployment)
     stream, echo = flag(body, "stream", False), flag(body, "echo", False)
@@ -74,11 +77,12 @@ def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tu
     constraint = read_constraint(body, False)
     if constraint is not None:
         deployment.engine.check_constraint(constraint)
-    several, prompts = read_several(body, sampling, False), _prompts(body.get("prompt"), deployment)
+    several, prompts = read_several(body, sampling, False), _prompts(body.get("prompt"))
     if several.drawn * len(prompts) > MOST:
         what = f"{len(prompts)} prompts with {several.drawn} answers each"
         raise invalid("prompt", what, f"Ask for at most {MOST} answers at once.")
-    asks = tuple(Ask((prompt,), sampling, adapter, False, groups, constraint, priority=priority) for prompt in prompts)
+    messages = [_message(prompt, deployment) for prompt in prompts]
+    asks = tuple(Ask((one,), sampling, adapter, False, groups, constraint, priority=priority) for one in messages)
     return CompletionCall(asks, several, model, stream, reads_usage(body, stream), echo)
 
 
@@ -91,15 +95,16 @@ def answer_prompts(assistant: Assistant, call: CompletionCall, stop: Event) -> G
             yield ChoiceEvent(place * call.several.n + item.index, item.event)
 
 
-def _prompts(given: object, deployment: Deployment) -> list[Message]:
+def _prompts(given: object) -> list[object]:
     if isinstance(given, str) or _is_ids(given):
-        given = [given]
+        return [given]
     if not isinstance(given, list) or not given:
         raise invalid("prompt", "it must be a text, token ids, or a list of either")
-    return [_prompt(item, deployment) for item in given]
+    return given
 
 
-def _prompt(item: object, deployment: Deployment) -> Message:
+def _message(item: object, deployment: Deployment) -> Message:
+    """A prompt, which has a token and leaves room for another."""
     tokenizer, most = deployment.engine.tokenizer, deployment.engine.max_context
     if isinstance(item, str):
         message = Message("prompt", item)
@@ -110,7 +115,11 @@ def _prompt(item: object, deployment: Deployment) -> Message:
         message = tokens_message(item)
     else:
         raise invalid("prompt", "it must be a text, token ids, or a list of either")
-    if (count := len(encode_messages(tokenizer, [message]))) >= most:
+    count = len(encode_messages(tokenizer, [message]))
+    if count == 0:
+        what = "it is empty, and this model knows no token that a text begins with"
+        raise invalid("prompt", what, "Give at least one character.")
+    if count >= most:
         what, remedy = f"a prompt has {count} tokens, the model's context is {most} with the answer", "Shorten it."
         raise RequestError(what, param="prompt", code="context_length_exceeded", remedy=remedy)
     return message
