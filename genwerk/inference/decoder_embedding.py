@@ -3,8 +3,8 @@
     mean   the mean of the states of all tokens
     last   the state of the end token behind the text, which has seen all of it; for models trained for that
 
-A text's states are computed alone and in one piece, between two steps of the engine, so they are the same to the bit
-whoever else asks. Texts wait in one line with those of other callers (encoding.py).
+A text's states are computed alone, in one piece and on as many cores as any, between two steps of the engine, so they
+are the same to the bit whoever else asks. Texts wait in one line with those of other callers (encoding.py).
 
 Left out: the native runner, whose kernels give logits alone; it is refused with what to do.
 Try it:   pytest tests/inference/test_decoder_embedding.py
@@ -39,7 +39,8 @@ class DecoderEmbedder:
             raise RequestError(what, param="model", code="unsupported_parameter", remedy=remedy)
         self._engine, self._runner, self._pooling = engine, engine.runner, pooling
         self.dimension = engine.runner.config.d_model
-        self._encoding = Encoding(self._compute, max_rows=engine.scheduler.max_rows)
+        # PyTorch's products add up in an order that depends on the cores, which must not depend on the company.
+        self._encoding = Encoding(self._compute, max_rows=engine.scheduler.max_rows, few=0)
         self._encoding.share(engine.between_steps)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -29,9 +29,9 @@ from torch import Tensor
 from genwerk.core.progress import say
 from genwerk.inference.fair_share import FairShare
 
-__all__ = ["EncodedText", "Encoding"]
+__all__ = ["FEW", "EncodedText", "Encoding"]
 
-_FEW = 48  # rows for which waiting for a second core costs more than it gives
+FEW = 48  # rows for which waiting for a second core costs more than it gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,11 @@ class Encoding:
     compute    texts to a row each, (N, ...)
     steady     whether `compute` gives a text the same bits alone and among others; else it gets one at a time
     max_rows   most tokens of a step; a single text may have more
+    few        tokens of a step up to which a single core computes it; 0 where bits depend on how many cores do
     """
 
-    def __init__(self, compute: Compute, *, steady: bool = True, max_rows: int = 1024) -> None:
-        self._compute, self._steady, self._max_rows = compute, steady, max_rows
+    def __init__(self, compute: Compute, *, steady: bool = True, max_rows: int = 1024, few: int = FEW) -> None:
+        self._compute, self._steady, self._max_rows, self._few = compute, steady, max_rows, few
         self._changed, self._stepping = threading.Condition(), False
         self._calls: list[_Call] = []
         self._served = FairShare()
@@ -133,7 +134,7 @@ class Encoding:
                 call.found[place] = row
 
     def _rows(self, texts: Sequence[EncodedText]) -> Tensor:
-        if sum(len(text.tokens) for text in texts) > _FEW:
+        if sum(len(text.tokens) for text in texts) > self._few:
             return self._compute(texts)
         return _one_thread().submit(self._compute, texts).result()
 
