@@ -20,25 +20,25 @@ import tokenizers
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.inference.encoding import EncodedText, Encoding, Turn
 from genwerk.models.cross_encoder import CrossEncoder, load_cross_encoder, score_pairs
-from genwerk.retrieval.embedding import TextEncoder
+from genwerk.retrieval.embedding import Embedder
 
 __all__ = ["Reranker", "Scorer", "VectorScorer"]
 
 
 class Scorer(Protocol):
-    """Scores (N,) float32 of N texts for a query, higher for better."""
+    """Scores (N,) float32 of N texts for a query, higher for better. `user`: whose turn it takes."""
 
-    def score(self, query: str, texts: Sequence[str]) -> np.ndarray: ...
+    def score(self, query: str, texts: Sequence[str], user: str = "") -> np.ndarray: ...
 
 
 class VectorScorer:
     """The likeness of the vectors of an embedder, in [-1, 1]."""
 
-    def __init__(self, embedder: TextEncoder) -> None:
+    def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
 
-    def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
-        vectors = self._embedder.embed([query, *texts])
+    def score(self, query: str, texts: Sequence[str], user: str = "") -> np.ndarray:
+        vectors = self._embedder.embed([query, *texts], user)
         likeness: np.ndarray = (vectors[1:] * vectors[0]).sum(1)
         return likeness  # not a product of matrices, which adds up as their size says
 
@@ -78,12 +78,12 @@ class Reranker:
         """Tokens that are read to score `texts`."""
         return sum(len(pair.tokens) for text in texts for pair in self._pairs(query, text))
 
-    def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
+    def score(self, query: str, texts: Sequence[str], user: str = "") -> np.ndarray:
         """Scores (N,). Raises RequestError for a query that leaves no room for a text."""
         if not texts:
             return np.empty(0, dtype=np.float32)
         pairs = [self._pairs(query, text) for text in texts]
-        scores = self._encoding.run([pair for windows in pairs for pair in windows]).numpy()
+        scores = self._encoding.run([pair for windows in pairs for pair in windows], user).numpy()
         ends = np.cumsum([len(windows) for windows in pairs])
         return np.array([part.max() for part in np.split(scores, ends[:-1])], dtype=np.float32)
 

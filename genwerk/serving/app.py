@@ -150,11 +150,11 @@ class _Server:
 
     async def embeddings(self, request: Request) -> Response:
         call = parse_embeddings(parse_body(await request.body()))
-        return JSONResponse(await run_sync(self.encoders.embeddings, call))
+        return JSONResponse(await run_sync(self.encoders.embeddings, call, _user(request)))
 
     async def rerank(self, request: Request) -> Response:
         call = parse_rerank(parse_body(await request.body()))
-        return JSONResponse(await run_sync(self.encoders.rerank, call))
+        return JSONResponse(await run_sync(self.encoders.rerank, call, _user(request)))
 
     async def load_adapter(self, request: Request) -> Response:
         call = parse_body(await request.body())
@@ -263,7 +263,12 @@ class _Server:
             yield event("[DONE]")
 
 
+def _user(request: Request) -> str:
+    """Who asks: the name of the key that was shown; empty where no keys are asked for."""
+    return str(request.scope.get("genwerk.user") or "")
+
+
 def _groups(request: Request) -> tuple[str, ...]:
     """Whose documents may be read: those of the key that was shown."""
-    user = request.scope.get("genwerk.user")
+    user = _user(request)
     return (user,) if user else ()

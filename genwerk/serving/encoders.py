@@ -31,30 +31,30 @@ class Vectors(Protocol):
 
     dimension: int
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray: ...
+    def embed(self, texts: Sequence[str], user: str = "") -> np.ndarray: ...
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
 
 
 class Encoders:
-    """Any thread may use it."""
+    """Any thread may use it. Where many ask, the user with the fewest tokens served is next."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment, self._lock = deployment, threading.Lock()
         self._decoder: DecoderEmbedder | None = None
 
-    def embeddings(self, call: EmbeddingCall) -> dict[str, Any]:
+    def embeddings(self, call: EmbeddingCall, user: str = "") -> dict[str, Any]:
         """Raises RequestError: 404 for an unknown model, 400 for one that has no states or other dimensions."""
         vectors = self._vectors(call.model)
         if call.dimensions not in (None, vectors.dimension):
             what = f"{call.model} gives {vectors.dimension} dimensions and no other number"
             raise invalid("dimensions", what)
-        found = vectors.embed(call.texts)
+        found = vectors.embed(call.texts, user)
         return embeddings_json(found, call.model, sum(vectors.count_tokens(call.texts)), as_base64=call.base64)
 
-    def rerank(self, call: RerankCall) -> dict[str, Any]:
+    def rerank(self, call: RerankCall, user: str = "") -> dict[str, Any]:
         """The best `top_n` documents, best first; of equals the one that was sent first. Raises RequestError."""
         scorer, tokens = self._scorer(call)
-        scores = scorer.score(call.query, call.documents)
+        scores = scorer.score(call.query, call.documents, user)
         order = np.argsort(-scores, kind="stable")[: call.top_n]
         results = [
             {"index": int(place), "relevance_score": float(scores[place])}
