@@ -53,17 +53,16 @@ class Encoders:
 
     def rerank(self, call: RerankCall, user: str = "") -> dict[str, Any]:
         """The best `top_n` documents, best first; of equals the one that was sent first. Raises RequestError."""
-        scorer, tokens = self._scorer(call)
-        scores = scorer.score(call.query, call.documents, user)
-        order = np.argsort(-scores, kind="stable")[: call.top_n]
+        scored = self._scorer(call.model).score(call.query, call.documents, user)
+        order = np.argsort(-scored.scores, kind="stable")[: call.top_n]
         results = [
-            {"index": int(place), "relevance_score": float(scores[place])}
+            {"index": int(place), "relevance_score": float(scored.scores[place])}
             | ({"document": {"text": call.documents[place]}} if call.shown else {})
             for place in order
         ]
         return {
             "id": f"rerank-{uuid.uuid4().hex[:16]}", "object": "list", "model": call.model, "results": results,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            "usage": {"prompt_tokens": scored.tokens, "total_tokens": scored.tokens},
         }  # fmt: skip
 
     def _vectors(self, name: str) -> Vectors:
@@ -76,12 +75,10 @@ class Encoders:
             self._decoder = self._decoder or DecoderEmbedder(deployment.engine)
             return self._decoder
 
-    def _scorer(self, call: RerankCall) -> tuple[Scorer, int]:
-        """What scores, and the tokens it reads."""
+    def _scorer(self, name: str) -> Scorer:
         deployment = self._deployment
-        if deployment.reranker is not None and call.model == deployment.reranker_name:
-            return deployment.reranker, deployment.reranker.count_tokens(call.query, call.documents)
-        if deployment.embedder is not None and call.model == deployment.embedder_name:
-            tokens = sum(deployment.embedder.count_tokens([call.query, *call.documents]))
-            return VectorScorer(deployment.embedder), tokens
-        raise no_model(call.model, [one for one in (deployment.reranker_name, deployment.embedder_name) if one])
+        if deployment.reranker is not None and name == deployment.reranker_name:
+            return deployment.reranker
+        if deployment.embedder is not None and name == deployment.embedder_name:
+            return VectorScorer(deployment.embedder)
+        raise no_model(name, [one for one in (deployment.reranker_name, deployment.embedder_name) if one])
