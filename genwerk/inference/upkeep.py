@@ -10,8 +10,8 @@ from pathlib import Path
 from genwerk.core.resident import forget_libraries, trim_heap
 from genwerk.inference.adapters import Adapters
 from genwerk.inference.blocks import BlockManager
-from genwerk.inference.model_files import files_sha256
-from genwerk.inference.prefix_file import PrefixFile, files_identity
+from genwerk.inference.model_files import files_identity, files_sha256
+from genwerk.inference.prefix_file import PrefixFile
 from genwerk.inference.runner import Runner
 from genwerk.inference.scheduler import Scheduler
 from genwerk.inference.sequence import Sequence
