@@ -20,10 +20,10 @@ from typing import Protocol
 import numpy as np
 import tokenizers
 
-from genwerk.core.errors import ModelError
 from genwerk.core.hashing import digest, sha256_file
 from genwerk.inference.encoding import EncodedText, Encoding, Turn
 from genwerk.models.encoder import Encoder, embed_tokens, load_encoder
+from genwerk.tokenizers.tokenizer import read_tokenizer
 
 __all__ = ["Embedder", "TextEncoder", "plan_batches"]
 
@@ -46,11 +46,10 @@ class Embedder:
 
     name        of the model; identity is a hash of its files: vectors of two identities cannot be compared.
     window      longest input in tokens, [CLS] and [SEP] included.
+    tokenizer   one that cuts nothing, as `read_tokenizer` gives it.
     """
 
     def __init__(self, encoder: Encoder, tokenizer: tokenizers.Tokenizer, *, name: str, identity: str) -> None:
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._encoding = Encoding(
             lambda texts: embed_tokens(encoder, [text.tokens for text in texts]), steady=encoder.steady
@@ -66,14 +65,8 @@ class Embedder:
         """Read a Hugging Face directory of an encoder. Raises ModelError for missing or damaged files."""
         path = Path(path)
         encoder = load_encoder(path)
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
-        except Exception as error:  # the library raises bare Exception for a missing or broken file
-            raise ModelError(
-                f"tokenizer.json cannot be read: {error}", where=str(path), remedy="Fetch the model again."
-            ) from error
         hashes = {name: sha256_file(path / name) for name in _FILES if (path / name).is_file()}
-        return cls(encoder, tokenizer, name=path.name, identity=digest(hashes))
+        return cls(encoder, read_tokenizer(path), name=path.name, identity=digest(hashes))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Length of each text in tokens, special tokens included."""

@@ -19,10 +19,11 @@ from typing import Protocol
 import numpy as np
 import tokenizers
 
-from genwerk.core.errors import ModelError, RequestError
+from genwerk.core.errors import RequestError
 from genwerk.inference.encoding import EncodedText, Encoding, Turn
 from genwerk.models.cross_encoder import CrossEncoder, load_cross_encoder, score_pairs
 from genwerk.retrieval.embedding import Embedder
+from genwerk.tokenizers.tokenizer import read_tokenizer
 
 __all__ = ["Reranker", "Scored", "Scorer", "VectorScorer"]
 
@@ -63,7 +64,6 @@ class Reranker:
     def __init__(self, model: CrossEncoder, tokenizer: tokenizers.Tokenizer, *, name: str) -> None:
         self.name, self.window = name, model.encoder.config.max_tokens
         self._tokenizer = tokenizer
-        tokenizer.no_padding()
         tokenizer.enable_truncation(self.window, strategy="only_second")  # what is cut off comes as further windows
         self._encoding = Encoding(
             lambda pairs: score_pairs(model, [pair.tokens for pair in pairs], [pair.types for pair in pairs]),
@@ -73,13 +73,8 @@ class Reranker:
     @classmethod
     def load(cls, path: Path) -> Reranker:
         """Read a Hugging Face directory of a cross-encoder. Raises ModelError for missing or damaged files."""
-        model = load_cross_encoder(Path(path))
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
-        except Exception as error:  # the library raises bare Exception for a missing or broken file
-            what = f"tokenizer.json cannot be read: {error}"
-            raise ModelError(what, where=str(path), remedy="Fetch the model again.") from error
-        return cls(model, tokenizer, name=Path(path).name)
+        path = Path(path)
+        return cls(load_cross_encoder(path), read_tokenizer(path), name=path.name)
 
     def share(self, turn: Turn) -> None:
         """Compute only inside `turn()`, such as an engine's `between_steps`, from now on."""
