@@ -5,9 +5,12 @@
     rows = encoding.run([EncodedText(tokens) for tokens in ...])
 
 As with the engine, one of the callers that wait computes for all. A step takes up to `max_rows` tokens of whatever
-waits: the next text is always of the user with the fewest tokens served, then of the call that came first, and of a
-call its longest. The texts of a step lie one behind the other, longest first, so that those of equal length are
-neighbours. A text's numbers are the same to the bit alone and among others, and so in any company.
+waits: the next text is always of the user with the fewest tokens served (fair_share.py), then of the call that came
+first, and of a call its longest. The texts of a step lie one behind the other, longest first, so that those of equal
+length are neighbours. A step of few tokens is computed on one core, which is faster than waiting for a second.
+
+A text's numbers are the same to the bit in any company where `compute` promises that (`steady`); where it does not, a
+text gets a step of its own. What a step raises is raised to the callers of its texts, and to nobody else.
 
 Chosen:   steps of about a tenth of a second, between which answers get their tokens.
 Left out: pieces of a text (it must be read whole), priorities.
@@ -31,7 +34,7 @@ from genwerk.inference.fair_share import FairShare
 
 __all__ = ["FEW", "EncodedText", "Encoding"]
 
-FEW = 48  # rows for which waiting for a second core costs more than it gives
+FEW = 48  # tokens for which waiting for a second core costs more than it gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class _Call:
     user: str
     waiting: list[int]
     found: dict[int, Tensor] = field(default_factory=dict)
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def done(self) -> bool:
@@ -121,16 +124,17 @@ class Encoding:
         with self._turn():
             with self._changed:
                 batch = self._choose()
-            texts = [call.texts[place] for call, place in batch]
             try:
-                rows = self._rows(texts)
-            except Exception as error:  # raised to the callers of these texts, and to nobody else
+                rows = list(zip(batch, self._rows([call.texts[place] for call, place in batch]), strict=True))
+            except BaseException as error:  # even an interrupt, or the callers of these texts would wait for ever
                 with self._changed:
                     for call, _ in batch:
                         call.error = error
+                if not isinstance(error, Exception):
+                    raise
                 return
         with self._changed:
-            for (call, place), row in zip(batch, rows, strict=True):
+            for (call, place), row in rows:
                 call.found[place] = row
 
     def _rows(self, texts: Sequence[EncodedText]) -> Tensor:
