@@ -140,8 +140,8 @@ class Engine(Upkeep, TextEngine):
             speculate=speculate,
             draft=None if draft is None else DraftModel.load(draft, runner, tokenizer, engine=engine),
         )
-        places: dict[str | None, Path] = {None: path, **(adapters or {})}
-        loaded.file_hashes = {part: files_sha256(place) for part, place in places.items()}
+        hashes = {part: files_sha256(place) for part, place in (adapters or {}).items()}
+        loaded.file_hashes = {None: files_sha256(path)} | hashes
         loaded._keep_prefixes(cache_file, path, adapters or {})
         return loaded
 
