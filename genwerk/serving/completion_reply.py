@@ -17,7 +17,7 @@ from genwerk.serving.choices import ChoiceEvent
 from genwerk.serving.completion_request import CompletionCall
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.errors import describe
-from genwerk.serving.openai_reply import ChatShape, usage_json
+from genwerk.serving.openai_reply import ChatShape, finite, token_text, usage_json
 from genwerk.serving.streaming import event
 
 __all__ = ["completion_lines", "whole_text_completion"]
@@ -116,23 +116,20 @@ class _Reply:
         """Lists as long as there are tokens; the first token of a prompt has no log-probability."""
         if not places:
             return None
-        tokens = [self._text(token) for token, _ in places]
+        tokens = [token_text(self._tokenizer, token) for token, _ in places]
         starts = [0]
         for text in tokens[:-1]:
             starts.append(starts[-1] + len(text))
         top = [None if one is None else self._likeliest(one) for _, one in places]
-        own = [None if one is None else max(one.logprob, -9999.0) for _, one in places]
+        own = [None if one is None else finite(one.logprob) for _, one in places]
         return {"tokens": tokens, "token_logprobs": own, "top_logprobs": top, "text_offset": starts}
 
     def _likeliest(self, one: TokenLogprob) -> dict[str, float]:
         """By text; of tokens with one text the likeliest."""
         found: dict[str, float] = {}
         for token, logprob in (*one.top, (one.token, one.logprob)):
-            found.setdefault(self._text(token), max(logprob, -9999.0))
+            found.setdefault(token_text(self._tokenizer, token), finite(logprob))
         return found
-
-    def _text(self, token: int) -> str:
-        return self._tokenizer.token_bytes(token).decode("utf-8", "replace")
 
 
 async def whole_text_completion(

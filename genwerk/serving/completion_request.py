@@ -17,7 +17,7 @@ from typing import Any
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Message, Several
-from genwerk.inference.limits import check_priority, check_sampling
+from genwerk.inference.limits import check_sampling
 from genwerk.inference.prompts import encode_messages, tokens_message
 from genwerk.inference.several import MOST
 from genwerk.serving.assistant import Ask, Assistant
@@ -28,6 +28,7 @@ from genwerk.serving.openai_request import (
     SAMPLING,
     find_model,
     read_constraint,
+    read_priority,
     read_sampling,
     read_several,
     reads_usage,
@@ -71,12 +72,8 @@ def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tu
     check_sampling(sampling, deployment.engine.tokenizer.vocab_size)
     if stream and echo and shown is not None:
         raise invalid("echo", "log-probabilities of the prompt come with a whole answer", "Ask without `stream`.")
-    priority = 0 if body.get("priority") is None else body["priority"]
-    check_priority(priority)
+    priority, constraint = read_priority(body), read_constraint(body, False, deployment)
     text(body, "user")
-    constraint = read_constraint(body, False)
-    if constraint is not None:
-        deployment.engine.check_constraint(constraint)
     several, prompts = read_several(body, sampling, False), _prompts(body.get("prompt"))
     if several.drawn * len(prompts) > MOST:
         what = f"{len(prompts)} prompts with {several.drawn} answers each"
