@@ -14,7 +14,7 @@ from pathlib import Path
 from genwerk.core.errors import RequestError
 from genwerk.inference.blocks import BlockManager
 from genwerk.inference.limits import check_adapter, check_new_adapter
-from genwerk.inference.prefix_file import files_identity
+from genwerk.inference.model_files import files_identity
 from genwerk.inference.runner import Runner
 from genwerk.inference.scheduler import Scheduler
 

@@ -23,8 +23,9 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 from genwerk.inference.runner import BLOCK
@@ -119,13 +120,8 @@ class BlockManager:
 
     def _chain(self, adapter: str | None, tokens: Sequence[int]) -> list[bytes]:
         """Keys of the full blocks of `tokens`, without the last token, as far as any may be known."""
-        key, chain = _root(adapter), []
-        for start in range(0, len(tokens) - BLOCK, BLOCK):
-            key = _hash(key, array("q", tokens[start : start + BLOCK]).tobytes())
-            if self.window is None and key not in self._block_of:
-                break
-            chain.append(key)
-        return chain
+        keys = _keys(adapter, tokens[:-1])
+        return list(keys if self.window is not None else takewhile(self._block_of.__contains__, keys))
 
     def _hidden(self, position: int) -> range:
         """Places in a table that hold nothing that is seen from `position` on."""
@@ -171,8 +167,7 @@ class BlockManager:
             return
         block = table.blocks[len(table.keys)]
         if (tail := self._tails.get(block)) is None:
-            key = table.keys[-1] if table.keys else _root(table.adapter)
-            self._tails.add(block, Tail(key, table.adapter, list(tokens), id(table)))
+            self._tails.add(block, Tail(_last_key(table), table.adapter, list(tokens), id(table)))
         else:
             assert tail.owner == id(table) and tail.tokens == list(tokens[: len(tail.tokens)])
             tail.tokens[:] = tokens
@@ -182,8 +177,7 @@ class BlockManager:
         if not self._share:
             return
         for index in range(len(table.keys), positions // BLOCK):
-            held = array("q", tokens[index * BLOCK : (index + 1) * BLOCK]).tobytes()
-            key = _hash(table.keys[-1] if table.keys else _root(table.adapter), held)
+            key = _next(_last_key(table), tokens[index * BLOCK : (index + 1) * BLOCK])
             table.keys.append(key)
             self._tails.drop(table.blocks[index])
             if key not in self._block_of and table.blocks[index] != GONE:  # else another computed the same beside it
@@ -254,7 +248,7 @@ class BlockManager:
 
     def _borrow(self, table: Table, tokens: Sequence[int]) -> None:
         """Take a block behind the sealed ones that begins with as many of `tokens` as any."""
-        match = self._tails.find(table.keys[-1] if table.keys else _root(table.adapter), tokens)
+        match = self._tails.find(_last_key(table), tokens)
         if match is not None:
             self._hold(match.block)
             table.blocks.append(match.block)
@@ -326,14 +320,28 @@ def _held(table: Table) -> list[int]:
 
 def chain_of(adapter: str | None, tokens: Sequence[int]) -> tuple[bytes, ...]:
     """The keys of all full blocks of `tokens`, in order: what two prompts have in common, their chains begin with."""
-    keys = [_root(adapter)]
+    return tuple(_keys(adapter, tokens))
+
+
+def _keys(adapter: str | None, tokens: Sequence[int]) -> Iterator[bytes]:
+    key = _root(adapter)
     for start in range(0, len(tokens) - BLOCK + 1, BLOCK):
-        keys.append(_hash(keys[-1], array("q", tokens[start : start + BLOCK]).tobytes()))
-    return tuple(keys[1:])
+        key = _next(key, tokens[start : start + BLOCK])
+        yield key
 
 
 def _root(adapter: str | None) -> bytes:
     return _hash(b"", repr(adapter).encode())
+
+
+def _next(key: bytes, tokens: Sequence[int]) -> bytes:
+    """The key of the block that holds `tokens` and stands behind `key`."""
+    return _hash(key, array("q", tokens).tobytes())
+
+
+def _last_key(table: Table) -> bytes:
+    """The hash of everything in the sealed blocks of `table`."""
+    return table.keys[-1] if table.keys else _root(table.adapter)
 
 
 def _hash(before: bytes, held: bytes) -> bytes:

@@ -5,9 +5,12 @@
     rows = encoding.run([EncodedText(tokens) for tokens in ...])
 
 As with the engine, one of the callers that wait computes for all. A step takes up to `max_rows` tokens of whatever
-waits: the next text is always of the user with the fewest tokens served, then of the call that came first, and of a
-call its longest. The texts of a step lie one behind the other, longest first, so that those of equal length are
-neighbours. A text's numbers are the same to the bit alone and among others, and so in any company.
+waits: the next text is always of the user with the fewest tokens served (fair_share.py), then of the call that came
+first, and of a call its longest. The texts of a step lie one behind the other, longest first, so that those of equal
+length are neighbours. A step of few tokens is computed on one core, which is faster than waiting for a second.
+
+A text's numbers are the same to the bit in any company where `compute` promises that (`steady`); where it does not, a
+text gets a step of its own. What a step raises is raised to the callers of its texts, and to nobody else.
 
 Chosen:   steps of about a tenth of a second, between which answers get their tokens.
 Left out: pieces of a text (it must be read whole), priorities.
@@ -29,9 +32,9 @@ from torch import Tensor
 from genwerk.core.progress import say
 from genwerk.inference.fair_share import FairShare
 
-__all__ = ["EncodedText", "Encoding"]
+__all__ = ["FEW", "EncodedText", "Encoding"]
 
-_FEW = 48  # rows for which waiting for a second core costs more than it gives
+FEW = 48  # tokens for which waiting for a second core costs more than it gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class _Call:
     user: str
     waiting: list[int]
     found: dict[int, Tensor] = field(default_factory=dict)
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def done(self) -> bool:
@@ -67,10 +70,11 @@ class Encoding:
     compute    texts to a row each, (N, ...)
     steady     whether `compute` gives a text the same bits alone and among others; else it gets one at a time
     max_rows   most tokens of a step; a single text may have more
+    few        tokens of a step up to which a single core computes it; 0 where bits depend on how many cores do
     """
 
-    def __init__(self, compute: Compute, *, steady: bool = True, max_rows: int = 1024) -> None:
-        self._compute, self._steady, self._max_rows = compute, steady, max_rows
+    def __init__(self, compute: Compute, *, steady: bool = True, max_rows: int = 1024, few: int = FEW) -> None:
+        self._compute, self._steady, self._max_rows, self._few = compute, steady, max_rows, few
         self._changed, self._stepping = threading.Condition(), False
         self._calls: list[_Call] = []
         self._served = FairShare()
@@ -120,20 +124,21 @@ class Encoding:
         with self._turn():
             with self._changed:
                 batch = self._choose()
-            texts = [call.texts[place] for call, place in batch]
             try:
-                rows = self._rows(texts)
-            except Exception as error:  # raised to the callers of these texts, and to nobody else
+                rows = list(zip(batch, self._rows([call.texts[place] for call, place in batch]), strict=True))
+            except BaseException as error:  # even an interrupt, or the callers of these texts would wait for ever
                 with self._changed:
                     for call, _ in batch:
                         call.error = error
+                if not isinstance(error, Exception):
+                    raise
                 return
         with self._changed:
-            for (call, place), row in zip(batch, rows, strict=True):
+            for (call, place), row in rows:
                 call.found[place] = row
 
     def _rows(self, texts: Sequence[EncodedText]) -> Tensor:
-        if sum(len(text.tokens) for text in texts) > _FEW:
+        if sum(len(text.tokens) for text in texts) > self._few:
             return self._compute(texts)
         return _one_thread().submit(self._compute, texts).result()
 

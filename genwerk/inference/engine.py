@@ -38,6 +38,7 @@ from genwerk.inference.blocks import BlockManager
 from genwerk.inference.constraint import Compiler
 from genwerk.inference.draft_model import DraftModel
 from genwerk.inference.generation import Delta, Generation
+from genwerk.inference.model_files import files_sha256
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.prompt_scores import PromptScores
 from genwerk.inference.reasoning import Markers, Section, ThinkingRule, find_markers
@@ -139,6 +140,8 @@ class Engine(Upkeep, TextEngine):
             speculate=speculate,
             draft=None if draft is None else DraftModel.load(draft, runner, tokenizer, engine=engine),
         )
+        hashes = {part: files_sha256(place) for part, place in (adapters or {}).items()}
+        loaded.file_hashes = {None: files_sha256(path)} | hashes
         loaded._keep_prefixes(cache_file, path, adapters or {})
         return loaded
 

@@ -29,9 +29,10 @@ from genwerk.core.atomic import explained
 from genwerk.core.hashing import code_hash, digest
 from genwerk.core.progress import say
 from genwerk.inference.blocks import BlockManager, Known
+from genwerk.inference.model_files import files_identity
 from genwerk.inference.runner import Runner
 
-__all__ = ["PrefixFile", "files_identity"]
+__all__ = ["PrefixFile"]
 
 _FORMAT = b"genwerk prefix cache 1\n"
 _DIGEST = 32
@@ -124,12 +125,6 @@ class PrefixFile:
     def _contents(self, known: list[Known]) -> Iterator[bytes]:
         for one in known:
             yield self._runner.read_blocks([one.block])
-
-
-def files_identity(directory: Path) -> str:
-    """Of a model's or an adapter's files, by place, size and time."""
-    files = sorted([*directory.glob("*.safetensors"), *directory.glob("*.json")])
-    return digest([f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files])
 
 
 def _check_seal(path: Path) -> None:

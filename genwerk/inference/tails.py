@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 __all__ = ["Tail", "Tails"]
@@ -24,10 +25,11 @@ class Tail:
 
 
 class Match(NamedTuple):
-    """A block whose first `positions` are what was looked for."""
+    """A block whose first `positions` are what was looked for; `free` where that is all of it, and it is nobody's."""
 
     block: int
     positions: int
+    free: bool
 
 
 @dataclass
@@ -66,20 +68,14 @@ class Tails:
         return [block for block, tail in self._of.items() if tail.adapter == adapter]
 
     def find(self, key: bytes, tokens: Sequence[int]) -> Match | None:
-        """The tail behind `key` that has most of its beginning in common with `tokens`; of equals one that is whole
-        and nobody's, which needs no copy."""
-        best, rank = None, (0, False)
-        for block in self._behind.get(key, ()):
-            tail = self._of[block]
-            if not tokens or tail.tokens[0] != tokens[0]:
-                continue
-            shared = _common(tail.tokens, tokens)
-            mine = (shared, tail.owner is None and shared == len(tail.tokens))
-            if shared and mine > rank:
-                best, rank = Match(block, shared), mine
-        return best
+        """The tail behind `key` that has most of its beginning in common with `tokens`; of equals one that is free,
+        which needs no copy."""
+        matches = (self._match(block, tokens) for block in self._behind.get(key, ()))
+        best = max(matches, key=lambda match: (match.positions, match.free), default=None)
+        return best if best is not None and best.positions else None
 
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    return next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
-                min(len(one), len(other)))  # fmt: skip
+    def _match(self, block: int, tokens: Sequence[int]) -> Match:
+        tail = self._of[block]
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(tail.tokens, tokens, strict=False))
+        shared = sum(1 for _ in same)
+        return Match(block, shared, tail.owner is None and shared == len(tail.tokens))

@@ -10,8 +10,8 @@ from pathlib import Path
 from genwerk.core.resident import forget_libraries, trim_heap
 from genwerk.inference.adapters import Adapters
 from genwerk.inference.blocks import BlockManager
-from genwerk.inference.model_files import files_sha256
-from genwerk.inference.prefix_file import PrefixFile, files_identity
+from genwerk.inference.model_files import files_identity, files_sha256
+from genwerk.inference.prefix_file import PrefixFile
 from genwerk.inference.runner import Runner
 from genwerk.inference.scheduler import Scheduler
 from genwerk.inference.sequence import Sequence
@@ -46,9 +46,10 @@ class Upkeep:
 
     def add_adapter(self, name: str, path: Path) -> None:
         """Load an adapter in peft's format between two steps. Raises RequestError for a name in use, ModelError."""
+        found = files_sha256(path)  # before, because others wait for the next step
         with self.between_steps():
             self._adapters.add(name, path)
-            self.file_hashes[name] = files_sha256(path)
+            self.file_hashes[name] = found
 
     def remove_adapter(self, name: str) -> None:
         """Refuse an adapter from now on; answers that use it end with it. Raises RequestError if there is none."""
@@ -64,7 +65,6 @@ class Upkeep:
                 self._cache.save(self.blocks, self._adapters.files)
 
     def _keep_prefixes(self, file: Path | None, model: Path, adapters: Mapping[str, Path]) -> None:
-        self.file_hashes = {None: files_sha256(model)} | {name: files_sha256(place) for name, place in adapters.items()}
         self._adapters.files |= {name: files_identity(place) for name, place in adapters.items()}
         if file is not None:
             self._cache = PrefixFile(file, model, self.runner)

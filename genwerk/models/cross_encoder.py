@@ -55,12 +55,13 @@ def score_pairs(model: CrossEncoder, pairs: Sequence[Sequence[int]], types: Sequ
 
 def load_cross_encoder(path: Path) -> CrossEncoder:
     """Read a Hugging Face directory of a BERT with a classifier of one output. Raises ModelError for another one."""
-    encoder, tensors = load_encoder(path), read_model_tensors(path)
+    tensors = read_model_tensors(path)
     outputs = len(tensors.get("classifier.weight", ()))
     if outputs != 1 or "bert.pooler.dense.weight" not in tensors:
         what = f"its classifier has {outputs} outputs" if outputs else "it has no classifier"
         remedy = "A cross-encoder such as ms-marco-MiniLM-L-6-v2 has a pooler and a classifier of one output."
         raise ModelError(f"this is no cross-encoder: {what}", where=str(path), remedy=remedy)
+    encoder = load_encoder(path)
     size = encoder.config.d_model
     with torch.no_grad():
         pooler = Linear(size, {"dense": size}, bias=True)

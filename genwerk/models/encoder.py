@@ -87,7 +87,8 @@ class EncoderBlock(nn.Module):
 class Encoder(nn.Module):
     """Texts one behind the other, without padding: token numbers (R,) to states (R, d_model).
 
-    steady   whether a text's numbers are the same to the bit alone and among others; found out by `pack`.
+    steady   whether a text's numbers are the same to the bit alone and among others, on one core and on more; found
+             out by `pack`.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -125,12 +126,19 @@ class Encoder(nn.Module):
 
     @torch.inference_mode()
     def _is_steady(self) -> bool:
-        """Whether one layer gives the same bits for texts together and for each alone."""
+        """Whether one layer gives the same bits for texts together and for each alone, on all cores and on one."""
         lengths = [40, 17, 17, 9, 2, 1]
         x = torch.randn(sum(lengths), self.config.d_model, generator=torch.Generator().manual_seed(0))
-        together = torch.split(self.layers[0](x, _runs(lengths)), lengths)
-        alone = (self.layers[0](one, _runs([len(one)])) for one in torch.split(x, lengths))
-        return all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
+        together, cores = self.layers[0](x, _runs(lengths)), torch.get_num_threads()
+        try:
+            for some in (cores, 1):
+                torch.set_num_threads(some)
+                alone = torch.cat([self.layers[0](one, _runs([len(one)])) for one in torch.split(x, lengths)])
+                if not torch.equal(together, alone):
+                    return False
+        finally:
+            torch.set_num_threads(cores)
+        return True
 
 
 class Run(NamedTuple):

@@ -20,10 +20,10 @@ from typing import Protocol
 import numpy as np
 import tokenizers
 
-from genwerk.core.errors import ModelError
 from genwerk.core.hashing import digest, sha256_file
 from genwerk.inference.encoding import EncodedText, Encoding, Turn
 from genwerk.models.encoder import Encoder, embed_tokens, load_encoder
+from genwerk.tokenizers.tokenizer import read_tokenizer
 
 __all__ = ["Embedder", "TextEncoder", "plan_batches"]
 
@@ -46,11 +46,10 @@ class Embedder:
 
     name        of the model; identity is a hash of its files: vectors of two identities cannot be compared.
     window      longest input in tokens, [CLS] and [SEP] included.
+    tokenizer   one that cuts nothing, as `read_tokenizer` gives it.
     """
 
     def __init__(self, encoder: Encoder, tokenizer: tokenizers.Tokenizer, *, name: str, identity: str) -> None:
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._encoding = Encoding(
             lambda texts: embed_tokens(encoder, [text.tokens for text in texts]), steady=encoder.steady
@@ -66,14 +65,8 @@ class Embedder:
         """Read a Hugging Face directory of an encoder. Raises ModelError for missing or damaged files."""
         path = Path(path)
         encoder = load_encoder(path)
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
-        except Exception as error:  # the library raises bare Exception for a missing or broken file
-            raise ModelError(
-                f"tokenizer.json cannot be read: {error}", where=str(path), remedy="Fetch the model again."
-            ) from error
         hashes = {name: sha256_file(path / name) for name in _FILES if (path / name).is_file()}
-        return cls(encoder, tokenizer, name=path.name, identity=digest(hashes))
+        return cls(encoder, read_tokenizer(path), name=path.name, identity=digest(hashes))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Length of each text in tokens, special tokens included."""
@@ -87,33 +80,36 @@ class Embedder:
         """Compute only inside `turn()`, such as an engine's `between_steps`, from now on."""
         self._encoding.share(turn)
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors (N, dimension) float32 of length 1, in the order of `texts`."""
-        return self._embed(self.tokenize(texts))
+    def embed(self, texts: Sequence[str], user: str = "") -> np.ndarray:
+        """Vectors (N, dimension) float32 of length 1, in the order of `texts`. `user`: whose turn it takes."""
+        return self.embed_tokens(self.tokenize(texts), user)
 
-    def _embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
+    def embed_tokens(self, sequences: Sequence[Sequence[int]], user: str = "") -> np.ndarray:
+        """The same of texts that `tokenize` has read."""
         vectors = np.empty((len(sequences), self.dimension), dtype=np.float32)
-        for places, found in self.embed_batches(sequences):
+        for places, found in self.embed_batches(sequences, user):
             vectors[places] = found
         return vectors
 
-    def embed_batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], np.ndarray]]:
+    def embed_batches(
+        self, sequences: Sequence[Sequence[int]], user: str = ""
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
         """(places in `sequences`, their vectors) part by part, longest texts first."""
         lengths = [len(sequence) for sequence in sequences]
         long = [place for place, length in enumerate(lengths) if length > self.window]
         for place in long:
-            yield [place], self._embed_long(sequences[place])[None]
+            yield [place], self._embed_long(sequences[place], user)[None]
         short = [place for place, length in enumerate(lengths) if length <= self.window]
         for batch in plan_batches([lengths[place] for place in short], _REPORTED):
             places = [short[number] for number in batch]
-            yield places, self._encoding.run([EncodedText(sequences[place]) for place in places]).numpy()
+            yield places, self._encoding.run([EncodedText(sequences[place]) for place in places], user).numpy()
 
-    def _embed_long(self, sequence: Sequence[int]) -> np.ndarray:
+    def _embed_long(self, sequence: Sequence[int], user: str) -> np.ndarray:
         """Mean of the vectors of consecutive windows, weighted by their length, scaled to length 1."""
         inner = sequence[len(self._prefix) : len(sequence) - len(self._suffix)]
         room = self.window - len(self._prefix) - len(self._suffix)
         parts = [inner[start : start + room] for start in range(0, len(inner), room)]
-        vectors = self._embed([[*self._prefix, *part, *self._suffix] for part in parts])
+        vectors = self.embed_tokens([[*self._prefix, *part, *self._suffix] for part in parts], user)
         mean = np.average(vectors, axis=0, weights=[len(part) for part in parts])
         return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 

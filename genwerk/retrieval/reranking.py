@@ -4,43 +4,55 @@ Sources: Nogueira and Cho (2019) for the cross-encoder (models/cross_encoder.py)
 vectors, whose score is their product.
 
 Chosen:   a text longer than the window beside the query is read window by window, and its best window counts: it is
-          never cut in silence. Scores do not depend on the other texts.
+          never cut in silence. At least half of the window is for the text; a longer query is refused. Scores do not
+          depend on the other texts.
 Try it:   pytest tests/retrieval/test_reranking.py
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import tokenizers
 
-from genwerk.core.errors import ModelError, RequestError
+from genwerk.core.errors import RequestError
 from genwerk.inference.encoding import EncodedText, Encoding, Turn
 from genwerk.models.cross_encoder import CrossEncoder, load_cross_encoder, score_pairs
-from genwerk.retrieval.embedding import TextEncoder
+from genwerk.retrieval.embedding import Embedder
+from genwerk.tokenizers.tokenizer import read_tokenizer
 
-__all__ = ["Reranker", "Scorer", "VectorScorer"]
+__all__ = ["Reranker", "Scored", "Scorer", "VectorScorer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """`scores` (N,) float32 of N texts, and how many `tokens` were read for them, those of the query included."""
+
+    scores: np.ndarray
+    tokens: int
 
 
 class Scorer(Protocol):
-    """Scores (N,) float32 of N texts for a query, higher for better."""
+    """Scores texts for a query, higher for better. `user`: whose turn it takes."""
 
-    def score(self, query: str, texts: Sequence[str]) -> np.ndarray: ...
+    def score(self, query: str, texts: Sequence[str], user: str = "") -> Scored: ...
 
 
 class VectorScorer:
     """The likeness of the vectors of an embedder, in [-1, 1]."""
 
-    def __init__(self, embedder: TextEncoder) -> None:
+    def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
 
-    def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
-        vectors = self._embedder.embed([query, *texts])
-        likeness: np.ndarray = (vectors[1:] * vectors[0]).sum(1)
-        return likeness  # not a product of matrices, which adds up as their size says
+    def score(self, query: str, texts: Sequence[str], user: str = "") -> Scored:
+        sequences = self._embedder.tokenize([query, *texts])
+        vectors = self._embedder.embed_tokens(sequences, user)
+        likeness = (vectors[1:] * vectors[0]).sum(1)  # not a product of matrices, which adds up as their size says
+        return Scored(likeness, sum(map(len, sequences)))
 
 
 class Reranker:
@@ -52,7 +64,6 @@ class Reranker:
     def __init__(self, model: CrossEncoder, tokenizer: tokenizers.Tokenizer, *, name: str) -> None:
         self.name, self.window = name, model.encoder.config.max_tokens
         self._tokenizer = tokenizer
-        tokenizer.no_padding()
         tokenizer.enable_truncation(self.window, strategy="only_second")  # what is cut off comes as further windows
         self._encoding = Encoding(
             lambda pairs: score_pairs(model, [pair.tokens for pair in pairs], [pair.types for pair in pairs]),
@@ -62,37 +73,36 @@ class Reranker:
     @classmethod
     def load(cls, path: Path) -> Reranker:
         """Read a Hugging Face directory of a cross-encoder. Raises ModelError for missing or damaged files."""
-        model = load_cross_encoder(Path(path))
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(Path(path) / "tokenizer.json"))
-        except Exception as error:  # the library raises bare Exception for a missing or broken file
-            what = f"tokenizer.json cannot be read: {error}"
-            raise ModelError(what, where=str(path), remedy="Fetch the model again.") from error
-        return cls(model, tokenizer, name=Path(path).name)
+        path = Path(path)
+        return cls(load_cross_encoder(path), read_tokenizer(path), name=path.name)
 
     def share(self, turn: Turn) -> None:
         """Compute only inside `turn()`, such as an engine's `between_steps`, from now on."""
         self._encoding.share(turn)
 
-    def count_tokens(self, query: str, texts: Sequence[str]) -> int:
-        """Tokens that are read to score `texts`."""
-        return sum(len(pair.tokens) for text in texts for pair in self._pairs(query, text))
-
-    def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
-        """Scores (N,). Raises RequestError for a query that leaves no room for a text."""
+    def score(self, query: str, texts: Sequence[str], user: str = "") -> Scored:
+        """Scores in [0, 1]. Raises RequestError for a query that takes more than half of the window."""
         if not texts:
-            return np.empty(0, dtype=np.float32)
-        pairs = [self._pairs(query, text) for text in texts]
-        scores = self._encoding.run([pair for windows in pairs for pair in windows]).numpy()
+            return Scored(np.empty(0, dtype=np.float32), 0)
+        pairs = self._pairs(query, texts)
+        joined = [pair for windows in pairs for pair in windows]
+        scores = self._encoding.run(joined, user).numpy()
         ends = np.cumsum([len(windows) for windows in pairs])
-        return np.array([part.max() for part in np.split(scores, ends[:-1])], dtype=np.float32)
+        best = np.array([part.max() for part in np.split(scores, ends[:-1])], dtype=np.float32)
+        return Scored(best, sum(len(pair.tokens) for pair in joined))
 
-    def _pairs(self, query: str, text: str) -> list[EncodedText]:
-        """The query with each window of the text."""
+    def _pairs(self, query: str, texts: Sequence[str]) -> list[list[EncodedText]]:
+        """The query with each window of each text."""
         try:
-            first = self._tokenizer.encode(query, text)
+            found = self._tokenizer.encode_batch([(query, text) for text in texts])
         except Exception as error:  # the library raises bare Exception where the query alone fills the window
-            what = f"the query leaves no room for a text: {self.name} reads {self.window} tokens of both together"
-            remedy = "Ask a shorter query."
-            raise RequestError(what, param="query", code="context_length_exceeded", remedy=remedy) from error
-        return [EncodedText(part.ids, part.type_ids) for part in (first, *first.overflowing)]
+            raise self._refused() from error
+        if found[0].sequence_ids.count(0) > self.window // 2:
+            raise self._refused()
+        return [[EncodedText(part.ids, part.type_ids) for part in (first, *first.overflowing)] for first in found]
+
+    def _refused(self) -> RequestError:
+        half = self.window // 2
+        what = f"the query has more than {half} tokens, half of what {self.name} reads of query and text together"
+        remedy = "Ask a shorter query."
+        return RequestError(what, param="query", code="context_length_exceeded", remedy=remedy)

@@ -150,11 +150,11 @@ class _Server:
 
     async def embeddings(self, request: Request) -> Response:
         call = parse_embeddings(parse_body(await request.body()))
-        return JSONResponse(await run_sync(self.encoders.embeddings, call))
+        return JSONResponse(await run_sync(self.encoders.embeddings, call, _user(request)))
 
     async def rerank(self, request: Request) -> Response:
         call = parse_rerank(parse_body(await request.body()))
-        return JSONResponse(await run_sync(self.encoders.rerank, call))
+        return JSONResponse(await run_sync(self.encoders.rerank, call, _user(request)))
 
     async def load_adapter(self, request: Request) -> Response:
         call = parse_body(await request.body())
@@ -185,7 +185,8 @@ class _Server:
         return shape
 
     async def completions(self, request: Request) -> Response:
-        call = parse_completion(parse_body(await request.body()), self.deployment, _groups(request))
+        body = parse_body(await request.body())
+        call = await run_sync(parse_completion, body, self.deployment, _groups(request))
 
         def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
             return answer_prompts(self.assistant, call, stop)
@@ -262,7 +263,12 @@ class _Server:
             yield event("[DONE]")
 
 
+def _user(request: Request) -> str:
+    """Who asks: the name of the key that was shown; empty where no keys are asked for."""
+    return str(request.scope.get("genwerk.user") or "")
+
+
 def _groups(request: Request) -> tuple[str, ...]:
     """Whose documents may be read: those of the key that was shown."""
-    user = request.scope.get("genwerk.user")
+    user = _user(request)
     return (user,) if user else ()

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anyio.to_thread import run_sync
+
 from genwerk.core.types import Message, Usage
 from genwerk.inference.engine import TokenLogprob
 from genwerk.inference.prompts import encode_messages, raw_text
@@ -15,7 +17,7 @@ from genwerk.serving.choices import ChoiceEvent
 from genwerk.serving.completion_request import CompletionCall
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.errors import describe
-from genwerk.serving.openai_reply import ChatShape, usage_json
+from genwerk.serving.openai_reply import ChatShape, finite, token_text, usage_json
 from genwerk.serving.streaming import event
 
 __all__ = ["completion_lines", "whole_text_completion"]
@@ -40,22 +42,28 @@ class _Reply:
         self._tokenizer = deployment.engine.tokenizer
         self.choices: dict[int, _Choice] = {}
 
-    def take(self, item: ChoiceEvent) -> dict[str, Any] | None:
-        """Keep an event; its chunk of a stream, if it has one."""
+    def keep(self, item: ChoiceEvent) -> None:
+        """Remember an event."""
         if isinstance(item.event, Started):
             first = next(iter(self.choices.values()), None)
             shape = ChatShape(self._deployment, self._call.model, item.event, item.index,
                               first.shape.id if first else "")  # fmt: skip
             prompt = self._call.asks[item.index // self._call.several.n].messages[0]
             self.choices[item.index] = _Choice(shape, prompt)
-            return self._chunk(item.index, raw_text(self._tokenizer, prompt)) if self._call.echo else None
+        elif isinstance(item.event, Piece):
+            self.choices[item.index].texts.append(item.event.text)
+            self.choices[item.index].logprobs += item.event.logprobs
+        elif isinstance(item.event, Finished):
+            self.choices[item.index].finished = item.event
+
+    def chunk(self, item: ChoiceEvent) -> dict[str, Any] | None:
+        """What a stream says of an event that was kept, if anything."""
         choice = self.choices[item.index]
+        if isinstance(item.event, Started):
+            return self._chunk(item.index, raw_text(self._tokenizer, choice.prompt)) if self._call.echo else None
         if isinstance(item.event, Piece):
-            choice.texts.append(item.event.text)
-            choice.logprobs += item.event.logprobs
             return self._chunk(item.index, item.event.text, logprobs=item.event.logprobs)
         if isinstance(item.event, Finished):
-            choice.finished = item.event
             extra = {"genwerk": choice.shape.extra(item.event)}
             return self._chunk(item.index, "", finish_reason=item.event.reply.finish_reason) | extra
         return None
@@ -108,33 +116,30 @@ class _Reply:
         """Lists as long as there are tokens; the first token of a prompt has no log-probability."""
         if not places:
             return None
-        tokens = [self._text(token) for token, _ in places]
+        tokens = [token_text(self._tokenizer, token) for token, _ in places]
         starts = [0]
         for text in tokens[:-1]:
             starts.append(starts[-1] + len(text))
         top = [None if one is None else self._likeliest(one) for _, one in places]
-        own = [None if one is None else max(one.logprob, -9999.0) for _, one in places]
+        own = [None if one is None else finite(one.logprob) for _, one in places]
         return {"tokens": tokens, "token_logprobs": own, "top_logprobs": top, "text_offset": starts}
 
     def _likeliest(self, one: TokenLogprob) -> dict[str, float]:
         """By text; of tokens with one text the likeliest."""
         found: dict[str, float] = {}
         for token, logprob in (*one.top, (one.token, one.logprob)):
-            found.setdefault(self._text(token), max(logprob, -9999.0))
+            found.setdefault(token_text(self._tokenizer, token), finite(logprob))
         return found
-
-    def _text(self, token: int) -> str:
-        return self._tokenizer.token_bytes(token).decode("utf-8", "replace")
 
 
 async def whole_text_completion(
     call: CompletionCall, deployment: Deployment, events: AsyncGenerator[ChoiceEvent, None]
 ) -> dict[str, Any]:
-    """All answers as one object."""
+    """All answers as one object, which is made in a thread."""
     reply = _Reply(call, deployment)
     async for item in events:
-        reply.take(item)
-    return reply.whole()
+        reply.keep(item)
+    return await run_sync(reply.whole)
 
 
 async def completion_lines(
@@ -144,7 +149,8 @@ async def completion_lines(
     reply = _Reply(call, deployment)
 
     def lines(item: ChoiceEvent) -> list[bytes]:
-        chunk = reply.take(item)
+        reply.keep(item)
+        chunk = reply.chunk(item)
         return [] if chunk is None else [event(chunk | {"usage": None} if call.include_usage else chunk)]
 
     async with contextlib.aclosing(events):

@@ -10,15 +10,16 @@ served: no model here fills in.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Message, Several
-from genwerk.inference.limits import check_priority, check_sampling
+from genwerk.inference.limits import check_sampling
 from genwerk.inference.prompts import encode_messages, tokens_message
-from genwerk.inference.several import MOST, take_turns
+from genwerk.inference.several import MOST
 from genwerk.serving.assistant import Ask, Assistant
 from genwerk.serving.choices import ChoiceEvent, answer_several
 from genwerk.serving.deployment import Deployment
@@ -27,10 +28,12 @@ from genwerk.serving.openai_request import (
     SAMPLING,
     find_model,
     read_constraint,
+    read_priority,
     read_sampling,
     read_several,
     reads_usage,
 )
+from genwerk.serving.side_by_side import read_together
 
 __all__ = ["CompletionCall", "answer_prompts", "parse_completion"]
 
@@ -55,7 +58,10 @@ class CompletionCall:
 
 
 def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tuple[str, ...] = ()) -> CompletionCall:
-    """Check a completions request. Raises RequestError: 404 for an unknown model, else 400 with the field."""
+    """Check a completions request, which takes time: prompts become tokens here.
+
+    Raises RequestError: 404 for an unknown model, else 400 with the field.
+    """
     refuse_unserved(body, _KNOWN)
     model, adapter = find_model(body, deployment)
     stream, echo = flag(body, "stream", False), flag(body, "echo", False)
@@ -66,40 +72,36 @@ def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tu
     check_sampling(sampling, deployment.engine.tokenizer.vocab_size)
     if stream and echo and shown is not None:
         raise invalid("echo", "log-probabilities of the prompt come with a whole answer", "Ask without `stream`.")
-    priority = 0 if body.get("priority") is None else body["priority"]
-    check_priority(priority)
+    priority, constraint = read_priority(body), read_constraint(body, False, deployment)
     text(body, "user")
-    constraint = read_constraint(body, False)
-    if constraint is not None:
-        deployment.engine.check_constraint(constraint)
-    several, prompts = read_several(body, sampling, False), _prompts(body.get("prompt"), deployment)
+    several, prompts = read_several(body, sampling, False), _prompts(body.get("prompt"))
     if several.drawn * len(prompts) > MOST:
         what = f"{len(prompts)} prompts with {several.drawn} answers each"
         raise invalid("prompt", what, f"Ask for at most {MOST} answers at once.")
-    asks = tuple(Ask((prompt,), sampling, adapter, False, groups, constraint, priority=priority) for prompt in prompts)
+    messages = [_message(prompt, deployment) for prompt in prompts]
+    asks = tuple(Ask((one,), sampling, adapter, False, groups, constraint, priority=priority) for one in messages)
     return CompletionCall(asks, several, model, stream, reads_usage(body, stream), echo)
 
 
 def answer_prompts(assistant: Assistant, call: CompletionCall, stop: Event) -> Generator[ChoiceEvent, None, None]:
-    """The events of the answers to all prompts, one of each in turn. Choice n · p + i is answer i to prompt p."""
+    """The events of the answers to all prompts, which are computed together, one of each in turn. Choice n · p + i is
+    answer i to prompt p. Where it ends early `stop` is set, and the work on all of them ends."""
     streams = [answer_several(assistant, ask, call.several, stop) for ask in call.asks]
-    try:
-        for place, item in take_turns(streams):
+    with closing(read_together(streams, stop)) as turns:
+        for place, item in turns:
             yield ChoiceEvent(place * call.several.n + item.index, item.event)
-    finally:
-        for stream in streams:
-            stream.close()
 
 
-def _prompts(given: object, deployment: Deployment) -> list[Message]:
+def _prompts(given: object) -> list[object]:
     if isinstance(given, str) or _is_ids(given):
-        given = [given]
+        return [given]
     if not isinstance(given, list) or not given:
         raise invalid("prompt", "it must be a text, token ids, or a list of either")
-    return [_prompt(item, deployment) for item in given]
+    return given
 
 
-def _prompt(item: object, deployment: Deployment) -> Message:
+def _message(item: object, deployment: Deployment) -> Message:
+    """A prompt, which has a token and leaves room for another."""
     tokenizer, most = deployment.engine.tokenizer, deployment.engine.max_context
     if isinstance(item, str):
         message = Message("prompt", item)
@@ -110,7 +112,11 @@ def _prompt(item: object, deployment: Deployment) -> Message:
         message = tokens_message(item)
     else:
         raise invalid("prompt", "it must be a text, token ids, or a list of either")
-    if (count := len(encode_messages(tokenizer, [message]))) >= most:
+    count = len(encode_messages(tokenizer, [message]))
+    if count == 0:
+        what = "it is empty, and this model knows no token that a text begins with"
+        raise invalid("prompt", what, "Give at least one character.")
+    if count >= most:
         what, remedy = f"a prompt has {count} tokens, the model's context is {most} with the answer", "Shorten it."
         raise RequestError(what, param="prompt", code="context_length_exceeded", remedy=remedy)
     return message

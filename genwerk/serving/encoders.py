@@ -31,39 +31,38 @@ class Vectors(Protocol):
 
     dimension: int
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray: ...
+    def embed(self, texts: Sequence[str], user: str = "") -> np.ndarray: ...
     def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
 
 
 class Encoders:
-    """Any thread may use it."""
+    """Any thread may use it. Where many ask, the user with the fewest tokens served is next."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment, self._lock = deployment, threading.Lock()
         self._decoder: DecoderEmbedder | None = None
 
-    def embeddings(self, call: EmbeddingCall) -> dict[str, Any]:
+    def embeddings(self, call: EmbeddingCall, user: str = "") -> dict[str, Any]:
         """Raises RequestError: 404 for an unknown model, 400 for one that has no states or other dimensions."""
         vectors = self._vectors(call.model)
         if call.dimensions not in (None, vectors.dimension):
             what = f"{call.model} gives {vectors.dimension} dimensions and no other number"
             raise invalid("dimensions", what)
-        found = vectors.embed(call.texts)
+        found = vectors.embed(call.texts, user)
         return embeddings_json(found, call.model, sum(vectors.count_tokens(call.texts)), as_base64=call.base64)
 
-    def rerank(self, call: RerankCall) -> dict[str, Any]:
+    def rerank(self, call: RerankCall, user: str = "") -> dict[str, Any]:
         """The best `top_n` documents, best first; of equals the one that was sent first. Raises RequestError."""
-        scorer, tokens = self._scorer(call)
-        scores = scorer.score(call.query, call.documents)
-        order = np.argsort(-scores, kind="stable")[: call.top_n]
+        scored = self._scorer(call.model).score(call.query, call.documents, user)
+        order = np.argsort(-scored.scores, kind="stable")[: call.top_n]
         results = [
-            {"index": int(place), "relevance_score": float(scores[place])}
+            {"index": int(place), "relevance_score": float(scored.scores[place])}
             | ({"document": {"text": call.documents[place]}} if call.shown else {})
             for place in order
         ]
         return {
             "id": f"rerank-{uuid.uuid4().hex[:16]}", "object": "list", "model": call.model, "results": results,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            "usage": {"prompt_tokens": scored.tokens, "total_tokens": scored.tokens},
         }  # fmt: skip
 
     def _vectors(self, name: str) -> Vectors:
@@ -76,12 +75,10 @@ class Encoders:
             self._decoder = self._decoder or DecoderEmbedder(deployment.engine)
             return self._decoder
 
-    def _scorer(self, call: RerankCall) -> tuple[Scorer, int]:
-        """What scores, and the tokens it reads."""
+    def _scorer(self, name: str) -> Scorer:
         deployment = self._deployment
-        if deployment.reranker is not None and call.model == deployment.reranker_name:
-            return deployment.reranker, deployment.reranker.count_tokens(call.query, call.documents)
-        if deployment.embedder is not None and call.model == deployment.embedder_name:
-            tokens = sum(deployment.embedder.count_tokens([call.query, *call.documents]))
-            return VectorScorer(deployment.embedder), tokens
-        raise no_model(call.model, [one for one in (deployment.reranker_name, deployment.embedder_name) if one])
+        if deployment.reranker is not None and name == deployment.reranker_name:
+            return deployment.reranker
+        if deployment.embedder is not None and name == deployment.embedder_name:
+            return VectorScorer(deployment.embedder)
+        raise no_model(name, [one for one in (deployment.reranker_name, deployment.embedder_name) if one])

@@ -9,6 +9,8 @@ from typing import Any
 
 from genwerk.core.errors import RequestError
 
+__all__ = ["flag", "invalid", "no_model", "parse_body", "refuse_unserved", "text"]
+
 # Fields of OpenAI's that are not served, with the value that means "not used" and is therefore let pass.
 _UNSERVED: dict[str, Any] = {
     "tools": [], "tool_choice": "none", "parallel_tool_calls": None, "functions": [], "function_call": "none",
@@ -32,6 +34,7 @@ def parse_body(data: bytes) -> dict[str, Any]:
 
 
 def refuse_unserved(body: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Raise RequestError for a field that is not among the `known`, unless it says that it is not used."""
     for name, value in body.items():
         if name in known or value is None:
             continue
@@ -47,6 +50,7 @@ def refuse_unserved(body: Mapping[str, Any], known: frozenset[str]) -> None:
 
 
 def flag(body: Mapping[str, Any], name: str, default: bool) -> bool:
+    """A field that is true or false; `default` where it is missing or null. Raises RequestError."""
     value = body.get(name)
     if value is None:
         return default
@@ -56,6 +60,8 @@ def flag(body: Mapping[str, Any], name: str, default: bool) -> bool:
 
 
 def text(body: Mapping[str, Any], name: str, *, required: bool = False) -> str:
+    """A field that holds a text; empty where it is missing or null. Raises RequestError, also for an empty one that is
+    `required`."""
     value = body.get(name)
     if value is None and not required:
         return ""
@@ -65,6 +71,7 @@ def text(body: Mapping[str, Any], name: str, *, required: bool = False) -> str:
 
 
 def no_model(name: str, known: list[str]) -> RequestError:
+    """What is raised (404) for a model that is not served, beside the names of those that are."""
     return RequestError(
         f"there is no model `{name}`", param="model", status=404, code="model_not_found",
         remedy=f"Models: {', '.join(known)}.",
@@ -72,4 +79,5 @@ def no_model(name: str, known: list[str]) -> RequestError:
 
 
 def invalid(param: str, what: str, remedy: str = "") -> RequestError:
+    """What is raised (400) for a field whose value cannot be taken: `what` it is, and what to do."""
     return RequestError(f"`{param}`: {what}", where="request", param=param, code="invalid_value", remedy=remedy)

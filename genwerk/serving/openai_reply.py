@@ -15,6 +15,7 @@ from genwerk.guardrails.guard import outcome
 from genwerk.inference.engine import TokenLogprob
 from genwerk.serving.assistant import Finished, Found, Passage, Piece, Started
 from genwerk.serving.deployment import Deployment
+from genwerk.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass
@@ -136,14 +137,25 @@ class ChatShape:
         ranks: dict[int, tuple[int | None, float]] = {found.token: (None, found.logprob)}
         ranks |= {other.token: (rank, other.logprob) for rank, other in enumerate(found.top, start=1)}
         return {
-            str(token): {"logprob": max(logprob, -9999.0), "rank": rank,
-                         "decoded_token": self._token(token, logprob)["token"]}
+            str(token): {"logprob": finite(logprob), "rank": rank,
+                         "decoded_token": token_text(self.deployment.engine.tokenizer, token)}
             for token, (rank, logprob) in ranks.items()
         }  # fmt: skip
 
     def _token(self, token: int, logprob: float) -> dict[str, Any]:
-        raw = self.deployment.engine.tokenizer.token_bytes(token)
-        return {"token": raw.decode("utf-8", "replace"), "logprob": max(logprob, -9999.0), "bytes": list(raw)}
+        tokenizer = self.deployment.engine.tokenizer
+        spelled = list(tokenizer.token_bytes(token))
+        return {"token": token_text(tokenizer, token), "logprob": finite(logprob), "bytes": spelled}
+
+
+def token_text(tokenizer: Tokenizer, token: int) -> str:
+    """A token by itself; where it ends within a character, U+FFFD stands for its bytes."""
+    return tokenizer.token_bytes(token).decode("utf-8", "replace")
+
+
+def finite(logprob: float) -> float:
+    """A log-probability as JSON can hold it: -9999 for what cannot come."""
+    return max(logprob, -9999.0)
 
 
 def whole_completion(

@@ -65,13 +65,8 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[st
     messages = _messages(body.get("messages"), grounded)
     include_usage = reads_usage(body, stream)
     text(body, "user")
-    constraint = read_constraint(body, grounded)
-    if constraint is not None:
-        deployment.engine.check_constraint(constraint)
-    thinking = flag(body, "include_reasoning", True)
-    priority = 0 if body.get("priority") is None else body["priority"]
-    check_priority(priority)
-    ask = Ask(messages, sampling, adapter, grounded, groups, constraint, thinking, priority)
+    constraint, thinking = read_constraint(body, grounded, deployment), flag(body, "include_reasoning", True)
+    ask = Ask(messages, sampling, adapter, grounded, groups, constraint, thinking, read_priority(body))
     if sampling.thinking_budget is not None and deployment.engine.markers is None:
         raise invalid("thinking_budget", "this model has no thinking section", "Leave it out.")
     return ChatCall(ask, read_several(body, sampling, grounded), model, stream, include_usage)
@@ -154,8 +149,18 @@ def _token_ids(given: object) -> tuple[int, ...]:
     return tuple(given)
 
 
-def read_constraint(body: Mapping[str, Any], grounded: bool) -> Constraint | None:
-    """The form that `response_format` or one of vLLM's `guided_` fields asks for."""
+def read_priority(body: Mapping[str, Any]) -> int:
+    """How early it is served; 0 where nothing is said. Raises RequestError."""
+    priority: int = 0 if body.get("priority") is None else body["priority"]
+    check_priority(priority)
+    return priority
+
+
+def read_constraint(body: Mapping[str, Any], grounded: bool, deployment: Deployment) -> Constraint | None:
+    """The form that `response_format` or one of vLLM's `guided_` fields asks for.
+
+    Raises RequestError, also for one that the engine cannot hold answers to.
+    """
     asked: dict[str, Constraint] = {}
     for name, kind in (("guided_regex", "regex"), ("guided_grammar", "grammar"), ("guided_choice", "choice")):
         if body.get(name) is not None:
@@ -168,7 +173,10 @@ def read_constraint(body: Mapping[str, Any], grounded: bool) -> Constraint | Non
     if asked and grounded:
         what = "sentences of a grounded answer are checked and may be left out, which would break the form"
         raise invalid(next(iter(asked)), what, "Ask with `grounded` false.")
-    return next(iter(asked.values()), None)
+    constraint = next(iter(asked.values()), None)
+    if constraint is not None:
+        deployment.engine.check_constraint(constraint)
+    return constraint
 
 
 def _response_format(given: object) -> Constraint | None:

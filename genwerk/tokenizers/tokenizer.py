@@ -24,7 +24,7 @@ from genwerk.tokenizers.byte_alphabet import token_to_bytes
 from genwerk.tokenizers.chat_template import FALLBACK_TEMPLATE, compile_template, render
 from genwerk.tokenizers.stream import StreamDecoder
 
-__all__ = ["StreamDecoder", "Tokenizer"]
+__all__ = ["StreamDecoder", "Tokenizer", "read_tokenizer"]
 
 _MARK = ("\ue000", "\ue001")  # around control tokens that a user wrote, while the template runs
 
@@ -50,17 +50,7 @@ class Tokenizer:
     def load(cls, path: Path) -> Tokenizer:
         """Read the tokenizer of a model directory. Raises ModelError when a file is missing or damaged."""
         path = Path(path)
-        file = path / "tokenizer.json"
-        if not file.exists():
-            raise ModelError("tokenizer.json is missing", where=str(path), remedy="Give a complete model directory.")
-        try:
-            runner = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception
-            raise ModelError(
-                f"tokenizer.json cannot be read: {error}", where=str(file), remedy="Copy or fetch it again."
-            ) from None
-        runner.no_padding()
-        runner.no_truncation()
+        runner = read_tokenizer(path)
         settings = _read(path / "tokenizer_config.json")
         template_file = path / "chat_template.jinja"
         template = template_file.read_text(encoding="utf-8") if template_file.exists() else _template(settings)
@@ -185,6 +175,24 @@ class Tokenizer:
         description["added_tokens"] = []
         description["post_processor"] = None
         return tokenizers.Tokenizer.from_str(json.dumps(description))
+
+
+def read_tokenizer(path: Path) -> tokenizers.Tokenizer:
+    """What `tokenizer.json` of a model directory describes; it neither cuts texts nor fills them up.
+
+    Raises ModelError where the file is missing or damaged.
+    """
+    file = path / "tokenizer.json"
+    if not file.exists():
+        raise ModelError("tokenizer.json is missing", where=str(path), remedy="Give a complete model directory.")
+    try:
+        runner = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        what = f"tokenizer.json cannot be read: {error}"
+        raise ModelError(what, where=str(file), remedy="Copy or fetch it again.") from None
+    runner.no_padding()
+    runner.no_truncation()
+    return runner
 
 
 def _read(path: Path) -> dict[str, Any]:

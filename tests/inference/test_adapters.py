@@ -12,6 +12,7 @@ import torch
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Request, Sampling
 from genwerk.inference.engine import Engine
+from genwerk.inference.model_files import files_sha256
 from genwerk.models.decoder import Decoder
 from genwerk.models.lora import LoraConfig, adapter_parameters, add_adapter, load_adapter, save_adapter
 
@@ -147,3 +148,18 @@ def test_what_cannot_be_added_or_removed_is_refused_and_changes_nothing(
     with pytest.raises(ModelError):
         engine.add_adapter("spoilt", spoilt)
     assert engine.adapters == ("tuned",) and engine.generate(ask("tuned")).tokens == tokens
+
+
+def test_an_adapter_is_hashed_before_the_engine_stands_still(
+    make_engine: Make, draw_adapter: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, path, stood_still = make_engine(), draw_adapter(1), list[bool]()
+
+    def watched(directory: Path) -> str:
+        stood_still.append(engine._stepping)
+        return files_sha256(directory)
+
+    monkeypatch.setattr("genwerk.inference.upkeep.files_sha256", watched)
+    engine.add_adapter("tuned", path)
+    assert stood_still == [False]
+    assert engine.weights("tuned")["adapter"] == files_sha256(path)

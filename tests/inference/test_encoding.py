@@ -111,6 +111,40 @@ def test_an_error_reaches_those_of_its_step_and_nobody_else() -> None:
     assert encoding.run(texts(2)).tolist() == [[2, 2]]
 
 
+@pytest.mark.parametrize("broken", [KeyboardInterrupt, "a row too few"])
+def test_nobody_waits_for_a_step_that_came_to_nothing(broken: type[BaseException] | str) -> None:
+    recorder, door = Recorder(), Door()
+
+    def compute(batch: Sequence[EncodedText]) -> Tensor:
+        if len(batch) < 4:
+            return recorder(batch)
+        if isinstance(broken, str):
+            return recorder(batch)[1:]
+        raise broken
+
+    encoding = Encoding(compute, few=0)
+    encoding.share(door)
+    ended = list[str]()
+
+    def ask(user: str) -> None:
+        try:
+            encoding.run(texts(3, 5), user)
+        except BaseException as error:
+            ended.append(type(error).__name__)
+
+    callers = [threading.Thread(target=ask, args=(user,), daemon=True) for user in "ab"]
+    for number, caller in enumerate(callers, start=1):
+        caller.start()
+        while len(encoding._calls) < number:
+            os.sched_yield()
+    door.open.set()
+    for caller in callers:
+        caller.join(10)
+    assert ended == ["ValueError" if isinstance(broken, str) else "KeyboardInterrupt"] * 2
+    assert encoding._calls == []
+    assert encoding.run(texts(2)).tolist() == [[2, 2]]
+
+
 def test_encoding_and_generating_take_turns(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine()
     alone = engine.generate(Request((Message("user", "hello"),), Sampling(max_tokens=24))).tokens

@@ -38,7 +38,10 @@ def test_scores_equal_transformers_and_do_not_depend_on_the_company(tmp_path: Pa
     assert float(found.max() - found.min()) > 0.01
 
 
-def test_what_is_no_cross_encoder_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_cross_encoder_is_refused_before_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("genwerk.models.cross_encoder.load_encoder")
     save(tmp_path, 3)
     with pytest.raises(ModelError, match="3 outputs"):
         load_cross_encoder(tmp_path)

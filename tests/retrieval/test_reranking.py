@@ -45,15 +45,15 @@ def reference(path: Path, ids: list[int], types: list[int]) -> float:
 
 def test_scores_equal_transformers_one_by_one(cross_encoder_dir: Path) -> None:
     reranker = Reranker.load(cross_encoder_dir)
-    scores = reranker.score("what is bread", TEXTS)
+    scores = reranker.score("what is bread", TEXTS).scores
     assert scores.dtype == np.float32 and scores.shape == (5,)
     tokenizer = tokenizers.Tokenizer.from_file(str(cross_encoder_dir / "tokenizer.json"))
     for text, score in zip(TEXTS, scores, strict=True):
         pair = tokenizer.encode("what is bread", text)
         assert abs(reference(cross_encoder_dir, pair.ids, pair.type_ids) - score) < 1e-5
-        assert reranker.score("what is bread", [text]) == score
-    assert reranker.score("bread", []).shape == (0,)
-    assert reranker.count_tokens("what is bread", TEXTS[:1]) == len(tokenizer.encode("what is bread", TEXTS[0]).ids)
+        alone = reranker.score("what is bread", [text])
+        assert alone.scores == score and alone.tokens == len(pair.ids)
+    assert reranker.score("bread", []).scores.shape == (0,)
 
 
 def test_the_best_window_of_a_long_text_counts(cross_encoder_dir: Path) -> None:
@@ -69,20 +69,38 @@ def test_the_best_window_of_a_long_text_counts(cross_encoder_dir: Path) -> None:
         reference(cross_encoder_dir, [cls, *query, sep, *part, sep], [0] * (len(query) + 2) + [1] * (len(part) + 1))
         for part in windows
     )
-    assert abs(reranker.score("bread", [long])[0] - expected) < 1e-5
+    assert abs(reranker.score("bread", [long]).scores[0] - expected) < 1e-5
 
 
-def test_a_query_that_fills_the_window_is_refused(cross_encoder_dir: Path) -> None:
-    with pytest.raises(RequestError, match="leaves no room") as raised:
-        Reranker.load(cross_encoder_dir).score("bread " * 60, ["water"])
-    assert raised.value.code == "context_length_exceeded"
+@pytest.mark.parametrize("words", [60, 25])
+def test_a_query_that_takes_more_than_half_of_the_window_is_refused(cross_encoder_dir: Path, words: int) -> None:
+    reranker = Reranker.load(cross_encoder_dir)
+    assert reranker.window == 48 and len(reranker.score("bread " * 24, ["water"] * 2).scores) == 2
+    with pytest.raises(RequestError, match="more than 24 tokens") as raised:
+        reranker.score("bread " * words, ["water"])
+    assert (raised.value.param, raised.value.code) == ("query", "context_length_exceeded")
+
+
+def test_a_query_and_its_texts_are_read_once(cross_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reranker, asked = Reranker.load(cross_encoder_dir), list[int]()
+
+    class Watched:
+        def encode_batch(self, pairs: list[tuple[str, str]]) -> list[tokenizers.Encoding]:
+            asked.append(len(pairs))
+            return tokenizer.encode_batch(pairs)
+
+    tokenizer = reranker._tokenizer
+    monkeypatch.setattr(reranker, "_tokenizer", Watched())
+    assert reranker.score("what is bread", TEXTS).tokens > 0
+    assert asked == [len(TEXTS)]
 
 
 def test_an_embedder_scores_by_likeness(tiny_encoder_dir: Path) -> None:
     embedder = Embedder.load(tiny_encoder_dir)
-    scores = VectorScorer(embedder).score("the bees", TEXTS)
-    assert scores[1] == pytest.approx(1, abs=1e-5) and int(scores.argmax()) == 1
-    assert [VectorScorer(embedder).score("the bees", [text])[0] for text in TEXTS] == scores.tolist()
+    found = VectorScorer(embedder).score("the bees", TEXTS)
+    assert found.scores[1] == pytest.approx(1, abs=1e-5) and int(found.scores.argmax()) == 1
+    assert [VectorScorer(embedder).score("the bees", [text]).scores[0] for text in TEXTS] == found.scores.tolist()
+    assert found.tokens == sum(embedder.count_tokens(["the bees", *TEXTS]))
 
 
 def test_an_embedding_model_is_no_reranker(tiny_encoder_dir: Path) -> None:

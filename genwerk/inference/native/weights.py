@@ -20,6 +20,7 @@ from genwerk.core.assets import cache_directory
 from genwerk.core.atomic import write_text
 from genwerk.core.hashing import sha256_file
 from genwerk.core.progress import say
+from genwerk.inference.model_files import stamp
 from genwerk.inference.native import pack
 from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.inference.native.pack import Arrangement, Grid, Packing, fill
@@ -137,8 +138,7 @@ def _vector(weight: Tensor, multiple: int = pack.PANEL) -> Tensor:
 
 
 def _identity(directory: Path, precision: str) -> str:
-    """Of the model's files by place, size and time, and of the code that packs."""
-    files = sorted([*directory.glob("*.safetensors"), directory / "config.json"])
-    facts = [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    """Of the model's files by their stamps, and of the code that packs."""
+    stamps = [stamp(file) for file in sorted([*directory.glob("*.safetensors"), directory / "config.json"])]
     code = [Path(module).read_text(encoding="utf-8") for module in (__file__, pack.__file__)]
-    return hashlib.sha256("\n".join([precision, *facts, *code]).encode()).hexdigest()[:24]
+    return hashlib.sha256("\n".join([precision, *stamps, *code]).encode()).hexdigest()[:24]
