@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["BLOCK", "Chunk", "Runner", "StatesRunner", "window_title"]
+__all__ = ["BLOCK", "Chunk", "Runner", "StatesRunner", "cache_title", "window_title"]
 
 BLOCK = 32  # positions of a cache block
 
@@ -85,6 +85,11 @@ class StatesRunner(Protocol):
     def states(self, tokens: Sequence[int], adapter: str | None = None) -> Tensor:
         """States after the final norm of a text by itself, in one piece: (T, d_model)."""
         ...
+
+
+def cache_title(cache: str) -> str:
+    """The part of a title that says how keys and values are kept; empty for `auto` (see `receipt.cache_of`)."""
+    return "" if cache == "auto" else f", cache {cache}"
 
 
 def window_title(config: DecoderConfig) -> str:

@@ -28,8 +28,9 @@ from genwerk.core.errors import ModelError
 from genwerk.inference.native import layout
 from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
 from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
+from genwerk.inference.native.cache_formats import cache_format
 from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, matrices
-from genwerk.inference.runner import BLOCK, Chunk, window_title
+from genwerk.inference.runner import BLOCK, Chunk, cache_title, window_title
 from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import empty_decoder
 from genwerk.models.linear import Linear
@@ -56,6 +57,7 @@ class NativeDecoder:
                 turned (pack.py); int4: half bytes with a scale and a lowest value per 32 inputs, activations in 8 bits
                 with a scale per 32, embeddings int8. With both, keys and values are float16, or bfloat16 where tile
                 registers multiply them (attention_tiles.h).
+    cache       of keys and values: auto, as above and float32 beside float32 weights; or int8 (attention_bytes.h).
     blocks      cache blocks of 32 positions there are in all.
     positions   most positions a sequence may have.
     adapters    by name, as they lie in `model`, whose own weights are not read.
@@ -76,6 +78,7 @@ class NativeDecoder:
         model: Decoder | None = None,
         threads: int | None = None,
         variant: str | None = None,
+        cache: str = "auto",
     ) -> None:
         config = self.config = weights.config
         check_shape(config)
@@ -93,10 +96,10 @@ class NativeDecoder:
             self._tables[name] = self._describe_adapter(model, name)
         self._point_at_adapters()
         self._padded_vocab = self._model.unembed.outputs
-        size = (config.n_layers, blocks, config.n_kv_heads, PANEL * self._arrange.head)
-        kept, dtype = self._cache_format()
-        self.keys, self.values = _untouched(size, dtype), _untouched(size, dtype)
-        self._cache = layout.Cache(blocks, FORMATS[kept], self.keys.ctypes.data, self.values.ctypes.data)
+        self.cache, kept = cache, cache_format(cache, self.precision, self.variant, self._arrange.head)
+        size = (config.n_layers, blocks, config.n_kv_heads, kept.numbers)
+        self.keys, self.values = _untouched(size, kept.dtype), _untouched(size, kept.dtype)
+        self._cache = layout.Cache(blocks, FORMATS[kept.name], self.keys.ctypes.data, self.values.ctypes.data)
         self.threads = threads or torch.get_num_threads()
         self._engine = self._library.genwerk_open(self.threads)
 
@@ -104,17 +107,9 @@ class NativeDecoder:
         if getattr(self, "_engine", None):
             self._library.genwerk_close(self._engine)
 
-    def _cache_format(self) -> tuple[str, type]:
-        """The cache's format, and what NumPy takes its numbers for."""
-        if self.precision == "float32":
-            return "float32", np.float32
-        if self.variant == "amx" and self._arrange.head % 32 == 0:
-            return "bfloat16", np.uint16
-        return "float16", np.float16
-
     @property
     def title(self) -> str:
-        return f"native {self.precision} {self.variant}{window_title(self.config)}"
+        return f"native {self.precision} {self.variant}{cache_title(self.cache)}{window_title(self.config)}"
 
     def add_adapter(self, name: str, path: Path) -> None:
         with torch.inference_mode(False):

@@ -59,11 +59,12 @@ struct Model {
 };
 
 // The cache is cut into blocks of 32 positions; per layer, block and head:  keys [head][32], values [32][head]; in BFLOAT16
-// (attention_tiles.h) keys [head / 2][32][2], values [16][head][2].
+// (attention_tiles.h) keys [head / 2][32][2], values [16][head][2]; in INT8 (attention_bytes.h) keys [head / 4][32][4],
+// values [8][head][4], each followed by float [32], the scales.
 struct Cache {
     int64_t n_blocks;
-    int32_t format;       // FLOAT32, FLOAT16 or, where there are tiles, BFLOAT16
-    void *keys, *values;  // [n_layers][n_blocks][n_kv_heads][32 * head]
+    int32_t format;       // FLOAT32, FLOAT16, INT8 or, where there are tiles, BFLOAT16
+    void *keys, *values;  // [n_layers][n_blocks][n_kv_heads][32 * head], in INT8 bytes [32 * head + 128]
 };
 
 // Tokens of several sequences. Those of sequence s are rows first[s] .. first[s + 1], at positions from start[s] on;

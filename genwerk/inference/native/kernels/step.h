@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "attention_bytes.h"
 #include "attention_tiles.h"
 #include "experts.h"
 
@@ -251,17 +252,21 @@ private:
         });
     }
 
-    int64_t block_size() const { return int64_t(model_.n_kv_heads) * PANEL * model_.head; }
+    template <class Kept>
+    int64_t block_size() const {
+        return model_.n_kv_heads * numbers_of<Kept>(model_.head);
+    }
     template <class Kept>
     Kept* keys_of(int layer, int head) const {
-        return static_cast<Kept*>(cache_.keys) + at(layer, head);
+        return static_cast<Kept*>(cache_.keys) + at<Kept>(layer, head);
     }
     template <class Kept>
     Kept* values_of(int layer, int head) const {
-        return static_cast<Kept*>(cache_.values) + at(layer, head);
+        return static_cast<Kept*>(cache_.values) + at<Kept>(layer, head);
     }
+    template <class Kept>
     int64_t at(int layer, int head) const {
-        return layer * cache_.n_blocks * block_size() + int64_t(head) * PANEL * model_.head;
+        return layer * cache_.n_blocks * block_size<Kept>() + head * numbers_of<Kept>(model_.head);
     }
     const int32_t* table_of(int sequence) const { return batch_.tables + batch_.table[sequence]; }
     float* qkv_of(int row) { return scratch_.wide.data() + size_t(row) * model_.layers[0].qkv.outputs; }
@@ -288,7 +293,7 @@ private:
                 turn_queries(near_of(row), std::min(position, l.window + model_.sinks - 1));
             }
             turn_queries(qkv, position);
-            const int64_t block = table_of(s)[position / PANEL] * block_size();
+            const int64_t block = table_of(s)[position / PANEL] * block_size<Kept>();
             const int slot = position % PANEL;
             const bool fresh = row + 1 == batch_.first[s + 1] && position - slot >= batch_.start[s];  // ends a new block
             for (int g = 0; g < groups; ++g) {
@@ -325,6 +330,7 @@ private:
     void attend_all(int layer) {
         if (cache_.format == FLOAT32) attend_all<float>(layer);
         if (cache_.format == FLOAT16) attend_all<uint16_t>(layer);
+        if (cache_.format == INT8) attend_all<uint8_t>(layer);
 #if defined(__AMX_BF16__)
         if (cache_.format == BFLOAT16) attend_all<Bfloat16>(layer);
 #endif
@@ -346,7 +352,7 @@ private:
     void attend_piece(int layer, const Piece& piece, int share) {
         const int head = model_.head, width = model_.layers[0].out.inputs, count = (piece.to - piece.from) * share;
         const Head<Kept> cached{table_of(piece.sequence), keys_of<Kept>(layer, piece.head),
-                                values_of<Kept>(layer, piece.head), block_size(), head, model_.layers[layer].window, model_.sinks};
+                                values_of<Kept>(layer, piece.head), block_size<Kept>(), head, model_.layers[layer].window, model_.sinks};
         for (int begin = 0; begin < count; begin += MOST_QUERIES) {
             Queries queries;
             const int n = std::min(MOST_QUERIES, count - begin);

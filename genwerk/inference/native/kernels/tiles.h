@@ -15,11 +15,14 @@ struct alignas(64) TileShapes {
     uint8_t rows[16];
 };
 
-// Eight tiles of 16 rows of 64 bytes, on this thread while it lives, if they are needed.
+constexpr TileShapes WHOLE_TILES{1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+// What is multiplied is half as deep: 4 and 5 have 32 bytes in a row, 6 and 7 eight rows.
+constexpr TileShapes HALF_TILES{1, 0, {}, {64, 64, 64, 64, 32, 32, 64, 64}, {16, 16, 16, 16, 16, 16, 8, 8}};
+
+// Eight tiles of 16 rows of 64 bytes, or of other shapes, on this thread while it lives, if they are needed.
 class Tiles {
 public:
-    explicit Tiles(bool needed = true) : needed_(needed) {
-        static const TileShapes shapes{1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    explicit Tiles(bool needed = true, const TileShapes& shapes = WHOLE_TILES) : needed_(needed) {
         if (needed_) asm volatile("ldtilecfg %0" ::"m"(shapes));
     }
     ~Tiles() {

@@ -96,10 +96,18 @@ static inline F exponential(F x) {
 // SwiGLU: silu(gate) up.
 static inline F gated(F gate, F up) { return gate / (1.0f + exponential(-gate)) * up; }
 
-// Sixty-four numbers times the Hadamard matrix, whose entries are +1 and -1; twice that gives 64 times the numbers.
-static inline void hadamard(F (&x)[4]) {
-    const F a = x[0] + x[2], b = x[1] + x[3], c = x[0] - x[2], d = x[1] - x[3];
-    x[0] = a + b, x[1] = a - b, x[2] = c + d, x[3] = c - d;
+// Sixty-four numbers, or 32 or 16, times the Hadamard matrix, whose entries are +1 and -1; twice that gives 64, 32 or 16
+// times the numbers.
+template <int N>
+static inline void hadamard(F (&x)[N]) {
+    if constexpr (N == 4) {
+        const F a = x[0] + x[2], b = x[1] + x[3], c = x[0] - x[2], d = x[1] - x[3];
+        x[0] = a + b, x[1] = a - b, x[2] = c + d, x[3] = c - d;
+    }
+    if constexpr (N == 2) {
+        const F a = x[0], b = x[1];
+        x[0] = a + b, x[1] = a - b;
+    }
     const F eight = {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1};
     const F four = {1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1};
     const F two = {1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1};
@@ -206,6 +214,23 @@ static inline I dot(I acc, Bytes weights, const int8_t* four) {
     for (int lane = 0; lane < LANES; ++lane)
         for (int i = 0; i < 4; ++i) acc[lane] += int(weights[4 * lane + i]) * int(four[i]);
     return acc;
+#endif
+}
+
+// The same for four numbers from -64 to 64: two products then fit into 16 bits.
+static inline I dot_small(I acc, Bytes bytes, const int8_t* four) {
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+    int32_t word;
+    std::memcpy(&word, four, sizeof word);
+    const __m256i x = _mm256_set1_epi32(word), ones = _mm256_set1_epi16(1);
+    __m256i part[2];
+    std::memcpy(part, &bytes, sizeof part);
+    for (__m256i& half : part) half = _mm256_madd_epi16(_mm256_maddubs_epi16(half, x), ones);
+    I products;
+    std::memcpy(&products, part, sizeof products);
+    return acc + products;
+#else
+    return dot(acc, bytes, four);
 #endif
 }
 

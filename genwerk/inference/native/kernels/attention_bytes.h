@@ -1,0 +1,318 @@
+// Attention as in attention.h over a cache in bytes, in whole numbers from end to end.
+//
+//     per strip of 256 keys:  s = (q' k') scale_q scale_k,  m' = max(m, s),  c = e^(m - m'),  p = e^(s - m')
+//                             l <- c l + sum p,  o <- c o + (w' v') step,  m <- m';    in the end  o / l
+//
+// q', k' and v' are whole numbers from -127 to 127 with one scale per position and head; those of the cache are kept with
+// 128 added. Keys and queries are turned by the Hadamard matrix, as activations are in int8, which leaves their products
+// as they are and spreads outliers. w' = p scale_v / step is a whole number to 8191, taken as 128 high + low, each from -64
+// to 64: two rows of bytes. Sums of whole numbers are exact, so tiles and vectors give the same bits.
+//
+// Of each block and head:  keys [head / 4][32][4], values [8][head][4], each followed by its 32 scales.
+#pragma once
+
+#include <algorithm>
+
+#include "attention.h"
+#include "tiles.h"
+
+namespace genwerk {
+
+constexpr int BYTE_STRIP = 8, BYTE_KEYS = BYTE_STRIP * PANEL;  // blocks, and keys, whose scores share a largest one
+constexpr float FINE = 8191.0f;
+
+// What one head takes of a block: its numbers and, in bytes, their scales.
+template <class Kept>
+constexpr int64_t numbers_of(int head) {
+    return int64_t(PANEL) * head + (sizeof(Kept) == 1 ? PANEL * sizeof(float) : 0);
+}
+
+static inline F scales_of(const uint8_t* block, int head, int slot) {
+    F value;
+    std::memcpy(&value, block + PANEL * head + slot * sizeof(float), sizeof value);
+    return value;
+}
+
+template <int N>
+static inline void turn_part(const float* from, float* to, float size) {
+    F part[N];
+    for (int n = 0; n < N; ++n) part[n] = load(from + n * LANES);
+    hadamard(part);
+    for (int n = 0; n < N; ++n) store(to + n * LANES, part[n] * size);
+}
+
+// Each 64 numbers of a head are turned together, of what is left 32 and 16; returns the largest magnitude.
+static inline float turn_head(const float* from, float* to, int head) {
+    int d = 0;
+    for (; d + 4 * LANES <= head; d += 4 * LANES) turn_part<4>(from + d, to + d, 0.125f);
+    for (; d + 2 * LANES <= head; d += 2 * LANES) turn_part<2>(from + d, to + d, 0.17677669529663689f);
+    for (; d < head; d += LANES) turn_part<1>(from + d, to + d, 0.25f);
+    I most = I{};
+    for (d = 0; d < head; d += LANES) most = larger(most, magnitude(load(to + d)));
+    return top_of(most);
+}
+
+// Numbers to bytes with 128 added, and their scale to its slot.
+static inline void keep_bytes(uint8_t* block, int slot, const float* from, float top, int head, uint8_t* bytes) {
+    const float inverse = top > 0 ? 127.0f / top : 0.0f, scale = top / 127.0f;
+    for (int d = 0; d < head; d += LANES) store_whole(reinterpret_cast<int8_t*>(bytes + d), load(from + d) * inverse);
+    for (int d = 0; d < head; ++d) bytes[d] ^= 0x80;
+    std::memcpy(block + PANEL * head + slot * sizeof scale, &scale, sizeof scale);
+}
+
+static inline void keep_key(uint8_t* block, int slot, const float* key, int head) {
+    alignas(64) float turned[MOST_HEAD];
+    uint8_t bytes[MOST_HEAD];
+    const float top = turn_head(key, turned, head);
+    keep_bytes(block, slot, turned, top, head, bytes);
+    for (int d = 0; d < head; d += 4) std::memcpy(block + d * PANEL + 4 * slot, bytes + d, 4);
+}
+
+static inline void keep_value(uint8_t* block, int slot, const float* value, int head, bool) {
+    uint8_t bytes[MOST_HEAD];
+    I most = I{};
+    for (int d = 0; d < head; d += LANES) most = larger(most, magnitude(load(value + d)));
+    keep_bytes(block, slot, value, top_of(most), head, bytes);
+    uint8_t* to = block + slot / 4 * 4 * head + slot % 4;
+    for (int d = 0; d < head; ++d) to[4 * d] = bytes[d];
+}
+
+struct ByteScratch {
+    int8_t q[MOST_QUERIES * MOST_HEAD], p[2 * MOST_QUERIES * BYTE_KEYS];  // of weights two rows for each query
+    int32_t scores[MOST_QUERIES * BYTE_KEYS], sums[2 * MOST_QUERIES * MOST_HEAD];
+    float s[BYTE_KEYS], o[MOST_QUERIES * MOST_HEAD];
+    float scale[MOST_QUERIES], step[MOST_QUERIES], top[MOST_QUERIES], shrink[MOST_QUERIES];
+    int32_t query_shift[MOST_QUERIES], weight_shift[MOST_QUERIES];  // -128 times a row's sum
+    F total[MOST_QUERIES];
+};
+
+// Sixteen numbers, rounded, as 128 high + low.
+static inline I store_fine(int8_t* high, int8_t* low, F value) {
+    typedef int8_t Sixteen __attribute__((vector_size(16)));
+    const I whole = __builtin_convertvector(nearest(value), I), above = (whole + 64) >> 7;
+    const Sixteen parts[2] = {__builtin_convertvector(above, Sixteen), __builtin_convertvector(whole - (above << 7), Sixteen)};
+    std::memcpy(high, parts, LANES), std::memcpy(low, parts + 1, LANES);
+    return whole;
+}
+
+// Sixteen sums of a query's two rows, `width` numbers apart.
+static inline I joined(const int32_t* rows, int width, int32_t shift) {
+    I high, low;
+    std::memcpy(&high, rows, sizeof high), std::memcpy(&low, rows + width, sizeof low);
+    return (high << 7) + low + shift;
+}
+
+static inline void round_queries(ByteScratch& t, const float* const* q, int count, int head) {
+    for (int r = 0; r < count; ++r) {
+        alignas(64) float turned[MOST_HEAD];
+        const float top = turn_head(q[r], turned, head), inverse = top > 0 ? 127.0f / top : 0.0f;
+        I total = I{};
+        for (int d = 0; d < head; d += LANES) total += store_whole(t.q + r * head + d, load(turned + d) * inverse);
+        t.scale[r] = top / 127.0f, t.query_shift[r] = -128 * sum(total);
+    }
+}
+
+// acc[n] += rows of bytes times columns of bytes, four by four; 16 C columns. `small`: rows lie within -64..64.
+template <bool small, int N, int C>
+static inline void add_bytes(I (&acc)[N][C], const int8_t* rows, int width, const uint8_t* columns, int stride, int count) {
+    for (int k = 0; k < count; k += 4, columns += stride) {
+        Bytes column[C];
+        for (int c = 0; c < C; ++c) column[c] = load_bytes(columns + 64 * c);
+#pragma GCC unroll 16
+        for (int n = 0; n < N; ++n)
+            for (int c = 0; c < C; ++c) {
+                const int8_t* four = rows + n * width + k;
+                acc[n][c] = small ? dot_small(acc[n][c], column[c], four) : dot(acc[n][c], column[c], four);
+            }
+    }
+}
+
+template <int N, int C>
+static inline void store_sums(int32_t* to, int width, const I (&acc)[N][C]) {
+    for (int n = 0; n < N; ++n) std::memcpy(to + n * width, acc[n], sizeof acc[n]);
+}
+
+template <int N>
+static void score_bytes(ByteScratch& t, const Head<uint8_t>& head, int row, int from, int to) {
+    for (int block = from; block <= to; ++block) {
+        I acc[N][2] = {};
+        const uint8_t* k = head.keys + head.table[block] * head.stride;
+        add_bytes<false>(acc, t.q + row * head.size, head.size, k, 4 * PANEL, head.size);
+        store_sums(t.scores + row * BYTE_KEYS + block % BYTE_STRIP * PANEL, BYTE_KEYS, acc);
+    }
+}
+
+template <int N, int C>
+static void mix_columns(ByteScratch& t, const Head<uint8_t>& head, int row, int from, int to, int d) {
+    I acc[N][C] = {};
+    for (int block = from; block <= to; ++block) {
+        const int8_t* p = t.p + row * BYTE_KEYS + block % BYTE_STRIP * PANEL;
+        add_bytes<true>(acc, p, BYTE_KEYS, head.values + head.table[block] * head.stride + 4 * d, 4 * head.size, PANEL);
+    }
+    store_sums(t.sums + row * MOST_HEAD + d, MOST_HEAD, acc);
+}
+
+template <int N>
+static void mix_bytes(ByteScratch& t, const Head<uint8_t>& head, int row, int from, int to) {
+    int d = 0;
+    for (; d + 2 * LANES <= head.size; d += 2 * LANES) mix_columns<N, 2>(t, head, row, from, to, d);
+    for (; d < head.size; d += LANES) mix_columns<N, 1>(t, head, row, from, to, d);
+}
+
+typedef void (*ByteProducts)(ByteScratch&, const Head<uint8_t>&, int, int, int);
+constexpr ByteProducts SCORE_BYTES[] = {GENWERK_TILES(score_bytes), GENWERK_MORE_TILES(score_bytes)};
+constexpr ByteProducts MIX_BYTES[] = {GENWERK_TILES(mix_bytes), GENWERK_MORE_TILES(mix_bytes)};
+
+static inline void each_few(const ByteProducts* products, ByteScratch& t, const Head<uint8_t>& head, int rows, int from, int to) {
+    for (int row = 0, some; row < rows; row += some) {
+        some = std::min(MOST_TOGETHER, rows - row);
+        products[some - 1](t, head, row, from, to);
+    }
+}
+
+#if defined(__AMX_INT8__)
+
+// The head's size is a multiple of 64.
+static inline void score_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& head, int from, int to) {
+    const Tiles shapes;
+    for (int block = from; block <= to; ++block) {
+        const uint8_t* k = head.keys + head.table[block] * head.stride;
+        zero_tile<0>(), zero_tile<1>();
+        for (int d = 0; d < head.size; d += 64) {
+            load_tile<4>(t.q + d, head.size);
+            load_tile<6>(k + d * PANEL, 4 * PANEL);
+            load_tile<7>(k + d * PANEL + 64, 4 * PANEL);
+            add_byte_products<0, 4, 6>();
+            add_byte_products<1, 4, 7>();
+        }
+        int32_t* out = t.scores + block % BYTE_STRIP * PANEL;
+        store_tile<0>(out, 4 * BYTE_KEYS), store_tile<1>(out + LANES, 4 * BYTE_KEYS);
+    }
+}
+
+static inline void mix_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& head, int rows, int from, int to) {
+    const Tiles shapes(true, HALF_TILES);
+    const bool two = rows > LANES;
+    for (int d = 0; d < head.size; d += 2 * LANES) {
+        zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>();
+        for (int block = from; block <= to; ++block) {
+            const uint8_t* v = head.values + head.table[block] * head.stride + 4 * d;
+            const int8_t* p = t.p + block % BYTE_STRIP * PANEL;
+            load_tile<4>(p, BYTE_KEYS);
+            load_tile<6>(v, 4 * head.size);
+            load_tile<7>(v + 64, 4 * head.size);
+            add_byte_products<0, 4, 6>();
+            add_byte_products<1, 4, 7>();
+            if (!two) continue;
+            load_tile<5>(p + LANES * BYTE_KEYS, BYTE_KEYS);
+            add_byte_products<2, 5, 6>();
+            add_byte_products<3, 5, 7>();
+        }
+        int32_t* out = t.sums + d;
+        store_tile<0>(out, 4 * MOST_HEAD), store_tile<1>(out + LANES, 4 * MOST_HEAD);
+        out += LANES * MOST_HEAD;
+        if (two) store_tile<2>(out, 4 * MOST_HEAD), store_tile<3>(out + LANES, 4 * MOST_HEAD);
+    }
+}
+
+#endif
+
+// Scores of one row's keys from..to; returns the largest that lies between its oldest and its newest key, or what was.
+static inline float score_row(ByteScratch& t, const Head<uint8_t>& head, int r, int from, int to, int oldest, int newest) {
+    I lane;
+    for (int i = 0; i < LANES; ++i) lane[i] = i;
+    const int32_t* scores = t.scores + r * BYTE_KEYS - from / BYTE_STRIP * BYTE_KEYS;
+    F best = all(t.top[r]);
+    for (int key = from * PANEL; key < (to + 1) * PANEL; key += LANES) {
+        const uint8_t* block = head.keys + head.table[key / PANEL] * head.stride;
+        I whole;
+        std::memcpy(&whole, scores + key, sizeof whole);
+        F value = value_of(whole + t.query_shift[r], t.scale[r], scales_of(block, head.size, key % PANEL));
+        if (key + LANES - 1 > newest || key < oldest) {
+            const I at = lane + key;
+            value = ((at <= all(int32_t(newest))) & (at >= all(int32_t(oldest)))) ? value : all(-INFINITY);
+        }
+        store(t.s + key % BYTE_KEYS, value);
+        best = larger(best, value);
+    }
+    return largest(best);
+}
+
+// Scores of one row to weights, and those, times the scales of the values, to whole numbers.
+static inline void weigh_row(ByteScratch& t, const Head<uint8_t>& head, int r, int from, int to, float best) {
+    t.shrink[r] = best == t.top[r] ? 1.0f : exponential(all(t.top[r] - best))[0];
+    t.top[r] = best;
+    F total = t.total[r] * t.shrink[r];
+    I most = I{};
+    for (int key = from * PANEL; key < (to + 1) * PANEL; key += LANES) {
+        float* s = t.s + key % BYTE_KEYS;
+        const F p = exponential(load(s) - best);
+        const F scale = scales_of(head.values + head.table[key / PANEL] * head.stride, head.size, key % PANEL);
+        const F weight = p > all(1e-30f) ? p * scale : F{};  // what was never written may be NaN, and is not seen
+        total += p;
+        most = larger(most, magnitude(weight));
+        store(s, weight);
+    }
+    t.total[r] = total;
+    const float top = top_of(most), inverse = top > 0 ? FINE / top : 0.0f;
+    int8_t* p = t.p + 2 * r * BYTE_KEYS;
+    I whole = I{};
+    for (int key = from % BYTE_STRIP * PANEL; key < (to % BYTE_STRIP + 1) * PANEL; key += LANES)
+        whole += store_fine(p + key, p + BYTE_KEYS + key, load(t.s + key) * inverse);
+    t.step[r] = top / FINE, t.weight_shift[r] = -128 * sum(whole);
+}
+
+// One strip, from..to, for all rows; row r sees keys oldest(r) to newest(r).
+template <class Oldest, class Newest>
+static inline void attend_strip(ByteScratch& t, const Head<uint8_t>& head, int count, int from, int to,
+                                const Oldest& oldest, const Newest& newest) {
+#if defined(__AMX_INT8__)
+    if (head.size % 64 == 0 && count > FEW_ROWS)
+        score_bytes_in_tiles(t, head, from, to);
+    else
+#endif
+        each_few(SCORE_BYTES, t, head, count, from, to);
+    for (int r = 0; r < count; ++r) {
+        const float best = score_row(t, head, r, from, to, oldest(r), newest(r));
+        weigh_row(t, head, r, from, to, best);
+    }
+#if defined(__AMX_INT8__)
+    if (head.size % 32 == 0 && count > FEW_ROWS)
+        mix_bytes_in_tiles(t, head, 2 * count, from, to);
+    else
+#endif
+        each_few(MIX_BYTES, t, head, 2 * count, from, to);
+    for (int r = 0; r < count; ++r) {
+        float* o = t.o + r * head.size;
+        for (int d = 0; d < head.size; d += LANES) {
+            const F value = to_float(joined(t.sums + 2 * r * MOST_HEAD + d, MOST_HEAD, t.weight_shift[r]));
+            store(o + d, load(o + d) * t.shrink[r] + value * t.step[r]);
+        }
+    }
+}
+
+// Up to 16 rows.
+static void attend(const Queries& rows, int count, const Head<uint8_t>& head) {
+    alignas(64) ByteScratch t;
+    std::memset(t.q, 0, size_t(MOST_QUERIES) * size_t(head.size));
+    std::memset(t.p, 0, sizeof t.p);
+    std::memset(t.o, 0, sizeof(float) * size_t(count) * size_t(head.size));
+    for (int r = 0; r < count; ++r) t.top[r] = -1e30f, t.total[r] = F{};
+    const int *position = rows.position, last = position[count - 1] / PANEL, sinks = head.sinks;
+    if (sinks) {
+        round_queries(t, rows.near, count, head.size);
+        attend_strip(t, head, count, 0, 0, [](int) { return 0; }, [&](int r) { return std::min(position[r], sinks - 1); });
+    }
+    round_queries(t, rows.q, count, head.size);
+    for (int from = head.first_block(position[0]), to; from <= last; from = to + 1) {
+        to = std::min(last, from / BYTE_STRIP * BYTE_STRIP + BYTE_STRIP - 1);
+        const auto oldest = [&](int r) { return std::max(sinks, head.window ? position[r] - head.window + 1 : 0); };
+        attend_strip(t, head, count, from, to, oldest, [&](int r) { return position[r]; });
+    }
+    for (int r = 0; r < count; ++r) {
+        const float inverse = 1.0f / sum(t.total[r]);
+        for (int d = 0; d < head.size; d += LANES) store(rows.out[r] + d, load(t.o + r * head.size + d) * inverse);
+    }
+}
+
+}  // namespace genwerk
