@@ -12,6 +12,7 @@ Left out: adapters, experts, sinks, and the variant `portable`, which has no fus
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -152,15 +153,20 @@ def attend_tiles(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
     return out * (1.0 / folded(total))
 
 
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
 @dataclass
 class ExactReference:
     """`logits` equals what a NativeDecoder of `model` answers in int8.
 
     tiles    attention is done in tile registers, over keys and values in bfloat16.
+    attend   attention over another cache: of queries, keys, values (H, T, D) as they are, and what is seen.
     """
 
     model: Decoder
     tiles: bool = False
+    attend: Attend | None = None
     _whole: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def weight(self, weight: Tensor, sizes: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
@@ -193,13 +199,16 @@ class ExactReference:
         half = slice(size // 2, size)
         q, k = (rotated(part, cos[:length, :, half], sin[:length, :, half]) for part in (q, k))
         soften = 1.0 / torch.tensor(float(size)).double().sqrt().float()
-        kept = torch.bfloat16 if self.tiles else torch.float16
-        q = (q * soften).to(torch.bfloat16 if self.tiles else torch.float32)
-        k, v = (part.to(kept).repeat_interleave(heads // groups, 1) for part in (k, v))
+        q = q * soften
+        if self.attend is None:
+            q = q.to(torch.bfloat16 if self.tiles else torch.float32)
+            k, v = (part.to(torch.bfloat16 if self.tiles else torch.float16) for part in (k, v))
+        k, v = (part.repeat_interleave(heads // groups, 1) for part in (k, v))
         q, k, v = (part.float().transpose(0, 1) for part in (q, k, v))
         at = torch.arange(length)
         seen = (at <= at[:, None]) & (at > at[:, None] - (config.window_of(attention.layer) or length))
-        mixed = (attend_tiles if self.tiles else attend)(q, k, v, seen).transpose(0, 1).flatten(1)
+        over = self.attend or (attend_tiles if self.tiles else attend)
+        mixed = over(q, k, v, seen).transpose(0, 1).flatten(1)
         return self.linear(mixed, attention.out, (size, Arrangement(config).head))
 
     @torch.no_grad()

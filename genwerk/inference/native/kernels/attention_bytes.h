@@ -1,14 +1,14 @@
 // Attention as in attention.h over a cache in bytes, in whole numbers from end to end.
 //
-//     per strip of 256 keys:  s = (q' k') scale_q scale_k,  m' = max(m, s),  c = e^(m - m'),  p = e^(s - m')
+//     per strip of 256 keys:  s = (q' k') scale_q scale_k,  m' = max(m, s),  c = 2^(m - m'),  p = 2^(s - m')
 //                             l <- c l + sum p,  o <- c o + (w' v') step,  m <- m';    in the end  o / l
 //
-// q', k' and v' are whole numbers from -127 to 127 with one scale per position and head; those of the cache are kept with
-// 128 added. Keys and queries are turned by the Hadamard matrix, as activations are in int8, which leaves their products
-// as they are and spreads outliers. w' = p scale_v / step is a whole number to 8191, taken as 128 high + low, each from -64
-// to 64: two rows of bytes. Sums of whole numbers are exact, so tiles and vectors give the same bits.
+// q', k' and v' are whole numbers from -127 to 127 with one scale per position and head (that of q' holds log2 e). Keys and
+// queries are turned by the Hadamard matrix, as activations are in int8, which leaves their products as they are and
+// spreads outliers. w' = p scale_v / step is a whole number to 16,383, taken as 128 high + low: two rows of bytes. Sums of
+// whole numbers are exact, so tiles and vectors give the same bits.
 //
-// Of each block and head:  keys [head / 4][32][4], values [8][head][4], each followed by its 32 scales.
+// Of each block and head:  keys [head / 4][32][4] with 128 added, values [8][head][4], each followed by its 32 scales.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 namespace genwerk {
 
 constexpr int BYTE_STRIP = 8, BYTE_KEYS = BYTE_STRIP * PANEL;  // blocks, and keys, whose scores share a largest one
-constexpr float FINE = 8191.0f;
+constexpr float FINE = 16383.0f, LOG2_OF_E = 1.44269504088896341f;
 
 // What one head takes of a block: its numbers and, in bytes, their scales.
 template <class Kept>
@@ -52,54 +52,62 @@ static inline float turn_head(const float* from, float* to, int head) {
     return top_of(most);
 }
 
-// Numbers to bytes with 128 added, and their scale to its slot.
-static inline void keep_bytes(uint8_t* block, int slot, const float* from, float top, int head, uint8_t* bytes) {
+// Numbers to bytes, and their scale to its slot.
+static inline void keep_bytes(uint8_t* block, int slot, const float* from, float top, int head, int8_t* bytes) {
     const float inverse = top > 0 ? 127.0f / top : 0.0f, scale = top / 127.0f;
-    for (int d = 0; d < head; d += LANES) store_whole(reinterpret_cast<int8_t*>(bytes + d), load(from + d) * inverse);
-    for (int d = 0; d < head; ++d) bytes[d] ^= 0x80;
+    for (int d = 0; d < head; d += LANES) store_whole(bytes + d, load(from + d) * inverse);
     std::memcpy(block + PANEL * head + slot * sizeof scale, &scale, sizeof scale);
 }
 
 static inline void keep_key(uint8_t* block, int slot, const float* key, int head) {
     alignas(64) float turned[MOST_HEAD];
-    uint8_t bytes[MOST_HEAD];
+    int8_t bytes[MOST_HEAD];
     const float top = turn_head(key, turned, head);
     keep_bytes(block, slot, turned, top, head, bytes);
-    for (int d = 0; d < head; d += 4) std::memcpy(block + d * PANEL + 4 * slot, bytes + d, 4);
+    for (int d = 0; d < head; d += 4)
+        for (int i = 0; i < 4; ++i) block[d * PANEL + 4 * slot + i] = uint8_t(bytes[d + i] + 128);
 }
 
 static inline void keep_value(uint8_t* block, int slot, const float* value, int head, bool) {
-    uint8_t bytes[MOST_HEAD];
+    int8_t bytes[MOST_HEAD];
     I most = I{};
     for (int d = 0; d < head; d += LANES) most = larger(most, magnitude(load(value + d)));
     keep_bytes(block, slot, value, top_of(most), head, bytes);
     uint8_t* to = block + slot / 4 * 4 * head + slot % 4;
-    for (int d = 0; d < head; ++d) to[4 * d] = bytes[d];
+    for (int d = 0; d < head; ++d) to[4 * d] = uint8_t(bytes[d]);
 }
 
+// Lanes of `top`, `shrink` and `step` are rows.
 struct ByteScratch {
     int8_t q[MOST_QUERIES * MOST_HEAD], p[2 * MOST_QUERIES * BYTE_KEYS];  // of weights two rows for each query
-    int32_t scores[MOST_QUERIES * BYTE_KEYS], sums[2 * MOST_QUERIES * MOST_HEAD];
-    float s[BYTE_KEYS], o[MOST_QUERIES * MOST_HEAD];
-    float scale[MOST_QUERIES], step[MOST_QUERIES], top[MOST_QUERIES], shrink[MOST_QUERIES];
-    int32_t query_shift[MOST_QUERIES], weight_shift[MOST_QUERIES];  // -128 times a row's sum
-    F total[MOST_QUERIES];
+    float s[MOST_QUERIES * BYTE_KEYS], o[MOST_QUERIES * MOST_HEAD];       // `s` holds whole numbers at first
+    int32_t sums[2 * MOST_QUERIES * MOST_HEAD], shift[MOST_QUERIES];      // -128 times the sum of a query's numbers
+    float scale[MOST_QUERIES];
+    F total[MOST_QUERIES], top, shrink, step;
 };
 
-// Sixteen numbers, rounded, as 128 high + low.
-static inline I store_fine(int8_t* high, int8_t* low, F value) {
-    typedef int8_t Sixteen __attribute__((vector_size(16)));
-    const I whole = __builtin_convertvector(nearest(value), I), above = (whole + 64) >> 7;
-    const Sixteen parts[2] = {__builtin_convertvector(above, Sixteen), __builtin_convertvector(whole - (above << 7), Sixteen)};
-    std::memcpy(high, parts, LANES), std::memcpy(low, parts + 1, LANES);
-    return whole;
+// 2^x for x <= 0: x = n + r with |r| <= 1/2, a polynomial in r, n added to the exponent. Relative error near 1e-4, none at
+// 0; below 2^-100 it is 0.
+static inline F power(F x) {
+    const F bounded = larger(x, all(-100.0f)), shift = all(12582912.0f), high = bounded + shift;  // 1.5 * 2^23, as `nearest`
+    const F r = bounded - (high - shift);
+    F p = all(0.05500859f);
+    p = p * r + 0.24221038f;
+    p = p * r + 0.6932829f;
+    p = p * r + 1.0f;
+    I whole, bits;
+    std::memcpy(&whole, &high, sizeof whole), std::memcpy(&bits, &p, sizeof bits);
+    bits += whole << 23;
+    std::memcpy(&p, &bits, sizeof p);
+    return x >= all(-100.0f) ? p : F{};
 }
 
-// Sixteen sums of a query's two rows, `width` numbers apart.
-static inline I joined(const int32_t* rows, int width, int32_t shift) {
-    I high, low;
-    std::memcpy(&high, rows, sizeof high), std::memcpy(&low, rows + width, sizeof low);
-    return (high << 7) + low + shift;
+// Sixteen numbers to 16,383, rounded, as 128 high + low.
+static inline void store_fine(int8_t* high, int8_t* low, F value) {
+    typedef int8_t Sixteen __attribute__((vector_size(16)));
+    const I whole = __builtin_convertvector(nearest(value), I);
+    const Sixteen parts[2] = {__builtin_convertvector(whole >> 7, Sixteen), __builtin_convertvector(whole & 127, Sixteen)};
+    std::memcpy(high, parts, LANES), std::memcpy(low, parts + 1, LANES);
 }
 
 static inline void round_queries(ByteScratch& t, const float* const* q, int count, int head) {
@@ -108,12 +116,12 @@ static inline void round_queries(ByteScratch& t, const float* const* q, int coun
         const float top = turn_head(q[r], turned, head), inverse = top > 0 ? 127.0f / top : 0.0f;
         I total = I{};
         for (int d = 0; d < head; d += LANES) total += store_whole(t.q + r * head + d, load(turned + d) * inverse);
-        t.scale[r] = top / 127.0f, t.query_shift[r] = -128 * sum(total);
+        t.scale[r] = top / 127.0f * LOG2_OF_E, t.shift[r] = -128 * sum(total);
     }
 }
 
-// acc[n] += rows of bytes times columns of bytes, four by four; 16 C columns. `small`: rows lie within -64..64.
-template <bool small, int N, int C>
+// acc[n] += rows of bytes times columns of bytes, four by four; 16 C columns. `weights`: see `dot_weights`.
+template <bool weights, int N, int C>
 static inline void add_bytes(I (&acc)[N][C], const int8_t* rows, int width, const uint8_t* columns, int stride, int count) {
     for (int k = 0; k < count; k += 4, columns += stride) {
         Bytes column[C];
@@ -122,14 +130,14 @@ static inline void add_bytes(I (&acc)[N][C], const int8_t* rows, int width, cons
         for (int n = 0; n < N; ++n)
             for (int c = 0; c < C; ++c) {
                 const int8_t* four = rows + n * width + k;
-                acc[n][c] = small ? dot_small(acc[n][c], column[c], four) : dot(acc[n][c], column[c], four);
+                acc[n][c] = weights ? dot_weights(acc[n][c], column[c], four) : dot(acc[n][c], column[c], four);
             }
     }
 }
 
 template <int N, int C>
-static inline void store_sums(int32_t* to, int width, const I (&acc)[N][C]) {
-    for (int n = 0; n < N; ++n) std::memcpy(to + n * width, acc[n], sizeof acc[n]);
+static inline void store_sums(void* to, int width, const I (&acc)[N][C]) {
+    for (int n = 0; n < N; ++n) std::memcpy(static_cast<int32_t*>(to) + n * width, acc[n], sizeof acc[n]);
 }
 
 template <int N>
@@ -138,7 +146,7 @@ static void score_bytes(ByteScratch& t, const Head<uint8_t>& head, int row, int 
         I acc[N][2] = {};
         const uint8_t* k = head.keys + head.table[block] * head.stride;
         add_bytes<false>(acc, t.q + row * head.size, head.size, k, 4 * PANEL, head.size);
-        store_sums(t.scores + row * BYTE_KEYS + block % BYTE_STRIP * PANEL, BYTE_KEYS, acc);
+        store_sums(t.s + row * BYTE_KEYS + block % BYTE_STRIP * PANEL, BYTE_KEYS, acc);
     }
 }
 
@@ -185,7 +193,7 @@ static inline void score_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& hea
             add_byte_products<0, 4, 6>();
             add_byte_products<1, 4, 7>();
         }
-        int32_t* out = t.scores + block % BYTE_STRIP * PANEL;
+        float* out = t.s + block % BYTE_STRIP * PANEL;  // of whole numbers
         store_tile<0>(out, 4 * BYTE_KEYS), store_tile<1>(out + LANES, 4 * BYTE_KEYS);
     }
 }
@@ -201,12 +209,12 @@ static inline void mix_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& head,
             load_tile<4>(p, BYTE_KEYS);
             load_tile<6>(v, 4 * head.size);
             load_tile<7>(v + 64, 4 * head.size);
-            add_byte_products<0, 4, 6>();
-            add_byte_products<1, 4, 7>();
+            add_signed_products<0, 4, 6>();
+            add_signed_products<1, 4, 7>();
             if (!two) continue;
             load_tile<5>(p + LANES * BYTE_KEYS, BYTE_KEYS);
-            add_byte_products<2, 5, 6>();
-            add_byte_products<3, 5, 7>();
+            add_signed_products<2, 5, 6>();
+            add_signed_products<3, 5, 7>();
         }
         int32_t* out = t.sums + d;
         store_tile<0>(out, 4 * MOST_HEAD), store_tile<1>(out + LANES, 4 * MOST_HEAD);
@@ -217,49 +225,61 @@ static inline void mix_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& head,
 
 #endif
 
-// Scores of one row's keys from..to; returns the largest that lies between its oldest and its newest key, or what was.
+// Scores of one row's keys from..to; returns the largest of those from its oldest to its newest key and of those before.
 static inline float score_row(ByteScratch& t, const Head<uint8_t>& head, int r, int from, int to, int oldest, int newest) {
     I lane;
     for (int i = 0; i < LANES; ++i) lane[i] = i;
-    const int32_t* scores = t.scores + r * BYTE_KEYS - from / BYTE_STRIP * BYTE_KEYS;
     F best = all(t.top[r]);
-    for (int key = from * PANEL; key < (to + 1) * PANEL; key += LANES) {
-        const uint8_t* block = head.keys + head.table[key / PANEL] * head.stride;
-        I whole;
-        std::memcpy(&whole, scores + key, sizeof whole);
-        F value = value_of(whole + t.query_shift[r], t.scale[r], scales_of(block, head.size, key % PANEL));
-        if (key + LANES - 1 > newest || key < oldest) {
-            const I at = lane + key;
-            value = ((at <= all(int32_t(newest))) & (at >= all(int32_t(oldest)))) ? value : all(-INFINITY);
+    for (int block = from; block <= to; ++block)
+        for (int slot = 0; slot < PANEL; slot += LANES) {
+            float* s = t.s + r * BYTE_KEYS + block % BYTE_STRIP * PANEL + slot;
+            I whole;
+            std::memcpy(&whole, s, sizeof whole);
+            const F scale = scales_of(head.keys + head.table[block] * head.stride, head.size, slot);
+            F value = value_of(whole + t.shift[r], t.scale[r], scale);
+            const int key = block * PANEL + slot;
+            if (key + LANES - 1 > newest || key < oldest) {
+                const I at = lane + key;
+                value = ((at <= all(int32_t(newest))) & (at >= all(int32_t(oldest)))) ? value : all(-INFINITY);
+            }
+            store(s, value);
+            best = larger(best, value);
         }
-        store(t.s + key % BYTE_KEYS, value);
-        best = larger(best, value);
-    }
     return largest(best);
 }
 
-// Scores of one row to weights, and those, times the scales of the values, to whole numbers.
-static inline void weigh_row(ByteScratch& t, const Head<uint8_t>& head, int r, int from, int to, float best) {
-    t.shrink[r] = best == t.top[r] ? 1.0f : exponential(all(t.top[r] - best))[0];
-    t.top[r] = best;
+// Scores of one row to weights times the scales of the values; returns the largest magnitude's bits.
+static inline int32_t weigh_row(ByteScratch& t, const Head<uint8_t>& head, int r, int from, int to) {
+    const float top = t.top[r];
     F total = t.total[r] * t.shrink[r];
     I most = I{};
-    for (int key = from * PANEL; key < (to + 1) * PANEL; key += LANES) {
-        float* s = t.s + key % BYTE_KEYS;
-        const F p = exponential(load(s) - best);
-        const F scale = scales_of(head.values + head.table[key / PANEL] * head.stride, head.size, key % PANEL);
-        const F weight = p > all(1e-30f) ? p * scale : F{};  // what was never written may be NaN, and is not seen
-        total += p;
-        most = larger(most, magnitude(weight));
-        store(s, weight);
-    }
+    for (int block = from; block <= to; ++block)
+        for (int slot = 0; slot < PANEL; slot += LANES) {
+            float* s = t.s + r * BYTE_KEYS + block % BYTE_STRIP * PANEL + slot;
+            const F p = power(load(s) - top);
+            const F scale = scales_of(head.values + head.table[block] * head.stride, head.size, slot);
+            const F weight = p > F{} ? p * scale : F{};  // what was never written may be NaN, and is not seen
+            total += p;
+            most = larger(most, magnitude(weight));
+            store(s, weight);
+        }
     t.total[r] = total;
-    const float top = top_of(most), inverse = top > 0 ? FINE / top : 0.0f;
+    return largest(most);
+}
+
+// The largest of each row's weights, by its bits, to the row's step.
+static inline F steps_of(I bits) {
+    F top;
+    std::memcpy(&top, &bits, sizeof top);
+    top = bits >= all(int32_t(0x7f800000)) ? all(NAN) : top;  // a broken model must not turn into text
+    return top < all(1e-30f) ? F{} : top / FINE;
+}
+
+static inline void round_weights(ByteScratch& t, int r, int from, int to) {
+    const float inverse = t.step[r] > 0 ? 1.0f / t.step[r] : 0.0f;
     int8_t* p = t.p + 2 * r * BYTE_KEYS;
-    I whole = I{};
     for (int key = from % BYTE_STRIP * PANEL; key < (to % BYTE_STRIP + 1) * PANEL; key += LANES)
-        whole += store_fine(p + key, p + BYTE_KEYS + key, load(t.s + key) * inverse);
-    t.step[r] = top / FINE, t.weight_shift[r] = -128 * sum(whole);
+        store_fine(p + key, p + BYTE_KEYS + key, load(t.s + r * BYTE_KEYS + key) * inverse);
 }
 
 // One strip, from..to, for all rows; row r sees keys oldest(r) to newest(r).
@@ -272,23 +292,26 @@ static inline void attend_strip(ByteScratch& t, const Head<uint8_t>& head, int c
     else
 #endif
         each_few(SCORE_BYTES, t, head, count, from, to);
-    for (int r = 0; r < count; ++r) {
-        const float best = score_row(t, head, r, from, to, oldest(r), newest(r));
-        weigh_row(t, head, r, from, to, best);
-    }
+    F best = t.top;
+    for (int r = 0; r < count; ++r) best[r] = score_row(t, head, r, from, to, oldest(r), newest(r));
+    t.shrink = power(t.top - best), t.top = best;
+    I most = I{};
+    for (int r = 0; r < count; ++r) most[r] = weigh_row(t, head, r, from, to);
+    t.step = steps_of(most);
+    for (int r = 0; r < count; ++r) round_weights(t, r, from, to);
 #if defined(__AMX_INT8__)
     if (head.size % 32 == 0 && count > FEW_ROWS)
         mix_bytes_in_tiles(t, head, 2 * count, from, to);
     else
 #endif
         each_few(MIX_BYTES, t, head, 2 * count, from, to);
-    for (int r = 0; r < count; ++r) {
-        float* o = t.o + r * head.size;
+    for (int r = 0; r < count; ++r)
         for (int d = 0; d < head.size; d += LANES) {
-            const F value = to_float(joined(t.sums + 2 * r * MOST_HEAD + d, MOST_HEAD, t.weight_shift[r]));
-            store(o + d, load(o + d) * t.shrink[r] + value * t.step[r]);
+            I sums[2];
+            for (int i = 0; i < 2; ++i) std::memcpy(sums + i, t.sums + (2 * r + i) * MOST_HEAD + d, sizeof sums[i]);
+            float* o = t.o + r * head.size + d;
+            store(o, load(o) * t.shrink[r] + to_float((sums[0] << 7) + sums[1]) * t.step[r]);
         }
-    }
 }
 
 // Up to 16 rows.
@@ -297,7 +320,8 @@ static void attend(const Queries& rows, int count, const Head<uint8_t>& head) {
     std::memset(t.q, 0, size_t(MOST_QUERIES) * size_t(head.size));
     std::memset(t.p, 0, sizeof t.p);
     std::memset(t.o, 0, sizeof(float) * size_t(count) * size_t(head.size));
-    for (int r = 0; r < count; ++r) t.top[r] = -1e30f, t.total[r] = F{};
+    t.top = all(-1e30f);
+    for (int r = 0; r < count; ++r) t.total[r] = F{};
     const int *position = rows.position, last = position[count - 1] / PANEL, sinks = head.sinks;
     if (sinks) {
         round_queries(t, rows.near, count, head.size);

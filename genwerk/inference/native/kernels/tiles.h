@@ -61,6 +61,12 @@ static inline void add_byte_products() {
     asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(A), "i"(B));
 }
 
+// The same for bytes that are signed in both.
+template <int Sums, int A, int B>
+static inline void add_signed_products() {
+    asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(A), "i"(B));
+}
+
 #else
 
 struct Tiles {

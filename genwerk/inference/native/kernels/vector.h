@@ -217,20 +217,24 @@ static inline I dot(I acc, Bytes weights, const int8_t* four) {
 #endif
 }
 
-// The same for four numbers from -64 to 64: two products then fit into 16 bits.
-static inline I dot_small(I acc, Bytes bytes, const int8_t* four) {
-#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+// The same for signed bytes and four numbers from 0 to 127: two products then fit into 16 bits.
+static inline I dot_weights(I acc, Bytes bytes, const int8_t* four) {
     int32_t word;
     std::memcpy(&word, four, sizeof word);
+#if defined(__AVX512VNNI__)
+    return (I)_mm512_dpbusd_epi32((__m512i)acc, _mm512_set1_epi32(word), (__m512i)bytes);
+#elif defined(__AVX2__)
     const __m256i x = _mm256_set1_epi32(word), ones = _mm256_set1_epi16(1);
     __m256i part[2];
     std::memcpy(part, &bytes, sizeof part);
-    for (__m256i& half : part) half = _mm256_madd_epi16(_mm256_maddubs_epi16(half, x), ones);
+    for (__m256i& half : part) half = _mm256_madd_epi16(_mm256_maddubs_epi16(x, half), ones);
     I products;
     std::memcpy(&products, part, sizeof products);
     return acc + products;
 #else
-    return dot(acc, bytes, four);
+    for (int lane = 0; lane < LANES; ++lane)
+        for (int i = 0; i < 4; ++i) acc[lane] += int(int8_t(bytes[4 * lane + i])) * int(four[i]);
+    return acc;
 #endif
 }
 
