@@ -76,9 +76,13 @@ def serve(
     replicas: Annotated[
         int, typer.Option(min=0, max=256, show_default="the recipe's, 1", help="Engines, in processes of Ray Serve's.")
     ] = 0,
+    cache_precision: Annotated[
+        str,
+        typer.Option(show_default="the recipe's, auto", help="Of keys and values: auto, or int8 for twice as many."),
+    ] = "",
 ) -> None:
     """Serve the promoted model: an OpenAI-compatible API and a page, behind guards."""
-    _serve(name, workspace, host, port, replicas)
+    _serve(name, workspace, host, port, replicas, cache_precision)
 
 
 @app.command(epilog='Example: `genwerk chat handbook --question "How do I reset the pump?"`')
@@ -105,6 +109,7 @@ def generate(
     stop: Annotated[list[str] | None, typer.Option(help="Text to stop at; may be repeated.")] = None,
     precision: Annotated[str, typer.Option(help="float32, int8 or int4.")] = "float32",
     engine: Annotated[str, typer.Option(help="auto, native, torch or vllm.")] = "auto",
+    cache_precision: Annotated[str, typer.Option(help="Of keys and values: auto or int8.")] = "auto",
     draft: Annotated[str, typer.Option(help="Draft model that runs ahead: artifact id or directory.")] = "",
     window: Annotated[int, typer.Option(min=0, help="See only so many last tokens; 0: as the model has it.")] = 0,
     sinks: Annotated[int, typer.Option(min=0, help="First tokens seen beside the window: texts may go on then.")] = 0,
@@ -120,7 +125,10 @@ def generate(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
         logprobs=None if receipt is None else 0,
     )  # fmt: skip
-    loaded = load_engine(path, engine=engine, precision=precision, draft=ahead, window=window or None, sinks=sinks)
+    loaded = load_engine(
+        path, engine=engine, precision=precision, draft=ahead, window=window or None, sinks=sinks,
+        cache_precision=cache_precision,
+    )  # fmt: skip
     deltas = []
     sys.stdout.write(prompt)
     for delta in loaded.stream_text(prompt, sampling):
@@ -327,13 +335,14 @@ def _run(recipe: Path, workspace: Path) -> bool:
     return outcome.promoted
 
 
-def _serve(name: str, workspace: Path, host: str, port: int, replicas: int = 0) -> None:
+def _serve(name: str, workspace: Path, host: str, port: int, replicas: int = 0, cache_precision: str = "") -> None:
     from genwerk.serving.run import serve_deployment
 
     opened, chosen = _workspace(workspace), _deployment_name(name, workspace)
     noted = opened.pinned(f"serving-{chosen}").get("serve", {})
     host, port = host or noted.get("host", "127.0.0.1"), port or noted.get("port", 8000)
-    serve_deployment(opened, chosen, host=host, port=port, replicas=replicas or noted.get("replicas", 1))
+    replicas = replicas or noted.get("replicas", 1)
+    serve_deployment(opened, chosen, host=host, port=port, replicas=replicas, cache_precision=cache_precision)
 
 
 def _deployment_name(name: str, workspace: Path) -> str:

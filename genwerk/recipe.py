@@ -84,6 +84,9 @@ class ServeSection(Config):
         "int8",
         description="of the weights: answers twice as fast as float32; how far it is from it stands in the report",
     )
+    cache_precision: Literal["auto", "int8"] = Field(
+        "auto", description="of keys and values: 16 bits beside integers; int8 holds about twice as many tokens"
+    )
     replicas: int = Field(1, ge=1, le=256, description="engines in processes of their own, by Ray Serve; 1: none")
     reranker: str = Field("", description="cross-encoder for /v1/rerank: a directory or a spec; empty: none")
     draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
@@ -202,7 +205,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # measure what will be served, report, and let the gates decide
     served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
-    measuring = recipe.evaluate.model_copy(update=served)
+    measuring = recipe.evaluate.model_copy(update={**served, "cache_precision": recipe.serve.cache_precision})
     measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
     report = step(
@@ -222,6 +225,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
+    if recipe.serve.cache_precision != "auto":
+        pin["serve"]["cache_precision"] = recipe.serve.cache_precision
     for key in ("draft", "reranker", "keep_prefixes"):
         if getattr(recipe.serve, key):
             pin["serve"][key] = getattr(recipe.serve, key)
@@ -260,7 +265,8 @@ def fetch_source(spec: str) -> Source:
 def _check_vllm(recipe: Recipe, where: str) -> None:
     """Raise ConfigError for what needs an engine of ours."""
     needs = {"quantise": recipe.quantise, "distill": recipe.distill, "serve.draft": recipe.serve.draft,
-             "serve.keep_prefixes": recipe.serve.keep_prefixes}  # fmt: skip
+             "serve.keep_prefixes": recipe.serve.keep_prefixes,
+             "serve.cache_precision": recipe.serve.cache_precision != "auto"}  # fmt: skip
     if asked := [key for key, value in needs.items() if value]:
         what = f"serve.engine is vllm, which cannot serve what `{asked[0]}` asks for"
         raise ConfigError(what, where=where, remedy=f"Leave out `{asked[0]}`, or serve with `engine: native`.")

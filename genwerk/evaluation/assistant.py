@@ -35,8 +35,16 @@ _ADAPTER = "tuned"
 class Assistant:
     """Searches, answers and stays silent with the artifacts of `given`; greedy, so that it says the same each time."""
 
-    def __init__(self, given: Inputs, *, max_tokens: int, engine: str = "auto", precision: str = "float32") -> None:
-        self._given, self._engine, self._precision = given, engine, precision
+    def __init__(
+        self,
+        given: Inputs,
+        *,
+        max_tokens: int,
+        engine: str = "auto",
+        precision: str = "float32",
+        cache_precision: str = "auto",
+    ) -> None:
+        self._given, self._engine, self._precision, self._cache = given, engine, precision, cache_precision
         self._sampling = Sampling(max_tokens=max_tokens)
         self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
         self._quantised = given.artifact("quantised")
@@ -45,7 +53,10 @@ class Assistant:
     def engine(self) -> TextEngine:
         """What answers, as it will be served."""
         path, adapters = (self._quantised.path, {}) if self._quantised else (self._path, self._adapters)
-        return load_engine(path, adapters=adapters, name="evaluated", engine=self._engine, precision=self._precision)
+        return load_engine(
+            path, adapters=adapters, name="evaluated", engine=self._engine, precision=self._precision,
+            cache_precision=self._cache,
+        )  # fmt: skip
 
     @property
     def merged_adapter(self) -> str | None:

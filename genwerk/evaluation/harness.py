@@ -66,6 +66,7 @@ class EvaluateConfig(Config):
     max_tokens: int = Field(96, ge=8, description="longest answer in tokens")
     engine: str = Field("auto", description="what answers, as it will be served; a recipe sets it from `serve`")
     precision: str = Field("float32", description="of the weights, as they will be served; set likewise")
+    cache_precision: str = Field("auto", description="of keys and values, as they will be served; set likewise")
 
 
 def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> Mapping[str, float | int | str]:
@@ -135,7 +136,10 @@ class _Bench:
     @cached_property
     def _assistant(self) -> Assistant:
         config = self._config
-        return Assistant(self._given, max_tokens=config.max_tokens, engine=config.engine, precision=config.precision)
+        return Assistant(
+            self._given, max_tokens=config.max_tokens, engine=config.engine, precision=config.precision,
+            cache_precision=config.cache_precision,
+        )  # fmt: skip
 
     def perplexity(self) -> Outcome:
         config, assistant = self._config, self._assistant

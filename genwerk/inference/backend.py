@@ -8,10 +8,12 @@ from pathlib import Path
 
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
+from genwerk.inference.native.cache_formats import CACHES, cache_format
 from genwerk.inference.native.decoder import NativeDecoder, check_adapter
 from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
+from genwerk.inference.native.pack import Arrangement
 from genwerk.inference.native.packed_directory import packed_precision, read_packed, unpack_decoder
-from genwerk.inference.native.weights import check_shape, kept_weights, pack_decoder
+from genwerk.inference.native.weights import PackedWeights, check_shape, kept_weights, pack_decoder
 from genwerk.inference.runner import BLOCK, Runner
 from genwerk.inference.streaming import with_window
 from genwerk.inference.torch_runner import TorchRunner
@@ -36,6 +38,7 @@ def load_runner(
     window: int | None = None,
     sinks: int = 0,
     longest: int | None = None,
+    cache_precision: str = "auto",
 ) -> Runner:
     """Read a model directory, and adapters by name; see `make_runner`. Integer weights are kept packed on disk.
 
@@ -43,19 +46,23 @@ def load_runner(
 
     A quantised directory runs in the precision it holds; ModelError where another one or an adapter is asked for.
     """
-    config, names = read_config(path), tuple(adapters or ())
-    positions = positions or 2 * config.max_positions
+    config, names, held = read_config(path), tuple(adapters or ()), packed_precision(path)
+    native = _runs_native(config, engine, held or precision, cache_precision)
+    blocks = _blocks(config, positions, held or precision, cache_precision)
     config = with_window(config, window, sinks, longest)
-    if (held := packed_precision(path)) is not None:
-        return _load_packed(path, config, held, engine=engine, precision=precision, positions=positions, adapters=names)
-    native = _runs_native(config, engine, precision)
+    if held is not None:
+        weights = _read_packed(path, config, held, precision, names)
+        if native:
+            return NativeDecoder(weights, blocks=blocks, cache=cache_precision)
+        return _torch_runner(unpack_decoder(weights), held, blocks, ())
     model = _read(path, config, adapters or {}, empty=native and precision != "float32")
     if native and not _knows_adapters(model, names, engine):
+        _check_torch_cache(cache_precision)
         native, model = False, _read(path, config, adapters or {}, empty=False)
     if not native:
-        return _torch_runner(model, precision, positions, names)
+        return _torch_runner(model, precision, blocks, names)
     weights = pack_decoder(model, precision) if precision == "float32" else kept_weights(path, config, precision)
-    return NativeDecoder(weights, blocks=_blocks(config, positions), adapters=names, model=model)
+    return NativeDecoder(weights, blocks=blocks, adapters=names, model=model, cache=cache_precision)
 
 
 def _read(path: Path, config: DecoderConfig, adapters: Mapping[str, Path], *, empty: bool) -> Decoder:
@@ -67,16 +74,9 @@ def _read(path: Path, config: DecoderConfig, adapters: Mapping[str, Path], *, em
     return model
 
 
-def _load_packed(
-    path: Path,
-    config: DecoderConfig,
-    held: str,
-    *,
-    engine: str,
-    precision: str,
-    positions: int,
-    adapters: Sequence[str],
-) -> Runner:
+def _read_packed(
+    path: Path, config: DecoderConfig, held: str, precision: str, adapters: Sequence[str]
+) -> PackedWeights:
     if adapters:
         remedy = "Quantise it with the adapter merged into it: `genwerk quantise --adapter`."
         raise ModelError("a quantised model takes no adapters", where=str(path), remedy=remedy)
@@ -84,10 +84,7 @@ def _load_packed(
         if precision != "float32":
             raise ModelError(f"the model is quantised to {held}, not to {precision}", where=str(path))
         say(f"the model is quantised to {held}, and runs so")
-    weights = replace(read_packed(path), config=config)
-    if _runs_native(weights.config, engine, held):
-        return NativeDecoder(weights, blocks=_blocks(weights.config, positions))
-    return _torch_runner(unpack_decoder(weights), held, positions, ())
+    return replace(read_packed(path), config=config)
 
 
 def make_runner(
@@ -97,34 +94,49 @@ def make_runner(
     precision: str = "float32",
     positions: int | None = None,
     adapters: Sequence[str] = (),
+    cache_precision: str = "auto",
 ) -> Runner:
     """A runner of `model`, which it owns from then on, with those of its adapters that are named.
 
-    engine      native, torch, or auto: native where its kernels can be built and know the network
-    precision   float32, int8 or int4; PyTorch runs every model in the precision it has
-    positions   room for keys and values, in tokens of all sequences together; default: two whole contexts
+    engine            native, torch, or auto: native where its kernels can be built and know the network
+    precision         float32, int8 or int4; PyTorch runs every model in the precision it has
+    positions         room for keys and values, in tokens of all sequences together; default: two whole contexts
+    cache_precision   of keys and values (native/cache_formats.py): auto, or int8, which only the native kernels have;
+                      without `positions` it takes the memory that auto would
 
-    Raises ModelError for an unknown engine or precision, and for `native` where that cannot be.
+    Raises ModelError for an unknown engine or precision, and for what cannot be: `native`, or int8 without it.
     """
-    native = model.device.type == "cpu" and _runs_native(model.config, engine, precision)
+    native = model.device.type == "cpu" and _runs_native(model.config, engine, precision, cache_precision)
+    blocks = _blocks(model.config, positions, precision, cache_precision)
     if native and _knows_adapters(model, adapters, engine):
-        weights, blocks = pack_decoder(model, precision), _blocks(model.config, positions)
-        return NativeDecoder(weights, blocks=blocks, adapters=adapters, model=model)
-    return _torch_runner(model, precision, positions, adapters)
+        weights = pack_decoder(model, precision)
+        return NativeDecoder(weights, blocks=blocks, adapters=adapters, model=model, cache=cache_precision)
+    _check_torch_cache(cache_precision)
+    return _torch_runner(model, precision, blocks, adapters)
 
 
-def _torch_runner(model: Decoder, precision: str, positions: int | None, adapters: Sequence[str]) -> Runner:
-    runner = TorchRunner(model, blocks=_blocks(model.config, positions), adapters=adapters)
+def _torch_runner(model: Decoder, precision: str, blocks: int, adapters: Sequence[str]) -> Runner:
+    runner = TorchRunner(model, blocks=blocks, adapters=adapters)
     if precision != "float32":
         say(f"PyTorch runs the model in {runner.precision}, not in {precision}", style="yellow")
     return runner
 
 
-def _runs_native(config: DecoderConfig, engine: str, precision: str) -> bool:
-    for what, known, value in (("engine", RUNNERS, engine), ("precision", PRECISIONS, precision)):
+def _check_torch_cache(cache_precision: str) -> None:
+    if cache_precision != "auto":
+        raise ModelError(
+            f"PyTorch's runner cannot keep keys and values in {cache_precision}",
+            remedy="Leave out `cache_precision`, or serve with `engine: native` where its kernels can be built.",
+        )
+
+
+def _runs_native(config: DecoderConfig, engine: str, precision: str, cache_precision: str) -> bool:
+    asked = (("engine", RUNNERS, engine), ("precision", PRECISIONS, precision), ("cache", CACHES, cache_precision))
+    for what, known, value in asked:
         if value not in known:
             raise ModelError(f"there is no {what} `{value}`", remedy=f"Known: {', '.join(known)}.")
     if engine == "torch":
+        _check_torch_cache(cache_precision)
         return False
     try:
         check_shape(config)
@@ -132,6 +144,7 @@ def _runs_native(config: DecoderConfig, engine: str, precision: str) -> bool:
     except NativeUnavailableError as error:
         if engine == "native":
             raise
+        _check_torch_cache(cache_precision)
         say(f"PyTorch runs this model, more slowly: {error}", style="yellow")
         return False
     return True
@@ -149,5 +162,18 @@ def _knows_adapters(model: Decoder, adapters: Sequence[str], engine: str) -> boo
     return True
 
 
-def _blocks(config: DecoderConfig, positions: int | None) -> int:
-    return -(-(positions or 2 * config.max_positions) // BLOCK)
+def _blocks(config: DecoderConfig, positions: int | None, precision: str, cache_precision: str) -> int:
+    """How many blocks the cache has; by default as many as fit into the memory that two whole contexts take in auto."""
+    blocks = -(-(positions or 2 * config.max_positions) // BLOCK)
+    if cache_precision == "auto":
+        return blocks
+    head = Arrangement(config).head
+    wide, narrow = (cache_format(one, precision, usable_variants()[0], head) for one in ("auto", cache_precision))
+    if positions is None:
+        blocks = blocks * wide.size // narrow.size
+    size = 2 * narrow.size * config.n_layers * config.n_kv_heads * blocks
+    say(
+        f"keys and values are kept in {narrow.name}, as asked: {blocks * BLOCK:,} positions in {size / 1e6:,.0f} MB, "
+        f"which hold {size // (2 * wide.size * config.n_layers * config.n_kv_heads) * BLOCK:,} in {wide.name}"
+    )
+    return blocks

@@ -109,7 +109,9 @@ class DraftModel:
         self._works = True
 
     @classmethod
-    def load(cls, path: Path, target: Runner, tokenizer: Tokenizer, *, engine: str = "auto") -> DraftModel | None:
+    def load(
+        cls, path: Path, target: Runner, tokenizer: Tokenizer, *, engine: str = "auto", cache_precision: str = "auto"
+    ) -> DraftModel | None:
         """Read a model directory as the draft of `target`, and time both; None where `target` cannot use one.
 
         Raises ModelError where the vocabulary is another one.
@@ -123,7 +125,7 @@ class DraftModel:
         precision = target.precision if target.precision in PRECISIONS else "float32"
         runner = make_runner(
             model if words is None else shorten(model, words),
-            engine=engine, precision=precision, positions=target.blocks * BLOCK,
+            engine=engine, precision=precision, positions=target.blocks * BLOCK, cache_precision=cache_precision,
         )  # fmt: skip
         return cls(runner, Pace(measure_steps(target), measure_steps(runner)), words=words)
 

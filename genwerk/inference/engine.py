@@ -116,11 +116,13 @@ class Engine(Upkeep, TextEngine):
         cache_file: Path | None = None,
         window: int | None = None,
         sinks: int = 0,
+        cache_precision: str = "auto",
     ) -> Self:
         """Read a Hugging Face directory and adapters in peft's format. Raises ModelError.
 
         engine, precision   see `inference.backend.make_runner`
         cache_positions     room for keys and values, in tokens of all sequences; default: two whole contexts
+        cache_precision     of keys and values: auto, or int8, which holds about twice as many in the same memory
         draft               directory of a small model with the same vocabulary, which foretells answers
         window, sinks       what is seen of a text: its last and its first tokens; it may be longer than the model knows
                             then (streaming.py)
@@ -128,7 +130,7 @@ class Engine(Upkeep, TextEngine):
         """
         runner = load_runner(
             path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters,
-            window=window, sinks=sinks, longest=max_context,
+            window=window, sinks=sinks, longest=max_context, cache_precision=cache_precision,
         )  # fmt: skip
         tokenizer = Tokenizer.load(path)
         loaded = cls(
@@ -138,7 +140,9 @@ class Engine(Upkeep, TextEngine):
             max_context=max_context,
             share_prefixes=share_prefixes,
             speculate=speculate,
-            draft=None if draft is None else DraftModel.load(draft, runner, tokenizer, engine=engine),
+            draft=None
+            if draft is None
+            else DraftModel.load(draft, runner, tokenizer, engine=engine, cache_precision=cache_precision),
         )
         hashes = {part: files_sha256(place) for part, place in (adapters or {}).items()}
         loaded.file_hashes = {None: files_sha256(path)} | hashes

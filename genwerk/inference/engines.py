@@ -39,9 +39,13 @@ def load_engine(
     cache_file: Path | None = None,
     window: int | None = None,
     sinks: int = 0,
+    cache_precision: str = "auto",
 ) -> TextEngine:
     """Read a Hugging Face directory and adapters in peft's format; see `Engine.load`. Raises ModelError."""
-    if choose_engine(path, engine, draft=draft, cache_file=cache_file, window=window) == "vllm":
+    kind = choose_engine(
+        path, engine, draft=draft, cache_file=cache_file, window=window, cache_precision=cache_precision
+    )  # fmt: skip
+    if kind == "vllm":
         from genwerk.inference.vllm_engine import VllmEngine  # not imported where it is not chosen
 
         return VllmEngine.load(
@@ -51,6 +55,7 @@ def load_engine(
     return Engine.load(
         path, adapters=adapters, name=name, max_context=max_context, cache_positions=cache_positions, engine=engine,
         precision=precision, draft=draft, cache_file=cache_file, window=window, sinks=sinks,
+        cache_precision=cache_precision,
     )  # fmt: skip
 
 
@@ -61,12 +66,13 @@ def choose_engine(
     draft: Path | None = None,
     cache_file: Path | None = None,
     window: int | None = None,
+    cache_precision: str = "auto",
 ) -> str:
     """What `engine` means for a model directory here: vllm, or as it is given. Raises ModelError for vllm where it
     cannot be."""
     if engine not in ENGINES:
         raise ModelError(f"there is no engine `{engine}`", remedy=f"Known: {', '.join(ENGINES)}.")
-    against = _against_vllm(path, draft, cache_file, window)
+    against = _against_vllm(path, draft, cache_file, window, cache_precision)
     if engine == "vllm" and against:
         raise ModelError(
             f"vLLM cannot serve this: {against}", where=str(path), remedy="Serve it with `engine: native`."
@@ -84,7 +90,9 @@ def choose_engine(
     return "vllm"
 
 
-def _against_vllm(path: Path, draft: Path | None, cache_file: Path | None, window: int | None) -> str:
+def _against_vllm(
+    path: Path, draft: Path | None, cache_file: Path | None, window: int | None, cache_precision: str
+) -> str:
     """Why vLLM cannot do what is asked; empty where it can."""
     if (held := packed_precision(path)) is not None:
         return f"its weights are packed in {held}"
@@ -92,4 +100,6 @@ def _against_vllm(path: Path, draft: Path | None, cache_file: Path | None, windo
         return "it takes no draft of ours"
     if window is not None:
         return "it takes no other window than the model's own"
+    if cache_precision != "auto":
+        return f"it keeps no keys and values in {cache_precision}"
     return "it keeps no prefixes for the next start" if cache_file is not None else ""

@@ -72,6 +72,12 @@ def window_of(receipt: Receipt) -> tuple[int | None, int]:
     return (int(found[1]), int(found[2] or 0)) if found else (None, 0)
 
 
+def cache_of(receipt: Receipt) -> str:
+    """How keys and values were kept, as `Engine.load` takes it."""
+    found = re.search(r", cache (\w+)", receipt.versions.get("runner", ""))
+    return found[1] if found else "auto"
+
+
 def version_differences(receipt: Receipt, runner: str) -> list[str]:
     """Versions that are not those of `receipt`, one line each; empty means bit-equal replay is promised."""
     ours = _versions(runner)

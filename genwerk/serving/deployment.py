@@ -126,10 +126,11 @@ class Deployment:
             return 0
 
 
-def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1) -> Deployment:
+def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1, cache_precision: str = "") -> Deployment:
     """Load what the pin `serving-NAME` names. Raises WorkspaceError if nothing was promoted, ModelError, AssetError.
 
-    replicas   engines in processes of Ray Serve's; 1: one engine in this process
+    replicas          engines in processes of Ray Serve's; 1: one engine in this process
+    cache_precision   of keys and values; empty: as the recipe says
     """
     ids = workspace.pinned(f"serving-{name}")
     if "model" not in ids:
@@ -141,6 +142,8 @@ def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1) -> De
     notes = dict(ids.get("serve") or {})
     if "draft" in parts:
         notes.setdefault("draft", str(parts["draft"].path))
+    if cache_precision:
+        notes["cache_precision"] = cache_precision
     engine = open_engines(model, adapter, name, notes, workspace.root / PREFIXES, replicas)
     tuned = next(iter(engine.adapters), "")
     reranker, reranker_name = _load_reranker(str(notes.get("reranker") or ""), engine)
@@ -178,7 +181,8 @@ def open_engines(
 
     files = [prefixes / f"{name}-{number}.kv" if keeps else None for number in range(replicas)]
     chosen = choose_engine(
-        model.path, serve.get("engine", "auto"), draft=serve.get("draft"), cache_file=files[0]
+        model.path, serve.get("engine", "auto"), draft=serve.get("draft"), cache_file=files[0],
+        cache_precision=serve.get("cache_precision", "auto"),
     )  # fmt: skip
     makers = [partial(open_engine, model, adapter, name, {**serve, "engine": chosen}, file) for file in files]
     return start_replicas(name, makers, Tokenizer.load(model.path), gpus=int(chosen == "vllm" and probe().cuda))
@@ -189,7 +193,7 @@ def open_engine(
 ) -> TextEngine:
     """The engine of a model artifact. The model is named as it was loaded, its adapter as the deployment.
 
-    serve       the pin's notes: which engine, in which precision, with the draft in which directory.
+    serve       the pin's notes: which engine, in which precision of weights and cache, with which draft.
     cache_file  see `load_engine`.
     """
     merged = name if model.kind == "quantised" else f"{name}-base"
@@ -197,6 +201,7 @@ def open_engine(
     base = Path(base).name if base.startswith((".", "/", "path:")) else base
     tuned = name if name != base else f"{name}-tuned"
     chosen = {"engine": serve.get("engine", "auto"), "precision": serve.get("precision", "float32")}
+    chosen["cache_precision"] = serve.get("cache_precision", "auto")
     chosen["draft"] = Path(serve["draft"]) if serve.get("draft") else None
     adapters = {tuned: adapter.path} if adapter else {}
     return load_engine(model.path, adapters=adapters, name=base, cache_file=cache_file, **chosen)

@@ -29,7 +29,7 @@ from genwerk.core.workspace import Workspace
 from genwerk.inference.engines import load_engine
 from genwerk.inference.generation import Delta
 from genwerk.inference.prompts import is_raw
-from genwerk.inference.receipt import check_replayable, loading_of, version_differences, window_of
+from genwerk.inference.receipt import cache_of, check_replayable, loading_of, version_differences, window_of
 from genwerk.inference.text_engine import TextEngine
 from genwerk.monitoring.answers import AnswerLog, receipt_from
 from genwerk.serving.trace import ANSWERS
@@ -100,7 +100,7 @@ def load_as_recorded(recorded: Recorded) -> TextEngine:
     adapters = {receipt.adapter: recorded.adapter} if receipt.adapter and recorded.adapter else {}
     engine = load_engine(
         recorded.model, adapters=adapters, name=receipt.model, engine=kind, precision=precision,
-        window=window, sinks=sinks,
+        window=window, sinks=sinks, cache_precision=cache_of(receipt),
     )  # fmt: skip
     raw = isinstance(recorded.prompt, str) or is_raw(recorded.prompt)
     template = "" if raw else engine.tokenizer.template_sha256

@@ -23,9 +23,15 @@ KEYS = "keys.json"
 
 
 def serve_deployment(
-    workspace: Workspace, name: str, *, host: str = "127.0.0.1", port: int = 8000, replicas: int = 1
+    workspace: Workspace,
+    name: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    replicas: int = 1,
+    cache_precision: str = "",
 ) -> None:
-    """Serve the promoted deployment `name` until interrupted, with so many engines.
+    """Serve the promoted deployment `name` until interrupted; see `load_deployment`.
 
     Raises ConfigError for a host beyond loopback without a key and for a port in use, before anything is loaded;
     WorkspaceError if nothing was promoted under this name.
@@ -33,7 +39,7 @@ def serve_deployment(
     check_door(host, KeyStore(workspace.root / KEYS))
     listener = _listen(host, port)
     try:
-        deployment = load_deployment(workspace, name, replicas=replicas)
+        deployment = load_deployment(workspace, name, replicas=replicas, cache_precision=cache_precision)
         try:
             serve(deployment, host, port, listener=listener)
         finally:

@@ -100,6 +100,21 @@ def test_a_second_end_keeps_what_the_first_kept(place: Place) -> None:
     assert all(prompt_rows(engine, ask(letter * 560))[0] < 128 for letter in "ab")
 
 
+def test_a_file_of_another_cache_precision_is_said_and_ignored(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if place.engine == "torch":
+        pytest.skip("PyTorch's runner has one precision")
+    place.filled(ask())
+    narrow = place.start(cache_precision="int8")
+    assert "of another model, precision" in capsys.readouterr().err and not narrow.blocks.known()
+    cold, told = prompt_rows(narrow, ask())
+    narrow.save_cache()
+    warm, again = prompt_rows(place.start(cache_precision="int8"), ask())
+    assert again == told and warm <= cold - 512
+    assert not place.start().blocks.known()
+
+
 @pytest.mark.parametrize("damage", ["cut", "bent", "other", "empty", "header"])
 def test_a_damaged_file_is_said_and_ignored(place: Place, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     cold = prompt_rows(place.start(), ask())

@@ -109,6 +109,8 @@ def test_auto_takes_vllm_where_there_are_cuda_and_vllm_and_says_so(
 def test_what_vllm_cannot_do_is_said_before_it_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="draft"):
         choose_engine(tmp_path, "vllm", draft=tmp_path)
+    with pytest.raises(ModelError, match="keys and values in int8"):
+        choose_engine(tmp_path, "vllm", cache_precision="int8")
     (tmp_path / "packed-int4.safetensors").touch()
     with pytest.raises(ModelError, match="packed in int4"):
         choose_engine(tmp_path, "vllm")

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from genwerk.core.errors import ModelError
 from genwerk.inference.native import layout
+from genwerk.inference.native.cache_formats import cache_format
 from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
 from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
-from genwerk.inference.native.cache_formats import cache_format
 from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, matrices
 from genwerk.inference.runner import BLOCK, Chunk, cache_title, window_title
 from genwerk.models.decoder import Decoder

@@ -53,7 +53,7 @@ def power(x: Tensor) -> Tensor:
 
 
 def attend_bytes(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
-    """Online softmax over strips of 256 keys in whole numbers. q, k, v and the result (H, T, D), q scaled; seen (T, T)."""
+    """Over strips of 256 keys, in whole numbers; q, k, v and the result (H, T, D), q scaled, seen (T, T)."""
     size, length = v.shape[-1], q.shape[1]
     q, q_scale = to_bytes(turned_head(q))
     q_scale = q_scale * torch.tensor(LOG2_E)

@@ -56,7 +56,7 @@ def random_model(chance: random.Random, *, vanishing: bool) -> Decoder:
         n_layers=chance.choice([1, 2]),
         n_heads=n_kv_heads * chance.choice([1, 2, 3, 7]),
         n_kv_heads=n_kv_heads,
-        head_dim=chance.choice([2, 8, 10, 16, 24, 48]),
+        head_dim=chance.choice([2, 8, 10, 16, 24, 48, 64]),
         d_ff=chance.choice([1, 31, 32, 70]),
         max_positions=96,
         tie_embeddings=chance.random() < 0.5,
@@ -128,9 +128,9 @@ def main(path: str, rounds: int, mode: str) -> None:
         run_two_at_once(chance)
     for _ in range(rounds):
         model = random_model(chance, vanishing=mode == "vanishing")
-        for variant, precision in itertools.product(built, ("float32", "int8", "int4")):
+        for variant, precision, cache in itertools.product(built, ("float32", "int8", "int4"), ("auto", "int8")):
             threads = chance.choice([1, 2, 4])
-            settings: dict[str, Any] = {"precision": precision, "variant": variant, "threads": threads}
+            settings: dict[str, Any] = {"precision": precision, "cache": cache, "variant": variant, "threads": threads}
             adapters = () if model.config.n_experts else tuple(ADAPTERS)
             run(make_native(model, blocks=20, adapters=adapters, **settings), chance)
     print("done", *built)

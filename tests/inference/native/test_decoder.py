@@ -38,6 +38,7 @@ from genwerk.models.lora import adapter
 LENGTHS = (1, 2, 7, 12, 13, 31, 32, 33, 64, 65, 100, 200)
 INVARIANT = ("everything", "mistral", "many-share-a-key", "odd-d_ff", "head-32", "head-64")
 PRECISIONS = ("float32", "int8")
+CACHES = ("auto", "int8")
 
 
 def expected_rows(shape: str, tokens: list[int], name: str | None = None) -> Tensor:
@@ -134,29 +135,38 @@ def test_several_adapters_of_a_batch_keep_to_their_own_sequences(variant: str) -
 # Invariance, to the bit
 
 
+# Weights and cache of a runner: "int8 int8".
+NUMBERS = [f"{precision} {cache}" for precision in PRECISIONS for cache in CACHES]
+
+
+def made(shape: str, variant: str, numbers: str, threads: int = 1) -> NativeDecoder:
+    precision, cache = numbers.split()
+    return native(shape, variant, precision=precision, cache=cache, threads=threads)
+
+
 @functools.cache
-def kept(shape: str, variant: str, precision: str) -> NativeDecoder:
+def kept(shape: str, variant: str, numbers: str) -> NativeDecoder:
     """A runner whose cache holds what earlier calls left in it."""
-    return native(shape, variant, precision=precision)
+    return made(shape, variant, numbers)
 
 
-def in_one_chunk(shape: str, variant: str, precision: str, tokens: list[int], name: str | None) -> Tensor:
-    runner = native(shape, variant, precision=precision)
+def in_one_chunk(shape: str, variant: str, numbers: str, tokens: list[int], name: str | None) -> Tensor:
+    runner = made(shape, variant, numbers)
     return all_rows(runner, [Chunk(tokens, 0, blocks_for(len(tokens)), name)])[0]
 
 
 def invariant(test: Callable[..., None]) -> Callable[..., None]:
-    """For every shape and precision."""
-    for name, values in (("precision", PRECISIONS), ("shape", INVARIANT)):
+    """For every shape, precision of weights and of the cache."""
+    for name, values in (("numbers", NUMBERS), ("shape", INVARIANT)):
         test = pytest.mark.parametrize(name, values)(test)
     return test
 
 
 @invariant
-def test_a_chunk_among_others_has_the_bits_of_the_chunk_alone(shape: str, precision: str, variant: str) -> None:
+def test_a_chunk_among_others_has_the_bits_of_the_chunk_alone(shape: str, numbers: str, variant: str) -> None:
     sizes, starts = (1, 1, 5, 12, 13, 33, 70, 1, 100, 7), (0, 40, 0, 3, 32, 31, 0, 99, 1, 64)
     names = (None, "all", "some", "wide", None, "all", "some", None, "all", "wide")
-    batch = native(shape, variant, precision=precision)
+    batch = made(shape, variant, numbers)
     prompts = [
         random_tokens(a + b, batch.config.vocab_size, i) for i, (a, b) in enumerate(zip(sizes, starts, strict=True))
     ]
@@ -166,7 +176,7 @@ def test_a_chunk_among_others_has_the_bits_of_the_chunk_alone(shape: str, precis
     chunks = [Chunk(tokens[start:], start, table, name) for tokens, start, table, name in kinds]
     batch.step(before)
     for rows, (tokens, start, table, name) in zip(all_rows(batch, chunks), kinds, strict=True):
-        alone = native(shape, variant, precision=precision)
+        alone = made(shape, variant, numbers)
         if start:
             alone.step([Chunk(tokens[:start], 0, table, name)])
         assert torch.equal(rows, all_rows(alone, [Chunk(tokens[start:], start, table, name)])[0])
@@ -180,30 +190,30 @@ def test_a_chunk_among_others_has_the_bits_of_the_chunk_alone(shape: str, precis
 )
 @settings(max_examples=10, deadline=None)
 def test_cut_anywhere_in_any_blocks_a_prompt_has_the_bits_of_one_chunk(
-    shape: str, precision: str, cuts: set[int], blocks: list[int], name: str | None
+    shape: str, numbers: str, cuts: set[int], blocks: list[int], name: str | None
 ) -> None:
     for variant in filter(usable, VARIANTS):
-        runner = kept(shape, variant, precision)
+        runner = kept(shape, variant, numbers)
         tokens = random_tokens(130, runner.config.vocab_size, seed=sum(cuts))
         edges = [0, *sorted(cuts), 130]
         parts = [
             all_rows(runner, [Chunk(tokens[start:stop], start, blocks[:5], name)])[0]
             for start, stop in itertools.pairwise(edges)
         ]
-        assert torch.equal(torch.cat(parts), in_one_chunk(shape, variant, precision, tokens, name))
+        assert torch.equal(torch.cat(parts), in_one_chunk(shape, variant, numbers, tokens, name))
 
 
 @invariant
-def test_token_by_token_has_the_bits_of_one_chunk(shape: str, precision: str, variant: str) -> None:
-    runner = native(shape, variant, precision=precision)
+def test_token_by_token_has_the_bits_of_one_chunk(shape: str, numbers: str, variant: str) -> None:
+    runner = made(shape, variant, numbers)
     tokens = random_tokens(75, runner.config.vocab_size)
     singles = [runner.step([Chunk([token], i, [9, 4, 6], "all")]) for i, token in enumerate(tokens)]
-    assert torch.equal(torch.cat(singles), in_one_chunk(shape, variant, precision, tokens, "all"))
+    assert torch.equal(torch.cat(singles), in_one_chunk(shape, variant, numbers, tokens, "all"))
 
 
 @invariant
-def test_three_threads_give_the_bits_of_one(shape: str, precision: str, variant: str) -> None:
-    one, three = (native(shape, variant, precision=precision, threads=threads) for threads in (1, 3))
+def test_three_threads_give_the_bits_of_one(shape: str, numbers: str, variant: str) -> None:
+    one, three = (made(shape, variant, numbers, threads) for threads in (1, 3))
     prompts = [random_tokens(size, one.config.vocab_size, size) for size in (1, 130, 9, 40)]
     names = (None, "some", "all", "wide")
     chunks = [Chunk(tokens, 0, blocks_for(130, 6 * i), names[i]) for i, tokens in enumerate(prompts)]
@@ -216,28 +226,61 @@ BFLOAT16 = {math.nan: 0x7FC0, math.inf: 0x7F80}
 
 @invariant
 @pytest.mark.parametrize("stale", BFLOAT16)
-def test_what_others_left_in_a_block_changes_nothing(shape: str, precision: str, variant: str, stale: float) -> None:
-    runner = native(shape, variant, precision=precision)
+def test_what_others_left_in_a_block_changes_nothing(shape: str, numbers: str, variant: str, stale: float) -> None:
+    runner = made(shape, variant, numbers)
     tokens = random_tokens(75, runner.config.vocab_size)
     for held in (runner.keys, runner.values):
-        held.fill(BFLOAT16[stale] if held.dtype == "uint16" else stale)
+        if held.dtype == "uint8":  # bytes are always numbers, scales need not be
+            scales = held[..., -4 * BLOCK :].view("float32")
+            held.fill(0xA5)
+            scales[:] = stale
+        else:
+            held.fill(BFLOAT16[stale] if held.dtype == "uint16" else stale)
     parts = [
         all_rows(runner, [Chunk(tokens[start:stop], start, [5, 1, 3])])[0]
         for start, stop in ((0, 3), (3, 40), (40, 75))
     ]
-    assert torch.equal(torch.cat(parts), in_one_chunk(shape, variant, precision, tokens, None))
+    assert torch.equal(torch.cat(parts), in_one_chunk(shape, variant, numbers, tokens, None))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_sequence_reads_nothing_of_the_one_that_had_its_blocks(precision: str, variant: str) -> None:
-    runner = native("everything", variant, precision=precision)
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_a_sequence_reads_nothing_of_the_one_that_had_its_blocks(numbers: str, variant: str) -> None:
+    runner = made("everything", variant, numbers)
     runner.step([Chunk(random_tokens(200, 258, seed=5), 0, [3, 1, 0, 2, 6, 4, 5], "all")])
     tokens = random_tokens(70, 258)
     (rows,) = all_rows(runner, [Chunk(tokens, 0, [2, 3, 0])])
-    assert torch.equal(rows, in_one_chunk("everything", variant, precision, tokens, None))
+    assert torch.equal(rows, in_one_chunk("everything", variant, numbers, tokens, None))
 
 
 # What a step writes, and what it refuses
+
+
+@pytest.mark.parametrize("shape", ["everything", "head-64"])
+def test_bytes_of_a_position_are_the_same_however_its_prompt_was_cut(shape: str, variant: str) -> None:
+    tokens, table = random_tokens(75, small_model(shape).config.vocab_size), [5, 1, 3]
+    whole, parts = (made(shape, variant, "int8 int8") for _ in range(2))
+    whole.step([Chunk(tokens, 0, table)])
+    for start, stop in ((0, 3), (3, 40), (40, 75)):
+        parts.step([Chunk(tokens[start:stop], start, table)])
+    assert whole.read_blocks(table) == parts.read_blocks(table)
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_blocks_that_were_copied_or_put_back_are_those_that_were_written(numbers: str, variant: str) -> None:
+    runner, tokens = made("everything", variant, numbers), random_tokens(80, 258)
+    expected = in_one_chunk("everything", variant, numbers, tokens, None)
+    runner.step([Chunk(tokens[:70], 0, [0, 1, 2])])
+    runner.copy_blocks([(0, 7), (1, 8), (2, 9)])
+    fresh = made("everything", variant, numbers)
+    fresh.write_blocks([4, 6, 5], runner.read_blocks([0, 1, 2]))
+    for one, table in ((runner, [7, 8, 9]), (fresh, [4, 6, 5])):
+        assert torch.equal(all_rows(one, [Chunk(tokens[70:], 70, table)])[0], expected[70:])
+
+
+def test_bytes_and_scales_take_half_of_16_bits() -> None:
+    wide, bytes_ = (native("head-64", precision="int8", cache=cache) for cache in CACHES)
+    sizes = [runner.keys.nbytes + runner.values.nbytes for runner in (wide, bytes_)]
+    assert sizes[1] / sizes[0] == (64 + 4) / (2 * 64)
 
 
 def test_a_step_writes_its_own_positions_only(variant: str) -> None:

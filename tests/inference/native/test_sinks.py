@@ -98,11 +98,15 @@ def test_a_text_cut_anywhere_with_hidden_blocks_taken_away_is_the_same(kind: str
         assert torch.equal(native.step([chunk]), whole[start:stop])
 
 
+@pytest.mark.parametrize("cache", ["auto", "int8"])
 @pytest.mark.parametrize("precision", ["int8", "int4"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_in_integers_token_by_token_has_the_bits_of_one_chunk(kind: str, precision: str, variant: str) -> None:
+def test_in_integers_token_by_token_has_the_bits_of_one_chunk(
+    kind: str, precision: str, cache: str, variant: str
+) -> None:
     model, tokens = streaming(kind), random_tokens(110, 97)
-    one, many = (make_native(model, precision=precision, blocks=8, variant=variant, threads=2) for _ in range(2))
+    settings = {"precision": precision, "cache": cache, "variant": variant, "blocks": 8, "threads": 2}
+    one, many = (make_native(model, **settings) for _ in range(2))
     whole = all_rows(one, [Chunk(tokens, 0, blocks_for(110))])[0]
     singles = [many.step([Chunk([token], i, [3, 5, 1, 0])]) for i, token in enumerate(tokens)]
     assert torch.equal(torch.cat(singles), whole)
