@@ -3,6 +3,8 @@
     python benchmarks/divergence.py                        # on the Python language reference
     python benchmarks/divergence.py --text FILE            # on any text, such as wikitext-2
     python benchmarks/divergence.py --forms int4,int4-gptq # only these
+    python benchmarks/divergence.py --forms float32,int8 --shipped   # keys and values in 16 bits and in int8
+    python benchmarks/divergence.py --model DIRECTORY      # any Hugging Face directory that we read
 
 The first half of the text calibrates, the second is measured on. The model's file is GGUF Q4_1, so its weights lie on
 int4's grid already and calibration has nothing to do. Calibrated forms are therefore made of the same network off the
@@ -29,6 +31,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from genwerk.core.assets import KNOWN, fetch
+from genwerk.inference.native.cache_formats import CACHES
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.weights import pack_decoder
 from genwerk.inference.quantisation.config import QuantiseConfig
@@ -55,15 +58,19 @@ FORMS: dict[str, tuple[str, float | None, bool]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path)
+    parser.add_argument("--model", type=Path, help="Hugging Face directory; default: SmolLM2-135M-Instruct")
+    parser.add_argument("--shipped", action="store_true", help="only the weights as they are, each with both caches")
     parser.add_argument("--windows", type=int, default=6)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--forms", default=",".join(FORMS))
     parser.add_argument("--off-grid", choices=("rotated", "norms"), default="rotated")
     chosen = parser.parse_args()
-    known = KNOWN["smollm2-135m-instruct"]
     with tempfile.TemporaryDirectory() as folder:
-        convert_gguf(fetch(known.spec, known.sha256), Path(folder) / "model")
-        model, tokenizer = load_decoder(Path(folder) / "model"), Tokenizer.load(Path(folder) / "model")
+        path = chosen.model
+        if path is None:
+            path, known = Path(folder) / "model", KNOWN["smollm2-135m-instruct"]
+            convert_gguf(fetch(known.spec, known.sha256), path)
+        model, tokenizer = load_decoder(path), Tokenizer.load(path)
     text = chosen.text.read_text() if chosen.text else "\n\n".join(topics[name] for name in sorted(topics))
     ids = tokenizer.encode(text)
     half = len(ids) // 2
@@ -72,12 +79,16 @@ def main() -> None:
     print(f"{chosen.windows} windows of {chosen.length} tokens; median (smallest to largest) over windows")
     print(f"{'float32':28s} perplexity {perplexity(exact, windows):.3f}", flush=True)
     forms = chosen.forms.split(",")
-    for form in ("int8", "int4"):
+    for form in ("float32", "int8", "int4"):
         if form in forms:
-            compare(f"as shipped, {form}", model, {}, form, windows, exact)
+            for cache in CACHES:
+                title = f"as shipped, {form}" + (f", cache {cache}" if cache != "auto" else "")
+                compare(title, model, {}, form, windows, exact, cache=cache)
+    if chosen.shipped:
+        return
     fold_norms(model)
     model = rotated(model) if chosen.off_grid == "rotated" else model
-    for form in forms:
+    for form in (form for form in forms if form in FORMS):
         precision, alpha, gptq = FORMS[form]
         changed, grids, started = copy.deepcopy(model), {}, time.perf_counter()
         if alpha is not None or gptq:
@@ -95,9 +106,10 @@ def compare(
     windows: Sequence[list[int]],
     exact: Sequence[Tensor],
     note: str = "",
+    cache: str = "auto",
 ) -> None:
     """Print one line: the packed model beside the logits in float32."""
-    runner = NativeDecoder(pack_decoder(model, precision, grids), blocks=-(-len(windows[0]) // 32))
+    runner = NativeDecoder(pack_decoder(model, precision, grids), blocks=-(-len(windows[0]) // 32), cache=cache)
     table = list(range(runner.blocks))
     found = [runner.step([Chunk(one, 0, table, wanted=len(one))]) for one in windows]
     nats = [float(kl_divergence(p, q).mean()) for p, q in zip(exact, found, strict=True)]
