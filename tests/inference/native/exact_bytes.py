@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from exact_reference import LANES, STRIP, fma, folded
+from exact_reference import LANES, STRIP, ExactReference, fma, folded
 from torch import Tensor
 from torch.nn import functional as F
+
+from genwerk.inference.native.pack import Arrangement
+from genwerk.models.decoder import Decoder
 
 FINE, LOG2_E = 16383.0, 1.44269504088896341
 _TURNED = {64: 0.125, 32: 0.17677669529663689, 16: 0.25}
@@ -21,9 +26,9 @@ def hadamard(x: Tensor) -> Tensor:
     return x
 
 
-def turned_head(x: Tensor) -> Tensor:
-    """(..., D) filled up to a multiple of 16: 64 numbers are turned together, of what is left 32 and 16."""
-    x, parts = F.pad(x, (0, -x.shape[-1] % LANES)), []
+def turned_head(x: Tensor, head: int) -> Tensor:
+    """(..., D) filled up to `head`: 64 numbers are turned together, of what is left 32 and 16."""
+    x, parts = F.pad(x, (0, head - x.shape[-1])), []
     for size, scale in _TURNED.items():
         count = x.shape[-1] // size * size
         parts.append((hadamard(x[..., :count].unflatten(-1, (-1, size))) * torch.tensor(scale)).flatten(-2))
@@ -52,12 +57,12 @@ def power(x: Tensor) -> Tensor:
     return torch.where(x >= -100.0, torch.ldexp(p, n), 0.0)
 
 
-def attend_bytes(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
+def attend_bytes(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, *, head: int) -> Tensor:
     """Over strips of 256 keys, in whole numbers; q, k, v and the result (H, T, D), q scaled, seen (T, T)."""
     size, length = v.shape[-1], q.shape[1]
-    q, q_scale = to_bytes(turned_head(q))
+    q, q_scale = to_bytes(turned_head(q, head))
     q_scale = q_scale * torch.tensor(LOG2_E)
-    k, k_scale = to_bytes(turned_head(k))
+    k, k_scale = to_bytes(turned_head(k, head))
     v, v_scale = to_bytes(v)
     fill = -length % STRIP
     seen = F.pad(seen, (0, fill))
@@ -81,3 +86,8 @@ def attend_bytes(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
         sums = (whole.double() @ v[:, keys].double()).float()
         out = fma(out, shrink, sums * step)
     return out * (1.0 / folded(total))
+
+
+def over_bytes(model: Decoder) -> ExactReference:
+    """The reference of `model` with its keys and values in bytes."""
+    return ExactReference(model, attend=partial(attend_bytes, head=Arrangement(model.config).head))

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from exact_bytes import attend_bytes
+from exact_bytes import over_bytes
 from exact_reference import ExactReference, exponential, fma
 from quantised_reference import in_tiles
 from small_models import SHAPES, all_rows, blocks_for, native, random_tokens, small_model
@@ -53,7 +53,7 @@ def test_every_logit_over_a_cache_in_bytes_is_the_references(shape: str, fused: 
     runner = native(shape, fused, precision="int8", cache="int8")
     tokens = random_tokens(290, runner.config.vocab_size)
     (rows,) = all_rows(runner, [Chunk(tokens, 0, blocks_for(290))])
-    assert torch.equal(rows, ExactReference(small_model(shape), attend=attend_bytes).logits(tokens))
+    assert torch.equal(rows, over_bytes(small_model(shape)).logits(tokens))
 
 
 @pytest.mark.parametrize("shape", ["everything", "some-windows", "head-64"])
@@ -61,7 +61,7 @@ def test_every_logit_token_by_token_over_a_cache_in_bytes_is_the_references(shap
     runner = native(shape, fused, precision="int8", cache="int8")
     tokens, table = random_tokens(290, runner.config.vocab_size, seed=1), blocks_for(290)
     rows = torch.cat([runner.step([Chunk([token], at, table)]) for at, token in enumerate(tokens)])
-    assert torch.equal(rows, ExactReference(small_model(shape), attend=attend_bytes).logits(tokens))
+    assert torch.equal(rows, over_bytes(small_model(shape)).logits(tokens))
 
 
 def test_the_first_token_of_a_text_is_the_references_whichever_it_is(fused: str) -> None:

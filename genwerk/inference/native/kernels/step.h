@@ -293,8 +293,6 @@ private:
                 turn_queries(near_of(row), std::min(position, l.window + model_.sinks - 1));
             }
             turn_queries(qkv, position);
-            float* mixed = scratch_.mixed.data() + size_t(row) * l.out.inputs;
-            std::fill(mixed + heads * head, mixed + l.out.inputs, 0.0f);  // the filling still holds what was there before
             const int64_t block = table_of(s)[position / PANEL] * block_size<Kept>();
             const int slot = position % PANEL;
             const bool fresh = row + 1 == batch_.first[s + 1] && position - slot >= batch_.start[s];  // ends a new block
