@@ -54,7 +54,7 @@ def power(x: Tensor) -> Tensor:
     p = torch.tensor(0.05500859)
     for coefficient in (0.24221038, 0.6932829, 1.0):
         p = fma(p, bounded - n, torch.tensor(coefficient))
-    return torch.where(x >= -100.0, torch.ldexp(p, n), 0.0)
+    return torch.where(x < -100.0, 0.0, torch.ldexp(p, n))
 
 
 def attend_bytes(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, *, head: int) -> Tensor:

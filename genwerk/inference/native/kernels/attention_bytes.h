@@ -3,10 +3,10 @@
 //     per strip of 256 keys:  s = (q' k') scale_q scale_k,  m' = max(m, s),  c = 2^(m - m'),  p = 2^(s - m')
 //                             l <- c l + sum p,  o <- c o + (w' v') step,  m <- m';    in the end  o / l
 //
-// q', k' and v' are whole numbers from -127 to 127 with one scale per position and head (that of q' holds log2 e). Keys and
-// queries are turned by the Hadamard matrix, as activations are in int8, which leaves their products as they are and
-// spreads outliers. w' = p scale_v / step is a whole number to 16,383, taken as 128 high + low: two rows of bytes. Sums of
-// whole numbers are exact, so tiles and vectors give the same bits.
+// q', k' and v' are whole numbers from -127 to 127 with one scale per position and head (that of q' holds log2 e). Keys
+// and queries are turned by the Hadamard matrix, as activations are in int8, which leaves their products as they are and
+// spreads outliers. w' = p scale_v / step is a whole number to 16,383, taken as 128 high + low: two rows of bytes. Sums
+// of whole numbers are exact, so tiles and vectors give the same bits.
 //
 // Of each block and head:  keys [head / 4][32][4] with 128 added, values [8][head][4], each followed by its 32 scales.
 #pragma once
@@ -86,10 +86,10 @@ struct ByteScratch {
     F total[MOST_QUERIES], top, shrink, step;
 };
 
-// 2^x for x <= 0: x = n + r with |r| <= 1/2, a polynomial in r, n added to the exponent. Relative error near 1e-4, none at
-// 0; below 2^-100 it is 0.
+// 2^x for x <= 0: x = n + r with |r| <= 1/2, a polynomial in r, n added to the exponent. Relative error near 1e-4, none
+// at 0; below 2^-100 it is 0.
 static inline F power(F x) {
-    const F bounded = larger(x, all(-100.0f)), shift = all(12582912.0f), high = bounded + shift;  // 1.5 * 2^23, as `nearest`
+    const F bounded = larger(x, all(-100.0f)), shift = all(12582912.0f), high = bounded + shift;  // 1.5 * 2^23
     const F r = bounded - (high - shift);
     F p = all(0.05500859f);
     p = p * r + 0.24221038f;
@@ -99,7 +99,7 @@ static inline F power(F x) {
     std::memcpy(&whole, &high, sizeof whole), std::memcpy(&bits, &p, sizeof bits);
     bits += whole << 23;
     std::memcpy(&p, &bits, sizeof p);
-    return x >= all(-100.0f) ? p : F{};
+    return x < all(-100.0f) ? F{} : p;  // NaN: as little as there is, so that a value that is NaN too is seen
 }
 
 // Sixteen numbers to 16,383, rounded, as 128 high + low.
