@@ -209,7 +209,9 @@ class VllmEngine(TextEngine):
         form = arguments.get("structured_outputs")
         held = {} if form is None else {"structured_outputs": vllm.sampling_params.StructuredOutputsParams(**form)}
         delta = vllm.sampling_params.RequestOutputKind.DELTA
-        lora = None if sequence.adapter is None else self._loras.get(sequence.adapter)
+        loras = dict(self._loras)
+        check_adapter(sequence.adapter, tuple(loras))  # it may have been removed since the request was checked
+        lora = None if sequence.adapter is None else loras[sequence.adapter]
         try:
             params = vllm.SamplingParams(**(arguments | held), output_kind=delta)
             prompt = vllm.inputs.tokens_input(list(sequence.prompt))

@@ -73,7 +73,9 @@ class EngineProcess:
             return error
         return None
 
-    async def stream(self, asked: Asked, place: Path | None) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
+    async def stream(
+        self, asked: Asked, adapter_path: Path | None
+    ) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
         """Deltas as they come, those that are there together; an error is the last."""
         queue: asyncio.Queue[Delta | GenwerkError | None] = asyncio.Queue()
         loop, stop = asyncio.get_running_loop(), threading.Event()
@@ -83,7 +85,7 @@ class EngineProcess:
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
         threading.Thread(
-            target=self._produce, args=(asked, place, put, stop), name="genwerk-answer", daemon=True
+            target=self._produce, args=(asked, adapter_path, put, stop), name="genwerk-answer", daemon=True
         ).start()
         try:
             ended = False
@@ -99,12 +101,12 @@ class EngineProcess:
     def _produce(
         self,
         asked: Asked,
-        place: Path | None,
+        adapter_path: Path | None,
         put: Callable[[Delta | GenwerkError | None], None],
         stop: threading.Event,
     ) -> None:
         try:
-            with closing(self._open(asked, place)) as deltas:
+            with closing(self._open(asked, adapter_path)) as deltas:
                 for delta in deltas:
                     put(delta)
                     if stop.is_set():
@@ -115,15 +117,15 @@ class EngineProcess:
             put(ModelError(f"the engine failed: {error!r}", remedy="Its replica's log says where."))
         put(None)
 
-    def _open(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
-        if asked.adapter is not None and place is not None:
+    def _open(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
+        if asked.adapter is not None and adapter_path is not None:
             with self._lock:
-                if self._added.get(asked.adapter) != place:
-                    self._add_adapter(asked.adapter, place)
+                if self._added.get(asked.adapter) != adapter_path:
+                    self._add_adapter(asked.adapter, adapter_path)
         return self._engine.ask(asked)
 
-    def _check(self, asked: Asked, place: Path | None) -> None:
-        self._open(asked, place).close()
+    def _check(self, asked: Asked, adapter_path: Path | None) -> None:
+        self._open(asked, adapter_path).close()
 
     def _check_constraint(self, constraint: Constraint) -> None:
         self._engine.check_constraint(constraint)
@@ -153,8 +155,8 @@ class RayReplica:
         facts: Facts = self._ask(self._handle.facts)
         return facts
 
-    def check(self, asked: Asked, place: Path | None) -> None:
-        self._run("check", asked, place)
+    def check(self, asked: Asked, adapter_path: Path | None) -> None:
+        self._run("check", asked, adapter_path)
 
     def check_constraint(self, constraint: Constraint) -> None:
         self._run("check_constraint", constraint)
@@ -171,8 +173,8 @@ class RayReplica:
     def close(self) -> None:
         self._remove()
 
-    def stream(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
-        response = self._handle.options(stream=True).stream.remote(asked, place)
+    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
+        response = self._handle.options(stream=True).stream.remote(asked, adapter_path)
         ended = False
         try:
             for items in response:

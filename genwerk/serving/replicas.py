@@ -62,20 +62,20 @@ class LostError(GenwerkError):
 class Replica(Protocol):
     """An engine somewhere else. Every method raises LostError where it has died, and what the engine raises.
 
-    place   where the adapter that is asked for lies, if it was added later
+    adapter_path   where the adapter that is asked for lies, if it was added later
     """
 
     def facts(self) -> Facts:
         """Waits until the replica is there."""
         ...
 
-    def check(self, asked: Asked, place: Path | None) -> None:
+    def check(self, asked: Asked, adapter_path: Path | None) -> None:
         """Raise what the engine would before the first step."""
         ...
 
     def check_constraint(self, constraint: Constraint) -> None: ...
 
-    def stream(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]: ...
+    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]: ...
 
     def add_adapter(self, name: str, path: Path) -> None: ...
 
@@ -120,9 +120,9 @@ class Replicas(TextEngine):
             return frozenset(self._down)
 
     def _answer(self, asked: Asked) -> Generator[Delta, None, None]:
-        adapter = None if asked.adapter is None else self._adapters[asked.adapter]
-        self._on_any(lambda replica: replica.check(asked, adapter))
-        return self._deltas(asked, adapter)
+        adapter_path = self._adapter_path(asked.adapter)
+        self._on_any(lambda replica: replica.check(asked, adapter_path))
+        return self._deltas(asked)
 
     def check_constraint(self, constraint: Constraint) -> None:
         self._on_any(lambda replica: replica.check_constraint(constraint))
@@ -146,12 +146,19 @@ class Replicas(TextEngine):
         for replica in self._replicas:
             replica.close()
 
-    def _deltas(self, asked: Asked, adapter: Path | None) -> Generator[Delta, None, None]:
+    def _adapter_path(self, adapter: str | None) -> Path | None:
+        """Where an adapter lies that was added later. Raises RequestError (404) where there is none, or no more."""
+        known = dict(self._adapters)
+        check_adapter(adapter, tuple(known))
+        return None if adapter is None else known[adapter]
+
+    def _deltas(self, asked: Asked) -> Generator[Delta, None, None]:
+        adapter_path = self._adapter_path(asked.adapter)  # it may have been removed before the first step
         chain, sent = chain_of(asked.adapter, asked.prompt), list[Delta]()
         for _ in range(_LIVES):
             place = self._enter(chain)
             try:
-                with closing(self._replicas[place].stream(asked, adapter)) as stream:
+                with closing(self._replicas[place].stream(asked, adapter_path)) as stream:
                     for delta in unsent(stream, sent):
                         sent.append(delta)
                         yield delta

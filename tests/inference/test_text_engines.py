@@ -178,6 +178,15 @@ def test_adapters_come_and_go(engine: TextEngine, adapter: Path) -> None:
         engine.add_adapter("missing", adapter / "nowhere")
 
 
+def test_an_adapter_that_is_removed_before_the_first_step_is_refused(engine: TextEngine, adapter: Path) -> None:
+    engine.add_adapter("brief", adapter)
+    stream = engine.stream(replace(ask(), adapter="brief"))
+    engine.remove_adapter("brief")
+    with pytest.raises(RequestError, match="no adapter 'brief'") as refused:
+        next(stream)
+    assert refused.value.status == 404
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "expected"),
     [

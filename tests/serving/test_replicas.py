@@ -48,15 +48,15 @@ class LocalReplica:
             dict(engine.file_hashes),
         )  # fmt: skip
 
-    def check(self, asked: Asked, place: Path | None) -> None:
-        self._open(asked, place).close()
+    def check(self, asked: Asked, adapter_path: Path | None) -> None:
+        self._open(asked, adapter_path).close()
 
     def check_constraint(self, constraint: Constraint) -> None:
         self.engine.check_constraint(constraint)
 
-    def stream(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
+    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
         self.asked.append(asked)
-        with closing(self._open(asked, place)) as deltas:
+        with closing(self._open(asked, adapter_path)) as deltas:
             for delta in deltas:
                 self.left -= 1
                 if self.left < 0:
@@ -64,12 +64,12 @@ class LocalReplica:
                     raise LostError("killed")
                 yield delta
 
-    def _open(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
+    def _open(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
         if self.dead:
             raise LostError("dead")
         if asked.adapter and asked.adapter not in self.engine.adapters:
-            assert place is not None
-            self.engine.add_adapter(asked.adapter, place)
+            assert adapter_path is not None
+            self.engine.add_adapter(asked.adapter, adapter_path)
         return self.engine.ask(asked)
 
     def add_adapter(self, name: str, path: Path) -> None:
@@ -165,7 +165,7 @@ def test_another_token_ends_the_answer_instead_of_being_patched_in(
 ) -> None:
     local[0].die_after(3)
     genuine = local[1].stream
-    local[1].stream = lambda asked, place: genuine(replace(asked, sampling=replace(asked.sampling, seed=99)), place)  # type: ignore[method-assign]
+    local[1].stream = lambda asked, path: genuine(replace(asked, sampling=replace(asked.sampling, seed=99)), path)  # type: ignore[method-assign]
     stream = cluster.stream(ask())
     with pytest.raises(ModelError, match="another token at place"):
         list(stream)
@@ -221,6 +221,19 @@ def test_adapters_come_and_go_on_all_and_one_that_comes_back_learns_of_them(
         assert cluster._changed.wait_for(lambda: not cluster._down, 30)
     with pytest.raises(RequestError):
         cluster.add_adapter("tuned", paths[1])
+
+
+def test_an_adapter_that_is_removed_meanwhile_is_refused_and_not_loaded_again(
+    cluster: Replicas, local: list[LocalReplica], paths: tuple[Path, Path]
+) -> None:
+    cluster.add_adapter("tuned", paths[1])
+    stream = cluster.stream(replace(ask(), adapter="tuned"))
+    cluster.remove_adapter("tuned")
+    with pytest.raises(RequestError, match="no adapter 'tuned'"):
+        next(stream)
+    with pytest.raises(RequestError, match="no adapter 'tuned'"):
+        cluster._answer(Asked((1, 2, 3), Sampling(), "tuned"))  # removed right behind the check
+    assert not any(replica.asked or replica.engine.adapters for replica in local)
 
 
 def test_replicas_that_would_compute_otherwise_are_refused(
