@@ -17,13 +17,14 @@ from pathlib import Path
 from genwerk.core.errors import ModelError
 from genwerk.core.machine import probe
 from genwerk.core.progress import say
+from genwerk.inference.backend import RUNNERS
 from genwerk.inference.engine import Engine
 from genwerk.inference.native.packed_directory import packed_precision
 from genwerk.inference.text_engine import TextEngine
 
 __all__ = ["ENGINES", "choose_engine", "load_engine"]
 
-ENGINES = ("auto", "native", "torch", "vllm")
+ENGINES = (*RUNNERS, "vllm")
 
 
 def load_engine(
@@ -41,7 +42,7 @@ def load_engine(
     sinks: int = 0,
 ) -> TextEngine:
     """Read a Hugging Face directory and adapters in peft's format; see `Engine.load`. Raises ModelError."""
-    if choose_engine(path, engine, draft=draft, cache_file=cache_file, window=window) == "vllm":
+    if choose_engine(path, engine, draft=draft, cache_file=cache_file, window=window, sinks=sinks) == "vllm":
         from genwerk.inference.vllm_engine import VllmEngine  # not imported where it is not chosen
 
         return VllmEngine.load(
@@ -61,12 +62,13 @@ def choose_engine(
     draft: Path | None = None,
     cache_file: Path | None = None,
     window: int | None = None,
+    sinks: int = 0,
 ) -> str:
     """What `engine` means for a model directory here: vllm, or as it is given. Raises ModelError for vllm where it
     cannot be."""
     if engine not in ENGINES:
         raise ModelError(f"there is no engine `{engine}`", remedy=f"Known: {', '.join(ENGINES)}.")
-    against = _against_vllm(path, draft, cache_file, window)
+    against = _against_vllm(path, draft, cache_file, windowed=window is not None or sinks != 0)
     if engine == "vllm" and against:
         raise ModelError(
             f"vLLM cannot serve this: {against}", where=str(path), remedy="Serve it with `engine: native`."
@@ -84,12 +86,12 @@ def choose_engine(
     return "vllm"
 
 
-def _against_vllm(path: Path, draft: Path | None, cache_file: Path | None, window: int | None) -> str:
+def _against_vllm(path: Path, draft: Path | None, cache_file: Path | None, *, windowed: bool) -> str:
     """Why vLLM cannot do what is asked; empty where it can."""
     if (held := packed_precision(path)) is not None:
         return f"its weights are packed in {held}"
     if draft is not None:
         return "it takes no draft of ours"
-    if window is not None:
+    if windowed:
         return "it takes no other window than the model's own"
     return "it keeps no prefixes for the next start" if cache_file is not None else ""
