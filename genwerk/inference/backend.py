@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,10 +49,10 @@ def load_runner(
     if (held := packed_precision(path)) is not None:
         return _load_packed(path, config, held, engine=engine, precision=precision, positions=positions, adapters=names)
     native = _runs_native(config, engine, precision)
-    model = _read(path, config, adapters or {}, empty=native and precision != "float32")
-    if native and not _knows_adapters(model, names, engine):
-        native, model = False, _read(path, config, adapters or {}, empty=False)
-    if not native:
+    empty = native and precision != "float32"
+    model = _read(path, config, adapters or {}, empty=empty)
+    if not (native and _can(engine, _check_adapters, model, names)):
+        model = _read(path, config, adapters or {}, empty=False) if empty else model
         return _torch_runner(model, precision, positions, names)
     weights = pack_decoder(model, precision) if precision == "float32" else kept_weights(path, config, precision)
     return NativeDecoder(weights, blocks=_blocks(config, positions), adapters=names, model=model)
@@ -62,8 +62,8 @@ def _read(path: Path, config: DecoderConfig, adapters: Mapping[str, Path], *, em
     """A model with its adapters, or one whose own weights nobody will read."""
     model = empty_decoder(config) if empty else load_decoder(path)
     model.config = config
-    for name, place in adapters.items():
-        load_adapter(model, name, place)
+    for name, adapter_path in adapters.items():
+        load_adapter(model, name, adapter_path)
     return model
 
 
@@ -107,7 +107,7 @@ def make_runner(
     Raises ModelError for an unknown engine or precision, and for `native` where that cannot be.
     """
     native = model.device.type == "cpu" and _runs_native(model.config, engine, precision)
-    if native and _knows_adapters(model, adapters, engine):
+    if native and _can(engine, _check_adapters, model, adapters):
         weights, blocks = pack_decoder(model, precision), _blocks(model.config, positions)
         return NativeDecoder(weights, blocks=blocks, adapters=adapters, model=model)
     return _torch_runner(model, precision, positions, adapters)
@@ -124,11 +124,13 @@ def _runs_native(config: DecoderConfig, engine: str, precision: str) -> bool:
     for what, known, value in (("engine", RUNNERS, engine), ("precision", PRECISIONS, precision)):
         if value not in known:
             raise ModelError(f"there is no {what} `{value}`", remedy=f"Known: {', '.join(known)}.")
-    if engine == "torch":
-        return False
+    return engine != "torch" and _can(engine, _check_network, config)
+
+
+def _can(engine: str, check: Callable[..., None], *arguments: object) -> bool:
+    """Whether the kernels pass `check`; where they do not, that is said, or raised for `native`."""
     try:
-        check_shape(config)
-        load_library(usable_variants()[0])
+        check(*arguments)
     except NativeUnavailableError as error:
         if engine == "native":
             raise
@@ -137,16 +139,14 @@ def _runs_native(config: DecoderConfig, engine: str, precision: str) -> bool:
     return True
 
 
-def _knows_adapters(model: Decoder, adapters: Sequence[str], engine: str) -> bool:
-    try:
-        for name in adapters:
-            check_adapter(model, name)
-    except NativeUnavailableError as error:
-        if engine == "native":
-            raise
-        say(f"PyTorch runs this model, more slowly: {error}", style="yellow")
-        return False
-    return True
+def _check_network(config: DecoderConfig) -> None:
+    check_shape(config)
+    load_library(usable_variants()[0])
+
+
+def _check_adapters(model: Decoder, adapters: Sequence[str]) -> None:
+    for name in adapters:
+        check_adapter(model, name)
 
 
 def _blocks(config: DecoderConfig, positions: int | None) -> int:
