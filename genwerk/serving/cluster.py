@@ -51,15 +51,12 @@ class EngineProcess:
     def __init__(self, make: Callable[[], TextEngine], threads: int) -> None:
         torch.set_num_threads(threads)
         self._engine = make()
+        self._facts = Facts.of(self._engine)
         self._added: dict[str, Path] = {}
         self._lock = threading.Lock()
 
     async def facts(self) -> Facts:
-        engine = self._engine
-        return Facts(
-            engine.name, engine.title, engine.max_context, engine.markers, tuple(sorted(engine.adapters)),
-            dict(engine.file_hashes),
-        )  # fmt: skip
+        return self._facts
 
     async def process(self) -> int:
         """The number of its process, for whoever looks at the machine."""
