@@ -86,7 +86,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw tokens. Defaults are greedy; `inference.sampler.check_sampling` refuses values out of range.
+    """How to draw tokens. Defaults are greedy; `inference.limits.check_sampling` refuses values out of range.
 
     logit_bias    (token, what is added to its logit) pairs.
     min_tokens    so many are drawn before the answer may end.

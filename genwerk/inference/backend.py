@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from genwerk.inference.native.decoder import NativeDecoder, check_adapter
 from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
 from genwerk.inference.native.pack import Arrangement
 from genwerk.inference.native.packed_directory import packed_precision, read_packed, unpack_decoder
-from genwerk.inference.native.weights import PackedWeights, check_shape, kept_weights, pack_decoder
+from genwerk.inference.native.weights import check_shape, kept_weights, pack_decoder
 from genwerk.inference.runner import BLOCK, Runner
 from genwerk.inference.streaming import with_window
 from genwerk.inference.torch_runner import TorchRunner
@@ -46,21 +46,21 @@ def load_runner(
 
     A quantised directory runs in the precision it holds; ModelError where another one or an adapter is asked for.
     """
-    config, names, held = read_config(path), tuple(adapters or ()), packed_precision(path)
-    native = _runs_native(config, engine, held or precision, cache_precision)
-    blocks = _blocks(config, positions, held or precision, cache_precision)
+    config, names = read_config(path), tuple(adapters or ())
+    precision = _held(path, precision, names) or precision
+    native = _runs_native(config, engine, precision, cache_precision)
+    blocks = _blocks(config, positions, precision, cache_precision)
     config = with_window(config, window, sinks, longest)
-    if held is not None:
-        weights = _read_packed(path, config, held, precision, names)
+    if packed_precision(path) is not None:
+        weights = replace(read_packed(path), config=config)
         if native:
             return NativeDecoder(weights, blocks=blocks, cache=cache_precision)
-        return _torch_runner(unpack_decoder(weights), held, blocks, ())
-    model = _read(path, config, adapters or {}, empty=native and precision != "float32")
-    if native and not _knows_adapters(model, names, engine):
-        _check_torch_cache(cache_precision)
-        native, model = False, _read(path, config, adapters or {}, empty=False)
-    if not native:
-        return _torch_runner(model, precision, blocks, names)
+        return _torch_runner(unpack_decoder(weights), precision, blocks, (), cache_precision)
+    empty = native and precision != "float32"
+    model = _read(path, config, adapters or {}, empty=empty)
+    if not (native and _can(engine, _check_adapters, model, names)):
+        model = _read(path, config, adapters or {}, empty=False) if empty else model
+        return _torch_runner(model, precision, blocks, names, cache_precision)
     weights = pack_decoder(model, precision) if precision == "float32" else kept_weights(path, config, precision)
     return NativeDecoder(weights, blocks=blocks, adapters=names, model=model, cache=cache_precision)
 
@@ -69,22 +69,22 @@ def _read(path: Path, config: DecoderConfig, adapters: Mapping[str, Path], *, em
     """A model with its adapters, or one whose own weights nobody will read."""
     model = empty_decoder(config) if empty else load_decoder(path)
     model.config = config
-    for name, place in adapters.items():
-        load_adapter(model, name, place)
+    for name, adapter_path in adapters.items():
+        load_adapter(model, name, adapter_path)
     return model
 
 
-def _read_packed(
-    path: Path, config: DecoderConfig, held: str, precision: str, adapters: Sequence[str]
-) -> PackedWeights:
-    if adapters:
+def _held(path: Path, precision: str, adapters: Sequence[str]) -> str | None:
+    """The precision a quantised directory holds. Raises ModelError where another one or an adapter is asked for."""
+    held = packed_precision(path)
+    if held is not None and adapters:
         remedy = "Quantise it with the adapter merged into it: `genwerk quantise --adapter`."
         raise ModelError("a quantised model takes no adapters", where=str(path), remedy=remedy)
-    if precision != held:
+    if held is not None and precision != held:
         if precision != "float32":
             raise ModelError(f"the model is quantised to {held}, not to {precision}", where=str(path))
         say(f"the model is quantised to {held}, and runs so")
-    return replace(read_packed(path), config=config)
+    return held
 
 
 def make_runner(
@@ -108,14 +108,14 @@ def make_runner(
     """
     native = model.device.type == "cpu" and _runs_native(model.config, engine, precision, cache_precision)
     blocks = _blocks(model.config, positions, precision, cache_precision)
-    if native and _knows_adapters(model, adapters, engine):
+    if native and _can(engine, _check_adapters, model, adapters):
         weights = pack_decoder(model, precision)
         return NativeDecoder(weights, blocks=blocks, adapters=adapters, model=model, cache=cache_precision)
+    return _torch_runner(model, precision, blocks, adapters, cache_precision)
+
+
+def _torch_runner(model: Decoder, precision: str, blocks: int, adapters: Sequence[str], cache_precision: str) -> Runner:
     _check_torch_cache(cache_precision)
-    return _torch_runner(model, precision, blocks, adapters)
-
-
-def _torch_runner(model: Decoder, precision: str, blocks: int, adapters: Sequence[str]) -> Runner:
     runner = TorchRunner(model, blocks=blocks, adapters=adapters)
     if precision != "float32":
         say(f"PyTorch runs the model in {runner.precision}, not in {precision}", style="yellow")
@@ -135,31 +135,32 @@ def _runs_native(config: DecoderConfig, engine: str, precision: str, cache_preci
     for what, known, value in asked:
         if value not in known:
             raise ModelError(f"there is no {what} `{value}`", remedy=f"Known: {', '.join(known)}.")
-    if engine == "torch":
-        _check_torch_cache(cache_precision)
-        return False
-    try:
-        check_shape(config)
-        load_library(usable_variants()[0])
-    except NativeUnavailableError as error:
-        if engine == "native":
-            raise
-        _check_torch_cache(cache_precision)
-        say(f"PyTorch runs this model, more slowly: {error}", style="yellow")
-        return False
-    return True
+    native = engine != "torch" and _can(engine, _check_network, config)
+    if not native:
+        _check_torch_cache(cache_precision)  # before anything is read
+    return native
 
 
-def _knows_adapters(model: Decoder, adapters: Sequence[str], engine: str) -> bool:
+def _can(engine: str, check: Callable[..., None], *arguments: object) -> bool:
+    """Whether the kernels pass `check`; where they do not, that is said, or raised for `native`."""
     try:
-        for name in adapters:
-            check_adapter(model, name)
+        check(*arguments)
     except NativeUnavailableError as error:
         if engine == "native":
             raise
         say(f"PyTorch runs this model, more slowly: {error}", style="yellow")
         return False
     return True
+
+
+def _check_network(config: DecoderConfig) -> None:
+    check_shape(config)
+    load_library(usable_variants()[0])
+
+
+def _check_adapters(model: Decoder, adapters: Sequence[str]) -> None:
+    for name in adapters:
+        check_adapter(model, name)
 
 
 def _blocks(config: DecoderConfig, positions: int | None, precision: str, cache_precision: str) -> int:

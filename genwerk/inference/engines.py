@@ -17,13 +17,14 @@ from pathlib import Path
 from genwerk.core.errors import ModelError
 from genwerk.core.machine import probe
 from genwerk.core.progress import say
+from genwerk.inference.backend import RUNNERS
 from genwerk.inference.engine import Engine
 from genwerk.inference.native.packed_directory import packed_precision
 from genwerk.inference.text_engine import TextEngine
 
 __all__ = ["ENGINES", "choose_engine", "load_engine"]
 
-ENGINES = ("auto", "native", "torch", "vllm")
+ENGINES = (*RUNNERS, "vllm")
 
 
 def load_engine(
@@ -43,8 +44,8 @@ def load_engine(
 ) -> TextEngine:
     """Read a Hugging Face directory and adapters in peft's format; see `Engine.load`. Raises ModelError."""
     kind = choose_engine(
-        path, engine, draft=draft, cache_file=cache_file, window=window, cache_precision=cache_precision
-    )  # fmt: skip
+        path, engine, draft=draft, cache_file=cache_file, window=window, sinks=sinks, cache_precision=cache_precision
+    )
     if kind == "vllm":
         from genwerk.inference.vllm_engine import VllmEngine  # not imported where it is not chosen
 
@@ -66,13 +67,15 @@ def choose_engine(
     draft: Path | None = None,
     cache_file: Path | None = None,
     window: int | None = None,
+    sinks: int = 0,
     cache_precision: str = "auto",
 ) -> str:
     """What `engine` means for a model directory here: vllm, or as it is given. Raises ModelError for vllm where it
     cannot be."""
     if engine not in ENGINES:
         raise ModelError(f"there is no engine `{engine}`", remedy=f"Known: {', '.join(ENGINES)}.")
-    against = _against_vllm(path, draft, cache_file, window, cache_precision)
+    windowed = window is not None or sinks != 0
+    against = _against_vllm(path, draft, cache_file, windowed=windowed, cache_precision=cache_precision)
     if engine == "vllm" and against:
         raise ModelError(
             f"vLLM cannot serve this: {against}", where=str(path), remedy="Serve it with `engine: native`."
@@ -91,14 +94,14 @@ def choose_engine(
 
 
 def _against_vllm(
-    path: Path, draft: Path | None, cache_file: Path | None, window: int | None, cache_precision: str
+    path: Path, draft: Path | None, cache_file: Path | None, *, windowed: bool, cache_precision: str
 ) -> str:
     """Why vLLM cannot do what is asked; empty where it can."""
     if (held := packed_precision(path)) is not None:
         return f"its weights are packed in {held}"
     if draft is not None:
         return "it takes no draft of ours"
-    if window is not None:
+    if windowed:
         return "it takes no other window than the model's own"
     if cache_precision != "auto":
         return f"it keeps no keys and values in {cache_precision}"

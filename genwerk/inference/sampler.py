@@ -31,11 +31,10 @@ from torch import Tensor
 
 from genwerk.core.errors import ModelError
 from genwerk.core.types import Sampling
-from genwerk.inference.limits import check_sampling
 from genwerk.inference.masks import is_plain
 from genwerk.inference.penalties import penalise
 
-__all__ = ["Alternative", "Draw", "TokenLogprob", "check_sampling", "distribution", "make_generator", "sample"]
+__all__ = ["Alternative", "Draw", "TokenLogprob", "distribution", "make_generator", "sample"]
 
 _HEAD = 512  # how many of the likeliest tokens are sorted before the whole vocabulary is
 

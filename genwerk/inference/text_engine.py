@@ -19,11 +19,10 @@ from typing import Protocol
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Message, Receipt, Request, Sampling
 from genwerk.inference.generation import Delta, Generation, collect
-from genwerk.inference.limits import check_adapter, check_priority
+from genwerk.inference.limits import check_adapter, check_priority, check_sampling
 from genwerk.inference.prompts import encode_messages, is_raw
 from genwerk.inference.reasoning import Markers, Section
 from genwerk.inference.receipt import check_replayable, make_receipt
-from genwerk.inference.sampler import check_sampling
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Asked", "TextEngine"]
@@ -101,7 +100,7 @@ class TextEngine(Protocol):
         return make_receipt(
             self.name,
             request.adapter,
-            "" if is_raw(request.messages) else self.tokenizer.template_sha256,
+            self._template_of(request.messages),
             request.sampling,
             self.title,
             request.constraint,
@@ -133,14 +132,17 @@ class TextEngine(Protocol):
         section: Section | None = None,
         priority: int = 0,
     ) -> Generator[Delta, None, None]:
-        """Continue token ids step by step. Raises RequestError here, before the first step; close() ends the work.
+        """Continue token ids step by step; see `ask`.
 
         section   in which the model thinks first; None: all it says is answer
         """
         return self.ask(Asked(tuple(prompt), sampling, adapter, user, constraint, section, priority))
 
     def ask(self, asked: Asked) -> Generator[Delta, None, None]:
-        """The same."""
+        """The answer to a request in tokens, step by step; every way to ask ends here.
+
+        Raises RequestError here, before the first step; close() ends the work.
+        """
         check_sampling(asked.sampling, self.tokenizer.vocab_size)
         check_priority(asked.priority)
         check_adapter(asked.adapter, self.adapters)
@@ -157,14 +159,21 @@ class TextEngine(Protocol):
 
     def replay(self, receipt: Receipt, messages: Sequence[Message]) -> Generation:
         """Generate again what `receipt` was given for. Raises RequestError if another model made it."""
-        template = "" if is_raw(messages) else self.tokenizer.template_sha256
-        check_replayable(receipt, self.name, template, self.weights(receipt.adapter))
+        self.check_receipt(receipt, messages)
         return self.generate(Request(tuple(messages), receipt.sampling, receipt.adapter, constraint=receipt.constraint))
+
+    def check_receipt(self, receipt: Receipt, messages: Sequence[Message]) -> None:
+        """Raise RequestError where `receipt`, given for an answer to `messages`, is of another model or template."""
+        check_replayable(receipt, self.name, self._template_of(messages), self.weights(receipt.adapter))
 
     def weights(self, adapter: str | None) -> dict[str, str]:
         """Hashes of the files of the model and of an adapter, as receipts name them, where there are files."""
         parts = {"model": None} if adapter is None else {"model": None, "adapter": adapter}
         return {part: self.file_hashes[name] for part, name in parts.items() if name in self.file_hashes}
+
+    def _template_of(self, messages: Sequence[Message]) -> str:
+        """The hash of the chat template, for messages that go through it."""
+        return "" if is_raw(messages) else self.tokenizer.template_sha256
 
     def between_steps(self) -> AbstractContextManager[None]:
         """What is done inside shares this process's cores with no step; an engine that computes elsewhere goes on."""

@@ -69,6 +69,8 @@ class VllmEngine(TextEngine):
     vllm     the library, already imported.
     worker   the thread that made `llm`.
     ranks    largest rank of an adapter; 0: it was started without adapters.
+
+    precision is what vLLM computes in: float32, bfloat16 or float16.
     """
 
     def __init__(
@@ -78,8 +80,8 @@ class VllmEngine(TextEngine):
         self._llm, self._vllm, self._worker = llm, vllm, worker
         self.name, self.tokenizer, self.max_context = name, tokenizer, max_context
         self.markers = find_markers(tokenizer.chat_template)
-        precision = str(llm.model_config.dtype).removeprefix("torch.")
-        self._title = f"vllm {vllm.__version__} {precision} {device}"
+        self.precision = str(llm.model_config.dtype).removeprefix("torch.")
+        self._title = f"vllm {vllm.__version__} {self.precision} {device}"
         self._compiler = Compiler(tokenizer, config.vocab_size)
         self.file_hashes = {}
         self._changed = threading.Condition()
@@ -109,7 +111,7 @@ class VllmEngine(TextEngine):
             raise ModelError(f"vLLM does not read weights packed in {held}", where=str(path), remedy=remedy)
         vllm, machine, config, tokenizer = _import_vllm(), probe(), read_config(path), Tokenizer.load(path)
         context = min(max_context or config.max_positions, config.max_positions)
-        ranks = max((_rank(place) for place in (adapters or {}).values()), default=0)
+        ranks = max((_rank(adapter) for adapter in (adapters or {}).values()), default=0)
         arguments = engine_arguments(
             config, path, precision, context, ranks, cuda=machine.cuda, positions=cache_positions
         )  # fmt: skip
@@ -124,11 +126,11 @@ class VllmEngine(TextEngine):
             llm, vllm, worker, tokenizer, config,
             name=name or path.name, max_context=context, device=device, ranks=arguments.get("max_lora_rank", 0),
         )  # fmt: skip
-        if precision not in loaded.title.split():
-            say(f"vLLM runs the model in {loaded.title.split()[2]}, not in {precision}", style="yellow")
+        if precision != loaded.precision:
+            say(f"vLLM runs the model in {loaded.precision}, not in {precision}", style="yellow")
         loaded.file_hashes[None] = files_sha256(path)
-        for adapter, place in (adapters or {}).items():
-            loaded.add_adapter(adapter, place)
+        for adapter, adapter_path in (adapters or {}).items():
+            loaded.add_adapter(adapter, adapter_path)
         return loaded
 
     @property
@@ -209,7 +211,9 @@ class VllmEngine(TextEngine):
         form = arguments.get("structured_outputs")
         held = {} if form is None else {"structured_outputs": vllm.sampling_params.StructuredOutputsParams(**form)}
         delta = vllm.sampling_params.RequestOutputKind.DELTA
-        lora = None if sequence.adapter is None else self._loras.get(sequence.adapter)
+        loras = dict(self._loras)
+        check_adapter(sequence.adapter, tuple(loras))  # it may have been removed since the request was checked
+        lora = None if sequence.adapter is None else loras[sequence.adapter]
         try:
             params = vllm.SamplingParams(**(arguments | held), output_kind=delta)
             prompt = vllm.inputs.tokens_input(list(sequence.prompt))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import closing, suppress
@@ -35,9 +36,10 @@ from genwerk.inference.text_engine import Asked, TextEngine
 from genwerk.serving.replicas import Facts, LostError, Replicas
 from genwerk.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["EngineProcess", "start_replicas"]
+__all__ = ["EngineProcess", "connect", "start_replicas"]
 
 _MOST = 1024  # requests of a replica in progress; its engine lets them wait in line
+_KNOCK = 10.0  # seconds to wait for a cluster's answer
 _STORE = 2**27  # bytes that Ray sets aside for large objects, of which there are none
 _HEALTH = {"health_check_period_s": 2, "health_check_timeout_s": 30}
 
@@ -51,15 +53,12 @@ class EngineProcess:
     def __init__(self, make: Callable[[], TextEngine], threads: int) -> None:
         torch.set_num_threads(threads)
         self._engine = make()
+        self._facts = Facts.of(self._engine)
         self._added: dict[str, Path] = {}
         self._lock = threading.Lock()
 
     async def facts(self) -> Facts:
-        engine = self._engine
-        return Facts(
-            engine.name, engine.title, engine.max_context, engine.markers, tuple(sorted(engine.adapters)),
-            dict(engine.file_hashes),
-        )  # fmt: skip
+        return self._facts
 
     async def process(self) -> int:
         """The number of its process, for whoever looks at the machine."""
@@ -73,7 +72,9 @@ class EngineProcess:
             return error
         return None
 
-    async def stream(self, asked: Asked, place: Path | None) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
+    async def stream(
+        self, asked: Asked, adapter_path: Path | None
+    ) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
         """Deltas as they come, those that are there together; an error is the last."""
         queue: asyncio.Queue[Delta | GenwerkError | None] = asyncio.Queue()
         loop, stop = asyncio.get_running_loop(), threading.Event()
@@ -83,7 +84,7 @@ class EngineProcess:
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
         threading.Thread(
-            target=self._produce, args=(asked, place, put, stop), name="genwerk-answer", daemon=True
+            target=self._produce, args=(asked, adapter_path, put, stop), name="genwerk-answer", daemon=True
         ).start()
         try:
             ended = False
@@ -99,12 +100,12 @@ class EngineProcess:
     def _produce(
         self,
         asked: Asked,
-        place: Path | None,
+        adapter_path: Path | None,
         put: Callable[[Delta | GenwerkError | None], None],
         stop: threading.Event,
     ) -> None:
         try:
-            with closing(self._open(asked, place)) as deltas:
+            with closing(self._open(asked, adapter_path)) as deltas:
                 for delta in deltas:
                     put(delta)
                     if stop.is_set():
@@ -115,15 +116,15 @@ class EngineProcess:
             put(ModelError(f"the engine failed: {error!r}", remedy="Its replica's log says where."))
         put(None)
 
-    def _open(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
-        if asked.adapter is not None and place is not None:
+    def _open(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
+        if asked.adapter is not None and adapter_path is not None:
             with self._lock:
-                if self._added.get(asked.adapter) != place:
-                    self._add_adapter(asked.adapter, place)
+                if self._added.get(asked.adapter) != adapter_path:
+                    self._add_adapter(asked.adapter, adapter_path)
         return self._engine.ask(asked)
 
-    def _check(self, asked: Asked, place: Path | None) -> None:
-        self._open(asked, place).close()
+    def _check(self, asked: Asked, adapter_path: Path | None) -> None:
+        self._open(asked, adapter_path).close()
 
     def _check_constraint(self, constraint: Constraint) -> None:
         self._engine.check_constraint(constraint)
@@ -153,8 +154,8 @@ class RayReplica:
         facts: Facts = self._ask(self._handle.facts)
         return facts
 
-    def check(self, asked: Asked, place: Path | None) -> None:
-        self._run("check", asked, place)
+    def check(self, asked: Asked, adapter_path: Path | None) -> None:
+        self._run("check", asked, adapter_path)
 
     def check_constraint(self, constraint: Constraint) -> None:
         self._run("check_constraint", constraint)
@@ -171,8 +172,8 @@ class RayReplica:
     def close(self) -> None:
         self._remove()
 
-    def stream(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
-        response = self._handle.options(stream=True).stream.remote(asked, place)
+    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
+        response = self._handle.options(stream=True).stream.remote(asked, adapter_path)
         ended = False
         try:
             for items in response:
@@ -209,9 +210,10 @@ def start_replicas(
     gpus      that each replica needs.
     address   of a Ray cluster; empty: the one that is there, else a new one; `local`: a new one.
 
-    Raises ConfigError where Ray is not installed, ModelError where an engine cannot be made or replicas differ.
+    Raises ConfigError where Ray is not installed or no cluster answers at the address, ModelError where an engine
+    cannot be made or replicas differ.
     """
-    ray, started = _connect(address)
+    ray, started = connect(address)
     from ray import serve
 
     made = serve.deployment(EngineProcess).options(
@@ -238,7 +240,7 @@ def start_replicas(
         handles = [serve.run(built, name=application, route_prefix=None) for built, application in applications]
         removes = [lambda one=application: end(one) for _, application in applications]
         return Replicas([RayReplica(ray, *pair) for pair in zip(handles, removes, strict=True)], tokenizer)
-    except Exception as error:
+    except BaseException as error:  # also where somebody stops the server before it serves
         for _, application in applications:
             end(application)
         if not isinstance(error, RuntimeError):  # Serve's word for a replica that cannot be made
@@ -247,8 +249,8 @@ def start_replicas(
         raise ModelError(what, remedy="Serve the model without them to see why.") from error
 
 
-def _connect(address: str) -> tuple[Any, bool]:
-    """Ray, and whether it was started here."""
+def connect(address: str) -> tuple[Any, bool]:
+    """Ray, connected, and whether it was started here. Raises ConfigError as `start_replicas`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -259,21 +261,62 @@ def _connect(address: str) -> tuple[Any, bool]:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if ray.is_initialized():
         return ray, False
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.WARNING}
-    quiet["object_store_memory"] = _STORE
-    if address == "local":
-        ray.init("local", **quiet)
-    else:
-        try:
-            ray.init(address or "auto", log_to_driver=False, logging_level=logging.WARNING)
-            say(f"replicas run in the Ray cluster at {ray.get_runtime_context().gcs_address}")
-            return ray, False
-        except ConnectionError as error:
-            if address:
-                raise ConfigError(f"no Ray cluster answers at {address}: {_first_line(error)}") from error
-            ray.init("local", **quiet)
-    ray.serve.start(proxy_location="Disabled")
-    return ray, True
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if not (found := _find_cluster(address or os.environ.get("RAY_ADDRESS", ""))):
+        ray.init("local", include_dashboard=False, object_store_memory=_STORE, **quiet)
+        ray.serve.start(proxy_location="Disabled")
+        return ray, True
+    try:
+        ray.init(found, **quiet)
+    except ConnectionError as error:
+        raise _unanswered(found) from error
+    say(f"replicas run in the Ray cluster at {ray.get_runtime_context().gcs_address}")
+    return ray, False
+
+
+def _find_cluster(named: str) -> str:
+    """What Ray is to connect to, at which somebody listens; empty: it is to be started here.
+
+    named   by the user: an address, `auto` for one that must be there, `local` for none; empty: one that may be there
+    """
+    if named == "local":
+        return ""
+    there = _known_here() if named in ("", "auto") else named
+    if there and _listens(there):
+        return named or "auto"
+    if named:
+        raise _unanswered(named)
+    if there:
+        say(f"the Ray cluster that was at {there} does not answer any more, so Ray is started here", style="yellow")
+    return ""
+
+
+def _known_here() -> str:
+    """Where the cluster is that this machine belongs to, as Ray has noted it; empty: it belongs to none."""
+    from ray._private import services  # nothing public says it without connecting
+
+    try:
+        return str(services.canonicalize_bootstrap_address("auto"))
+    except ConnectionError:
+        return ""
+
+
+def _listens(address: str) -> bool:
+    """Whether somebody does; Ray itself would go on knocking for a quarter of an hour."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _unanswered(address: str) -> ConfigError:
+    remedy = (
+        "Start it there with `ray start --head`, correct the address (HOST:PORT) in RAY_ADDRESS, or unset that to "
+        "start Ray here."
+    )
+    return ConfigError(f"no Ray cluster answers at {address}", remedy=remedy)
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -144,18 +145,27 @@ def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1, cache
         notes.setdefault("draft", str(parts["draft"].path))
     if cache_precision:
         notes["cache_precision"] = cache_precision
-    engine = open_engines(model, adapter, name, notes, workspace.root / PREFIXES, replicas)
-    tuned = next(iter(engine.adapters), "")
-    reranker, reranker_name = _load_reranker(str(notes.get("reranker") or ""), engine)
-    if "index" not in parts:
-        return Deployment(
-            name, workspace, engine, guards, parts, adapter=tuned, reranker=reranker, reranker_name=reranker_name
-        )
-    index = Index.open(parts["index"].path)
-    embedder_name, embedder_path = find_encoder(str(ids.get("embedder") or next(iter(parts["index"].sources), "")))
+    with ExitStack() as loading:
+        engine = open_engines(model, adapter, name, notes, workspace.root / PREFIXES, replicas)
+        loading.callback(engine.close)  # where anything below fails: replicas would stay in their cluster
+        reranker, reranker_name = _load_reranker(str(notes.get("reranker") or ""), engine)
+        deployment = Deployment(
+            name, workspace, engine, guards, parts, adapter=next(iter(engine.adapters), ""), reranker=reranker,
+            reranker_name=reranker_name,
+        )  # fmt: skip
+        if "index" in parts:
+            deployment = _with_documents(deployment, parts["index"], ids)
+        loading.pop_all()
+    return deployment
+
+
+def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, Any]) -> Deployment:
+    """`deployment` with the index it answers from, and what it is searched with."""
+    engine, fit = deployment.engine, deployment.artifacts.get("fit")
+    index = Index.open(made.path)
+    embedder_name, embedder_path = find_encoder(str(ids.get("embedder") or next(iter(made.sources), "")))
     embedder = Embedder.load(embedder_path)
     embedder.share(engine.between_steps)
-    fit = parts.get("fit")
     searcher = Searcher(index, embedder, load_fusion(fit.path).choice if fit else None)
     abstention = load_abstention(fit.path) if fit else None
 
@@ -163,10 +173,9 @@ def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1, cache
         count = engine.count_tokens
         return Answerer(index, searcher, generate, abstention, count_tokens=count, check=check, groups=groups)
 
-    questions = tuple(ids.get("questions") or example_questions(searcher, abstention))
-    return Deployment(
-        name, workspace, engine, guards, parts, index, embedder, embedder_name, make_answerer, questions, tuned,
-        reranker, reranker_name,
+    return replace(
+        deployment, index=index, embedder=embedder, embedder_name=embedder_name, make_answerer=make_answerer,
+        questions=tuple(ids.get("questions") or example_questions(searcher, abstention)),
     )  # fmt: skip
 
 

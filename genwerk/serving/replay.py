@@ -28,8 +28,7 @@ from genwerk.core.types import Message, Receipt, Request, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engines import load_engine
 from genwerk.inference.generation import Delta
-from genwerk.inference.prompts import is_raw
-from genwerk.inference.receipt import cache_of, check_replayable, loading_of, version_differences, window_of
+from genwerk.inference.receipt import cache_of, loading_of, version_differences, window_of
 from genwerk.inference.text_engine import TextEngine
 from genwerk.monitoring.answers import AnswerLog, receipt_from
 from genwerk.serving.trace import ANSWERS
@@ -39,13 +38,14 @@ SHOWN = 10  # differences that are printed
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An answer that was given, and where its model and adapter lie. `prompt` is a chat, or text without a template.
+    """An answer that was given, and where its model and adapter lie.
 
+    prompt    a chat, or one raw message (prompts.py).
     logprobs  one per token, or none.
     """
 
     receipt: Receipt
-    prompt: tuple[Message, ...] | str
+    prompt: tuple[Message, ...]
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     model: Path
@@ -102,9 +102,7 @@ def load_as_recorded(recorded: Recorded) -> TextEngine:
         recorded.model, adapters=adapters, name=receipt.model, engine=kind, precision=precision,
         window=window, sinks=sinks, cache_precision=cache_of(receipt),
     )  # fmt: skip
-    raw = isinstance(recorded.prompt, str) or is_raw(recorded.prompt)
-    template = "" if raw else engine.tokenizer.template_sha256
-    check_replayable(receipt, engine.name, template, engine.weights(receipt.adapter))
+    engine.check_receipt(receipt, recorded.prompt)
     if found := version_differences(receipt, engine.title):
         remedy = "Equal tokens are promised by the versions that made the answer only: replay it with those."
         raise RequestError("; ".join(found), param="versions", code="receipt_mismatch", remedy=remedy)
@@ -113,12 +111,9 @@ def load_as_recorded(recorded: Recorded) -> TextEngine:
 
 def compare(recorded: Recorded, engine: TextEngine) -> list[Difference]:
     """Generate as many tokens as the answer has; the places where they or their log-probabilities are others."""
-    receipt, prompt = recorded.receipt, recorded.prompt
-    if isinstance(prompt, str):
-        stream = engine.stream_text(prompt, receipt.sampling, receipt.adapter)
-    else:
-        stream = engine.stream(Request(prompt, receipt.sampling, receipt.adapter, constraint=receipt.constraint))
-    with closing(stream):
+    receipt = recorded.receipt
+    request = Request(recorded.prompt, receipt.sampling, receipt.adapter, constraint=receipt.constraint)
+    with closing(engine.stream(request)) as stream:
         said = (delta for delta in stream if delta.token is not None)  # a search takes steps before it says anything
         now = list(islice(said, len(recorded.tokens)))
     logprobs = [delta.logprob.logprob if delta.logprob else None for delta in now] if recorded.logprobs else ()
@@ -173,7 +168,8 @@ def _from_file(workspace: Workspace, path: Path, model: str, adapter: str) -> Re
     try:
         held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         receipt, prompt = receipt_from(held["receipt"]), held["prompt"]
-        asked = prompt if isinstance(prompt, str) else tuple(Message(**message) for message in prompt)
+        raw = [{"role": "prompt", "content": prompt}] if isinstance(prompt, str) else prompt
+        asked = tuple(Message(**message) for message in raw)
         tokens, logprobs = tuple(held["tokens"]), tuple(held.get("logprobs") or ())
         place = _place(workspace, model or str(held["model"]))
         beside = adapter or held.get("adapter") or ""

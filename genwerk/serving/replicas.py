@@ -18,13 +18,13 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from collections.abc import Sequence as Tokens
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from genwerk.core.errors import GenwerkError, ModelError
 from genwerk.core.progress import say
-from genwerk.core.types import Constraint, Sampling
+from genwerk.core.types import Constraint
 from genwerk.inference.blocks import chain_of
 from genwerk.inference.generation import Delta
 from genwerk.inference.limits import check_adapter, check_new_adapter
@@ -43,14 +43,24 @@ _PAUSE = 1.0  # seconds between two looks for one that died
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a replica says of its engine."""
+    """What a replica says of its engine, as it was when it was started."""
 
     name: str
     title: str
     max_context: int
     markers: Markers | None
     adapters: tuple[str, ...]
-    file_hashes: Mapping[str | None, str] = field(default_factory=dict, compare=False)
+    file_hashes: Mapping[str | None, str]
+
+    @classmethod
+    def of(cls, engine: TextEngine) -> Self:
+        adapters, hashes = tuple(sorted(engine.adapters)), dict(engine.file_hashes)
+        return cls(engine.name, engine.title, engine.max_context, engine.markers, adapters, hashes)
+
+    def differences(self, other: Facts) -> str:
+        """What `other` has otherwise, by name; empty where nothing is."""
+        pairs = {one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)}
+        return ", ".join(f"{name} {ours} and {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs)
 
 
 class LostError(GenwerkError):
@@ -62,20 +72,20 @@ class LostError(GenwerkError):
 class Replica(Protocol):
     """An engine somewhere else. Every method raises LostError where it has died, and what the engine raises.
 
-    place   where the adapter that is asked for lies, if it was added later
+    adapter_path   where the adapter that is asked for lies, if it was added later
     """
 
     def facts(self) -> Facts:
         """Waits until the replica is there."""
         ...
 
-    def check(self, asked: Asked, place: Path | None) -> None:
+    def check(self, asked: Asked, adapter_path: Path | None) -> None:
         """Raise what the engine would before the first step."""
         ...
 
     def check_constraint(self, constraint: Constraint) -> None: ...
 
-    def stream(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]: ...
+    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]: ...
 
     def add_adapter(self, name: str, path: Path) -> None: ...
 
@@ -91,11 +101,10 @@ class Replicas(TextEngine):
 
     def __init__(self, replicas: Tokens[Replica], tokenizer: Tokenizer, router: Router | None = None) -> None:
         self._replicas, self.tokenizer = tuple(replicas), tokenizer
-        found = [replica.facts() for replica in self._replicas]
-        if others := [facts for facts in found if facts != found[0]]:
-            remedy = "Use the same versions and machines of one kind, so that every replica gives the same tokens."
-            raise ModelError(f"replicas differ: {found[0].title} and {others[0].title}", remedy=remedy)
-        facts = found[0]
+        facts, *others = [replica.facts() for replica in self._replicas]
+        if differences := next(filter(None, map(facts.differences, others)), ""):
+            remedy = "Use the same files and versions, and machines of one kind, so that all give the same tokens."
+            raise ModelError(f"replicas differ: {differences}", remedy=remedy)
         self.name, self._title, self.max_context, self.markers = (
             facts.name, facts.title, facts.max_context, facts.markers,
         )  # fmt: skip
@@ -120,9 +129,9 @@ class Replicas(TextEngine):
             return frozenset(self._down)
 
     def _answer(self, asked: Asked) -> Generator[Delta, None, None]:
-        adapter = None if asked.adapter is None else self._adapters[asked.adapter]
-        self._on_any(lambda replica: replica.check(asked, adapter))
-        return self._deltas(asked, adapter)
+        adapter_path = self._adapter_path(asked.adapter)
+        self._on_any(lambda replica: replica.check(asked, adapter_path))
+        return self._deltas(asked)
 
     def check_constraint(self, constraint: Constraint) -> None:
         self._on_any(lambda replica: replica.check_constraint(constraint))
@@ -146,12 +155,19 @@ class Replicas(TextEngine):
         for replica in self._replicas:
             replica.close()
 
-    def _deltas(self, asked: Asked, adapter: Path | None) -> Generator[Delta, None, None]:
+    def _adapter_path(self, adapter: str | None) -> Path | None:
+        """Where an adapter lies that was added later. Raises RequestError (404) where there is none, or no more."""
+        known = dict(self._adapters)
+        check_adapter(adapter, tuple(known))
+        return None if adapter is None else known[adapter]
+
+    def _deltas(self, asked: Asked) -> Generator[Delta, None, None]:
+        adapter_path = self._adapter_path(asked.adapter)  # it may have been removed before the first step
         chain, sent = chain_of(asked.adapter, asked.prompt), list[Delta]()
         for _ in range(_LIVES):
             place = self._enter(chain)
             try:
-                with closing(self._replicas[place].stream(asked, adapter)) as stream:
+                with closing(self._replicas[place].stream(asked, adapter_path)) as stream:
                     for delta in unsent(stream, sent):
                         sent.append(delta)
                         yield delta
@@ -160,26 +176,28 @@ class Replicas(TextEngine):
             except LostError:
                 self._lose(place)
             finally:
-                self._leave(place, asked, sent)
+                drawn = [delta.token for delta in sent if delta.token is not None]
+                self._leave(place, chain_of(asked.adapter, [*asked.prompt, *drawn]))
         what = f"{_LIVES} replicas died while they worked on this request"
         raise ModelError(what, remedy="Their logs say why: `ray logs`. The request itself may be the cause.")
 
     def _enter(self, chain: Tokens[bytes]) -> int:
         """Choose a replica for a prompt; waits while none is there."""
         with self._changed:
-            if not self._changed.wait_for(self._usable, _PATIENCE):
+            usable = self._changed.wait_for(self._usable, _PATIENCE)
+            if not usable:
                 raise ModelError("no replica has come back", remedy="Look into their logs: `ray logs`.")
-            place = self._router.choose(chain, self._busy, self._usable())
+            place = self._router.choose(chain, self._busy, usable)
             self._router.learn(chain, place)
             self._busy[place] += 1
             return place
 
-    def _leave(self, place: int, asked: Asked, sent: Tokens[Delta]) -> None:
-        drawn = [delta.token for delta in sent if delta.token is not None]
+    def _leave(self, place: int, chain: Tokens[bytes]) -> None:
+        """An answer has ended at a replica, which holds the blocks of `chain` from then on."""
         with self._changed:
             self._busy[place] -= 1
             if place not in self._down:
-                self._router.learn(chain_of(asked.adapter, [*asked.prompt, *drawn]), place)
+                self._router.learn(chain, place)
 
     def _usable(self) -> list[int]:
         return [place for place in range(len(self._replicas)) if place not in self._down]
@@ -193,7 +211,7 @@ class Replicas(TextEngine):
             except LostError:
                 self._lose(place)
             finally:
-                self._leave(place, Asked((), Sampling()), ())
+                self._leave(place, ())
         raise ModelError(f"{_LIVES} replicas died while they checked a request", remedy="See `ray logs`.")
 
     def _on_all(self, task: Callable[[Replica], None]) -> None:
@@ -220,8 +238,8 @@ class Replicas(TextEngine):
             except LostError:
                 self._closed.wait(_PAUSE)
                 continue
-            if replace(facts, adapters=self._facts.adapters) != self._facts:
-                say(f"replica {place} came back as {facts.title} and is not used", style="red")
+            if differences := self._facts.differences(facts):
+                say(f"replica {place} came back as another one and is not used: {differences}", style="red")
                 return
             with self._changed:
                 self._down.discard(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from contextlib import ExitStack, closing
 
 import uvicorn
 from anyio.to_thread import run_sync
@@ -40,10 +41,7 @@ def serve_deployment(
     listener = _listen(host, port)
     try:
         deployment = load_deployment(workspace, name, replicas=replicas, cache_precision=cache_precision)
-        try:
-            serve(deployment, host, port, listener=listener)
-        finally:
-            deployment.engine.close()
+        serve(deployment, host, port, listener=listener)
     finally:
         listener.close()
 
@@ -57,35 +55,38 @@ def serve(
     max_body: int = MAX_BODY,
     queue: int = QUEUE,
 ) -> None:
-    """Serve a loaded deployment. Raises ConfigError as `serve_deployment` does."""
-    root = deployment.workspace.root
-    keys = KeyStore(root / KEYS)
-    check_door(host, keys)
-    listener = listener or _listen(host, port)
-    log = AnswerLog(root / ANSWERS)
-    hosts = ("localhost", host) if is_loopback(host) else None
-    app = create_app(Assistant(deployment, log), keys=keys, hosts=hosts, max_body=max_body, queue=queue)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
-    address, bound = listener.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
-    say(f"✓ {deployment.name} answers at http://{shown}:{bound} (Ctrl-C stops it)", style="green")
-    sys.stderr.flush()
-    try:
-        _Server(config, deployment.engine).run(sockets=[listener])
-    finally:
-        log.close()
+    """Serve a loaded deployment until interrupted, and close its engine. Raises ConfigError as `serve_deployment`."""
+    with ExitStack() as ending:
+        ending.callback(deployment.engine.close)
+        root = deployment.workspace.root
+        keys = KeyStore(root / KEYS)
+        check_door(host, keys)
+        listener = listener or _listen(host, port)
+        hosts = ("localhost", host) if is_loopback(host) else None
+        with closing(AnswerLog(root / ANSWERS)) as log:
+            app = create_app(Assistant(deployment, log), keys=keys, hosts=hosts, max_body=max_body, queue=queue)
+            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
+            address, bound = listener.getsockname()[:2]
+            shown = f"[{address}]" if ":" in address else address
+            say(f"✓ {deployment.name} answers at http://{shown}:{bound} (Ctrl-C stops it)", style="green")
+            sys.stderr.flush()
+            _Server(config, deployment.engine, ending).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Keeps what prompts have in common once nobody is answered any more; a signal ends the process after that."""
+    """Keeps what prompts have in common, and closes the engine, once nobody is answered any more: a signal ends the
+    process after that, and nothing behind `run` is sure to be reached."""
 
-    def __init__(self, config: uvicorn.Config, engine: TextEngine) -> None:
+    def __init__(self, config: uvicorn.Config, engine: TextEngine, ending: ExitStack) -> None:
         super().__init__(config)
-        self._engine = engine
+        self._engine, self._ending = engine, ending
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        await run_sync(self._engine.save_cache)
+        try:
+            await run_sync(self._engine.save_cache)
+        finally:
+            await run_sync(self._ending.close)
 
 
 def _listen(host: str, port: int) -> socket.socket:

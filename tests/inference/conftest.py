@@ -56,16 +56,25 @@ def byte_tokenizer(tokenizer_files: Path) -> Tokenizer:
     return Tokenizer.load(tokenizer_files)
 
 
+@pytest.fixture(scope="session")
+def draw_model() -> Callable[[DecoderConfig], Decoder]:
+    """draw_model(config) has random weights, large enough that the next token is not always the same."""
+
+    def draw(config: DecoderConfig) -> Decoder:
+        torch.manual_seed(7)
+        model = Decoder(config).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(12)
+        return model
+
+    return draw
+
+
 @pytest.fixture
-def tiny_model() -> Decoder:
-    """Random weights, large enough that the next token is not always the same."""
-    torch.manual_seed(7)
-    model = Decoder(CONFIG).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(12)
-    return model
+def tiny_model(draw_model: Callable[[DecoderConfig], Decoder]) -> Decoder:
+    return draw_model(CONFIG)
 
 
 @pytest.fixture(params=["torch", "native"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -31,16 +31,12 @@ CONFIG = DecoderConfig(
 
 
 @pytest.fixture(scope="module")
-def directory(tokenizer_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(
+    tokenizer_files: Path, draw_model: Callable[[DecoderConfig], Decoder], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A model whose next token is not always the same, and is never nearly another."""
-    torch.manual_seed(7)
-    model = Decoder(CONFIG).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(12)
     path = tmp_path_factory.mktemp("engines") / "tiny"
-    save_decoder(model, path, tokenizer_files)
+    save_decoder(draw_model(CONFIG), path, tokenizer_files)
     return path
 
 
@@ -176,6 +172,15 @@ def test_adapters_come_and_go(engine: TextEngine, adapter: Path) -> None:
     assert engine.adapters == ("tuned",) and refused(engine, request).status == 404
     with pytest.raises(ModelError):
         engine.add_adapter("missing", adapter / "nowhere")
+
+
+def test_an_adapter_that_is_removed_before_the_first_step_is_refused(engine: TextEngine, adapter: Path) -> None:
+    engine.add_adapter("brief", adapter)
+    stream = engine.stream(replace(ask(), adapter="brief"))
+    engine.remove_adapter("brief")
+    with pytest.raises(RequestError, match="no adapter 'brief'") as refused:
+        next(stream)
+    assert refused.value.status == 404
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.machine import Gpu
 from genwerk.core.types import Constraint, Receipt, Sampling
 from genwerk.inference import engines
-from genwerk.inference.engines import choose_engine
+from genwerk.inference.engines import choose_engine, load_engine
 from genwerk.inference.receipt import loading_of
 from genwerk.inference.vllm_engine import engine_arguments
 from genwerk.inference.vllm_sampling import check_mapped, form_arguments, sampling_arguments
@@ -103,7 +103,7 @@ def test_auto_takes_vllm_where_there_are_cuda_and_vllm_and_says_so(
     assert ("vLLM" in said) == cuda and ("A GPU" in said) == (cuda and installed)
     assert ("genwerk[gpu]" in said) == (cuda and not installed)
     assert choose_engine(tmp_path, "native") == "native"
-    assert choose_engine(tmp_path, draft=tmp_path) == "auto"
+    assert choose_engine(tmp_path, draft=tmp_path) == choose_engine(tmp_path, sinks=4) == "auto"
 
 
 def test_what_vllm_cannot_do_is_said_before_it_is_loaded(tmp_path: Path) -> None:
@@ -111,6 +111,9 @@ def test_what_vllm_cannot_do_is_said_before_it_is_loaded(tmp_path: Path) -> None
         choose_engine(tmp_path, "vllm", draft=tmp_path)
     with pytest.raises(ModelError, match="keys and values in int8"):
         choose_engine(tmp_path, "vllm", cache_precision="int8")
+    for window in (None, 64):
+        with pytest.raises(ModelError, match="window"):
+            load_engine(tmp_path, engine="vllm", window=window, sinks=4)
     (tmp_path / "packed-int4.safetensors").touch()
     with pytest.raises(ModelError, match="packed in int4"):
         choose_engine(tmp_path, "vllm")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_chain
@@ -21,7 +23,7 @@ from genwerk.core.errors import ConfigError, RequestError
 from genwerk.core.types import Constraint, Message, Request, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engine import Engine
-from genwerk.serving.cluster import start_replicas
+from genwerk.serving.cluster import connect, start_replicas
 from genwerk.serving.replicas import Replicas
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments")  # within Ray
@@ -120,3 +122,90 @@ def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not there
     with pytest.raises(ConfigError, match=r"genwerk\[cluster\]"):
         start_replicas("tiny", [], None)  # type: ignore[arg-type]
+
+
+class FakeRay:
+    """Ray that was not started; `there` is the cluster that it knows of here."""
+
+    def __init__(self, there: str = "") -> None:
+        self.there, self.begun = there, list[str]()
+        self.serve = SimpleNamespace(start=lambda **options: None)
+        self.services = SimpleNamespace(canonicalize_bootstrap_address=self.find)
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, address: str, **options: object) -> None:
+        self.begun.append(address)
+
+    def get_runtime_context(self) -> SimpleNamespace:
+        return SimpleNamespace(gcs_address=self.begun[-1])
+
+    def find(self, address: str) -> str:
+        if not self.there:
+            raise ConnectionError("Could not find any running Ray instance.")
+        return self.there
+
+
+@pytest.fixture
+def make_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeRay]:
+    def make(there: str = "") -> FakeRay:
+        made = FakeRay(there)
+        for name, module in (("", made), (".serve", made.serve), ("._private", made)):
+            monkeypatch.setitem(sys.modules, f"ray{name}", module)  # type: ignore[arg-type]
+        return made
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return make
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """An address where nobody listens, and nobody else can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def heard() -> Iterator[str]:
+    """An address where somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("named", ["argument", "RAY_ADDRESS"])
+def test_a_named_cluster_that_does_not_answer_is_said_at_once(
+    named: str, make_ray: Callable[..., FakeRay], deaf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = make_ray()
+    for address in (deaf, "nowhere", "127.0.0.1:port", "127.0.0.1:99999"):
+        monkeypatch.setenv("RAY_ADDRESS", address if named == "RAY_ADDRESS" else "")
+        with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}") as refused:
+            connect("" if named == "RAY_ADDRESS" else address)
+        assert "ray start --head" in refused.value.remedy and "RAY_ADDRESS" in refused.value.remedy
+    assert ray.begun == []
+
+
+def test_a_cluster_that_answers_is_taken_and_none_is_started(
+    make_ray: Callable[..., FakeRay], heard: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = make_ray(heard)
+    assert connect("") == (ray, False) and connect(heard) == (ray, False)
+    monkeypatch.setenv("RAY_ADDRESS", heard)
+    assert connect("") == (ray, False)
+    assert ray.begun == ["auto", heard, heard]
+
+
+def test_without_a_cluster_ray_is_started_here_and_once(
+    make_ray: Callable[..., FakeRay], deaf: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for address, there, said in (("", "", ""), ("", deaf, deaf), ("local", deaf, "")):
+        ray = make_ray(there)
+        assert connect(address) == (ray, True) and ray.begun == ["local"]
+        assert said in capsys.readouterr().err
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    ray = make_ray(deaf)
+    assert connect("") == (ray, True) and ray.begun == ["local"]
+    with pytest.raises(ConfigError, match="no Ray cluster answers at auto"):
+        make_ray() and connect("auto")

@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import tiny_chain
@@ -17,6 +18,7 @@ from genwerk.core.types import Message, Request, Sampling, Verdict
 from genwerk.core.workspace import Workspace
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.recipe import quantise_model
+from genwerk.serving import deployment
 from genwerk.serving.browse import MAX_POINTS, Browser, read_curve
 from genwerk.serving.deployment import Deployment, find_encoder, load_deployment
 from genwerk.serving.terminal import chat_in_terminal, choose_adapter
@@ -93,6 +95,18 @@ def test_a_lost_embedding_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError, match="gone"):
         find_encoder(str(tmp_path / "none"))
     assert find_encoder(str(tmp_path)) == (tmp_path.name, tmp_path)
+
+
+@pytest.mark.parametrize("lost", [{"embedder": "/nowhere"}, {"serve": {"reranker": "/nowhere"}}])
+def test_engines_are_closed_where_the_rest_cannot_be_loaded(
+    lost: dict[str, Any], tiny_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Mock(adapters=())
+    monkeypatch.setattr(deployment, "open_engines", lambda *_: engine)
+    tiny_workspace.pin("serving-lost", {**tiny_workspace.pinned(f"serving-{tiny_chain.NAME}"), **lost})
+    with pytest.raises(WorkspaceError, match="gone"):
+        load_deployment(tiny_workspace, "lost")
+    engine.close.assert_called_once_with()
 
 
 def test_documents_that_may_not_be_seen_are_not_found(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_chain
@@ -15,6 +16,7 @@ import tiny_chain
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Constraint, Message, Request, Sampling
 from genwerk.core.workspace import Workspace
+from genwerk.inference.blocks import chain_of
 from genwerk.inference.engine import Engine
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import Asked
@@ -27,6 +29,7 @@ class LocalReplica:
 
     def __init__(self, make: Callable[[], Engine]) -> None:
         self._make, self.engine = make, make()
+        self._facts = Facts.of(self.engine)
         self.left: float = float("inf")
         self.asked: list[Asked] = []
         self.dead, self._back = False, threading.Event()
@@ -37,26 +40,23 @@ class LocalReplica:
 
     def revive(self) -> None:
         self.engine, self.left, self.dead = self._make(), float("inf"), False
+        self._facts = Facts.of(self.engine)
         self._back.set()
 
     def facts(self) -> Facts:
         if self.dead:
             self._back.wait()
-        engine = self.engine
-        return Facts(
-            engine.name, engine.title, engine.max_context, engine.markers, tuple(sorted(engine.adapters)),
-            dict(engine.file_hashes),
-        )  # fmt: skip
+        return self._facts
 
-    def check(self, asked: Asked, place: Path | None) -> None:
-        self._open(asked, place).close()
+    def check(self, asked: Asked, adapter_path: Path | None) -> None:
+        self._open(asked, adapter_path).close()
 
     def check_constraint(self, constraint: Constraint) -> None:
         self.engine.check_constraint(constraint)
 
-    def stream(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
+    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
         self.asked.append(asked)
-        with closing(self._open(asked, place)) as deltas:
+        with closing(self._open(asked, adapter_path)) as deltas:
             for delta in deltas:
                 self.left -= 1
                 if self.left < 0:
@@ -64,12 +64,12 @@ class LocalReplica:
                     raise LostError("killed")
                 yield delta
 
-    def _open(self, asked: Asked, place: Path | None) -> Generator[Delta, None, None]:
+    def _open(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
         if self.dead:
             raise LostError("dead")
         if asked.adapter and asked.adapter not in self.engine.adapters:
-            assert place is not None
-            self.engine.add_adapter(asked.adapter, place)
+            assert adapter_path is not None
+            self.engine.add_adapter(asked.adapter, adapter_path)
         return self.engine.ask(asked)
 
     def add_adapter(self, name: str, path: Path) -> None:
@@ -165,7 +165,7 @@ def test_another_token_ends_the_answer_instead_of_being_patched_in(
 ) -> None:
     local[0].die_after(3)
     genuine = local[1].stream
-    local[1].stream = lambda asked, place: genuine(replace(asked, sampling=replace(asked.sampling, seed=99)), place)  # type: ignore[method-assign]
+    local[1].stream = lambda asked, path: genuine(replace(asked, sampling=replace(asked.sampling, seed=99)), path)  # type: ignore[method-assign]
     stream = cluster.stream(ask())
     with pytest.raises(ModelError, match="another token at place"):
         list(stream)
@@ -223,13 +223,59 @@ def test_adapters_come_and_go_on_all_and_one_that_comes_back_learns_of_them(
         cluster.add_adapter("tuned", paths[1])
 
 
-def test_replicas_that_would_compute_otherwise_are_refused(
-    local: list[LocalReplica], monkeypatch: pytest.MonkeyPatch
+def test_an_adapter_that_is_removed_meanwhile_is_refused_and_not_loaded_again(
+    cluster: Replicas, local: list[LocalReplica], paths: tuple[Path, Path]
 ) -> None:
-    facts = local[1].facts()
-    monkeypatch.setattr(local[1], "facts", lambda: replace(facts, title="native int8 avx2"))
-    with pytest.raises(ModelError, match=r"replicas differ.*avx2"):
+    cluster.add_adapter("tuned", paths[1])
+    stream = cluster.stream(replace(ask(), adapter="tuned"))
+    cluster.remove_adapter("tuned")
+    with pytest.raises(RequestError, match="no adapter 'tuned'"):
+        next(stream)
+    with pytest.raises(RequestError, match="no adapter 'tuned'"):
+        cluster._answer(Asked((1, 2, 3), Sampling(), "tuned"))  # removed right behind the check
+    assert not any(replica.asked or replica.engine.adapters for replica in local)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"title": "native int8 avx2"}, "title native .* and native int8 avx2"),
+     ({"file_hashes": {None: "00ff"}}, "file_hashes .* and {None: '00ff'}")],
+)  # fmt: skip
+def test_replicas_that_would_compute_otherwise_or_serve_other_files_are_refused(
+    local: list[LocalReplica], change: dict[str, Any], told: str
+) -> None:
+    local[1]._facts = replace(local[1]._facts, **change)
+    with pytest.raises(ModelError, match=f"replicas differ: {told}") as refused:
         Replicas(local, local[0].engine.tokenizer)
+    assert "the same files" in refused.value.remedy
+
+
+def test_one_that_comes_back_with_other_files_is_not_used(
+    cluster: Replicas, local: list[LocalReplica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+    monkeypatch.setattr(
+        module, "say", lambda text, style="": told.set() if "is not used: file_hashes" in text else None
+    )
+    local[0].die_after(3)
+    cluster.generate(ask())
+    other = local[0].engine
+    other.file_hashes = {None: "00ff"}
+    local[0]._make = lambda: other
+    local[0].revive()
+    assert told.wait(30) and cluster.down == {0}
+
+
+def test_nobody_waits_while_a_prompt_is_hashed(cluster: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked: list[bool] = []
+
+    def chain(*arguments: Any) -> tuple[bytes, ...]:
+        locked.append(cluster._changed._is_owned())  # type: ignore[attr-defined]
+        return chain_of(*arguments)
+
+    monkeypatch.setattr(module, "chain_of", chain)
+    cluster.generate(ask())
+    assert locked and not any(locked)
 
 
 def test_where_none_comes_back_the_request_ends_with_an_error(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from quantised_reference import Reference, in_tiles
 from small_models import BASE, EXPERTS, all_rows, blocks_for, draw, make_native, random_tokens, small_mixture
 from torch import Tensor
 
+from genwerk.inference import backend
 from genwerk.inference.backend import load_runner, make_runner
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError
@@ -19,8 +21,8 @@ from genwerk.inference.native.weights import pack_decoder
 from genwerk.inference.runner import Chunk
 from genwerk.inference.torch_runner import TorchRunner
 from genwerk.models.decoder import DecoderConfig
-from genwerk.models.huggingface import save_decoder, slots
-from genwerk.models.lora import LoraConfig, adapter, adapter_parameters, add_adapter
+from genwerk.models.huggingface import load_decoder, save_decoder, slots
+from genwerk.models.lora import LoraConfig, adapter, adapter_parameters, add_adapter, save_adapter
 
 PRECISIONS = ("float32", "int8", "int4")
 NEAR, FLIP = 2e-4, 0.3  # see test_int8.py
@@ -30,6 +32,14 @@ pytestmark = pytest.mark.parametrize("shape", EXPERTS)
 
 def mixture(shape: str, precision: str = "float32", variant: str | None = None, threads: int = 1) -> NativeDecoder:
     return make_native(small_mixture(shape), precision=precision, blocks=48, threads=threads, variant=variant)
+
+
+def family(shape: str) -> DecoderConfig:
+    """A config that can be written to a directory."""
+    if shape == "unnormalised":
+        pytest.skip("no family has all of its switches")
+    kind = "qwen3_moe" if shape == "qwen3-moe" else "mixtral"
+    return DecoderConfig(**BASE | EXPERTS[shape] | {"architecture": kind})
 
 
 def prompt(shape: str, length: int, seed: int = 0) -> list[int]:
@@ -121,10 +131,7 @@ def test_unpacking_float_weights_gives_them_back(shape: str) -> None:
 
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
 def test_a_packed_directory_is_served_as_it_was_packed(shape: str, precision: str, tmp_path: Path) -> None:
-    if shape == "unnormalised":
-        pytest.skip("no family has all of its switches")
-    kind = "qwen3_moe" if shape == "qwen3-moe" else "mixtral"
-    model = draw(DecoderConfig(**BASE | EXPERTS[shape] | {"architecture": kind}))
+    model = draw(family(shape))
     save_decoder(model, tmp_path / "float")
     (tmp_path / "packed").mkdir()
     write_packed(pack_decoder(model, precision), tmp_path / "packed", tmp_path / "float")
@@ -133,6 +140,23 @@ def test_a_packed_directory_is_served_as_it_was_packed(shape: str, precision: st
     chunk = Chunk(prompt(shape, 50), 0, blocks_for(50))
     fresh = NativeDecoder(pack_decoder(model, precision), blocks=8)
     assert torch.equal(all_rows(served, [chunk])[0], all_rows(fresh, [chunk])[0])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS[:2])
+def test_pytorch_serves_an_adapter_of_experts_from_weights_that_were_read_once(
+    shape: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = draw(family(shape))
+    save_decoder(model, tmp_path / "model")
+    add_adapter(model, "tuned", LoraConfig(rank=3, targets=("up_proj",)), seed=1)
+    save_adapter(model, "tuned", tmp_path / "adapter", "tiny")
+    read = Mock(side_effect=load_decoder)
+    monkeypatch.setattr(backend, "load_decoder", read)
+    runner = load_runner(
+        tmp_path / "model", precision=precision, positions=64, adapters={"tuned": tmp_path / "adapter"}
+    )
+    assert isinstance(runner, TorchRunner) and runner.adapters == ("tuned",)
+    read.assert_called_once()
 
 
 def test_an_adapter_of_the_attention_is_the_references_and_one_of_experts_is_refused(shape: str) -> None:
