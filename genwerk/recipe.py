@@ -27,6 +27,7 @@ from genwerk.evaluation.gates import GateResult, all_passed, parse_gates, read_g
 from genwerk.evaluation.harness import EvaluateConfig
 from genwerk.evaluation.report import ReportConfig
 from genwerk.guardrails.policy import GuardsConfig
+from genwerk.inference.engines import SERVED
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
 from genwerk.retrieval.fitting import FitConfig
@@ -87,6 +88,8 @@ class ServeSection(Config):
     cache_precision: Literal["auto", "int8"] = Field(
         "auto", description="of keys and values: 16 bits beside integers; int8 holds about twice as many tokens"
     )
+    window: int | None = Field(None, ge=1, description="see only so many last tokens; none: as the model has it")
+    sinks: int = Field(0, ge=0, description="first tokens seen beside the window: texts may then outgrow the model")
     replicas: int = Field(1, ge=1, le=256, description="engines in processes of their own, by Ray Serve; 1: none")
     reranker: str = Field("", description="cross-encoder for /v1/rerank: a directory or a spec; empty: none")
     draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
@@ -205,7 +208,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # measure what will be served, report, and let the gates decide
     served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
-    measuring = recipe.evaluate.model_copy(update={**served, "cache_precision": recipe.serve.cache_precision})
+    measuring = recipe.evaluate.model_copy(update={**{key: getattr(recipe.serve, key) for key in SERVED}, **served})
     measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
     report = step(
@@ -225,13 +228,9 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
-    if recipe.serve.cache_precision != "auto":
-        pin["serve"]["cache_precision"] = recipe.serve.cache_precision
-    for key in ("draft", "reranker", "keep_prefixes"):
-        if getattr(recipe.serve, key):
-            pin["serve"][key] = getattr(recipe.serve, key)
-    if recipe.serve.replicas > 1:
-        pin["serve"]["replicas"] = recipe.serve.replicas
+    for key in ("cache_precision", "window", "sinks", "draft", "reranker", "keep_prefixes", "replicas"):
+        if (asked := getattr(recipe.serve, key)) != ServeSection.model_fields[key].default:
+            pin["serve"][key] = asked
     if recipe.serve.questions:
         pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):
@@ -266,7 +265,8 @@ def _check_vllm(recipe: Recipe, where: str) -> None:
     """Raise ConfigError for what needs an engine of ours."""
     needs = {"quantise": recipe.quantise, "distill": recipe.distill, "serve.draft": recipe.serve.draft,
              "serve.keep_prefixes": recipe.serve.keep_prefixes,
-             "serve.cache_precision": recipe.serve.cache_precision != "auto"}  # fmt: skip
+             "serve.cache_precision": recipe.serve.cache_precision != "auto",
+             "serve.window": recipe.serve.window, "serve.sinks": recipe.serve.sinks}  # fmt: skip
     if asked := [key for key, value in needs.items() if value]:
         what = f"serve.engine is vllm, which cannot serve what `{asked[0]}` asks for"
         raise ConfigError(what, where=where, remedy=f"Leave out `{asked[0]}`, or serve with `engine: native`.")

@@ -5,9 +5,10 @@ Each part is loaded when it is first asked for, so that measuring retrieval alon
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Message, Retrieved, Sampling
@@ -33,18 +34,19 @@ _ADAPTER = "tuned"
 
 
 class Assistant:
-    """Searches, answers and stays silent with the artifacts of `given`; greedy, so that it says the same each time."""
+    """Searches, answers and stays silent with the artifacts of `given`; greedy, so that it says the same each time.
+
+    served  what `load_engine` is told beside the model and its adapters
+    """
 
     def __init__(
         self,
         given: Inputs,
         *,
         max_tokens: int,
-        engine: str = "auto",
-        precision: str = "float32",
-        cache_precision: str = "auto",
+        served: Mapping[str, Any] | None = None,
     ) -> None:
-        self._given, self._engine, self._precision, self._cache = given, engine, precision, cache_precision
+        self._given, self._served = given, served or {}
         self._sampling = Sampling(max_tokens=max_tokens)
         self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
         self._quantised = given.artifact("quantised")
@@ -53,10 +55,7 @@ class Assistant:
     def engine(self) -> TextEngine:
         """What answers, as it will be served."""
         path, adapters = (self._quantised.path, {}) if self._quantised else (self._path, self._adapters)
-        return load_engine(
-            path, adapters=adapters, name="evaluated", engine=self._engine, precision=self._precision,
-            cache_precision=self._cache,
-        )  # fmt: skip
+        return load_engine(path, adapters=adapters, name="evaluated", **self._served)
 
     @property
     def merged_adapter(self) -> str | None:

@@ -41,6 +41,7 @@ from genwerk.evaluation.perplexity import held_out_excerpts, measure_answer_loss
 from genwerk.evaluation.retrieval import measure_retrieval
 from genwerk.evaluation.speed import machine_facts, measure_speed
 from genwerk.inference.engine import Engine
+from genwerk.inference.engines import SERVED
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.lora import adapter as adapter_on
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -67,6 +68,8 @@ class EvaluateConfig(Config):
     engine: str = Field("auto", description="what answers, as it will be served; a recipe sets it from `serve`")
     precision: str = Field("float32", description="of the weights, as they will be served; set likewise")
     cache_precision: str = Field("auto", description="of keys and values, as they will be served; set likewise")
+    window: int | None = Field(None, description="what is seen of a text, as it will be served; set likewise")
+    sinks: int = Field(0, description="first tokens seen beside the window; set likewise")
 
 
 def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> Mapping[str, float | int | str]:
@@ -136,10 +139,8 @@ class _Bench:
     @cached_property
     def _assistant(self) -> Assistant:
         config = self._config
-        return Assistant(
-            self._given, max_tokens=config.max_tokens, engine=config.engine, precision=config.precision,
-            cache_precision=config.cache_precision,
-        )  # fmt: skip
+        served = {key: getattr(config, key) for key in SERVED}
+        return Assistant(self._given, max_tokens=config.max_tokens, served=served)
 
     def perplexity(self) -> Outcome:
         config, assistant = self._config, self._assistant

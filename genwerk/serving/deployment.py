@@ -26,7 +26,7 @@ from genwerk.core.types import Chunk, Document, Message, Request, Sampling, Verd
 from genwerk.core.workspace import Workspace
 from genwerk.data.questions import known_item_questions
 from genwerk.guardrails.policy import Guards, GuardsConfig, build_guards
-from genwerk.inference.engines import choose_engine, load_engine
+from genwerk.inference.engines import SERVED, choose_engine, load_engine
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import TextEngine
 from genwerk.retrieval.abstention import Abstention, load_abstention
@@ -191,7 +191,7 @@ def open_engines(
     files = [prefixes / f"{name}-{number}.kv" if keeps else None for number in range(replicas)]
     chosen = choose_engine(
         model.path, serve.get("engine", "auto"), draft=serve.get("draft"), cache_file=files[0],
-        cache_precision=serve.get("cache_precision", "auto"),
+        **{key: serve[key] for key in SERVED[2:] if key in serve},
     )  # fmt: skip
     makers = [partial(open_engine, model, adapter, name, {**serve, "engine": chosen}, file) for file in files]
     return start_replicas(name, makers, Tokenizer.load(model.path), gpus=int(chosen == "vllm" and probe().cuda))
@@ -202,18 +202,17 @@ def open_engine(
 ) -> TextEngine:
     """The engine of a model artifact. The model is named as it was loaded, its adapter as the deployment.
 
-    serve       the pin's notes: which engine, in which precision of weights and cache, with which draft.
+    serve       the pin's notes: which engine, in which precision of weights and cache, with which window and draft.
     cache_file  see `load_engine`.
     """
     merged = name if model.kind == "quantised" else f"{name}-base"
     base = str(model.config.get("name") or merged)
     base = Path(base).name if base.startswith((".", "/", "path:")) else base
     tuned = name if name != base else f"{name}-tuned"
-    chosen = {"engine": serve.get("engine", "auto"), "precision": serve.get("precision", "float32")}
-    chosen["cache_precision"] = serve.get("cache_precision", "auto")
-    chosen["draft"] = Path(serve["draft"]) if serve.get("draft") else None
+    draft = Path(serve["draft"]) if serve.get("draft") else None
     adapters = {tuned: adapter.path} if adapter else {}
-    return load_engine(model.path, adapters=adapters, name=base, cache_file=cache_file, **chosen)
+    served = {key: serve[key] for key in SERVED if key in serve}
+    return load_engine(model.path, adapters=adapters, name=base, draft=draft, cache_file=cache_file, **served)
 
 
 def is_supported(sentence: str, passages: Sequence[str]) -> bool:

@@ -17,6 +17,7 @@ from genwerk.core.errors import GenwerkError, RequestError, WorkspaceError
 from genwerk.core.types import Message, Request, Sampling, Verdict
 from genwerk.core.workspace import Workspace
 from genwerk.inference.quantisation.config import QuantiseConfig
+from genwerk.models.decoder_config import Window
 from genwerk.recipe import quantise_model
 from genwerk.serving import deployment
 from genwerk.serving.browse import MAX_POINTS, Browser, read_curve
@@ -163,3 +164,13 @@ def test_prefixes_are_kept_where_the_recipe_says_so(tiny_workspace: Workspace) -
     again = load_deployment(tiny_workspace, "keeping").engine
     assert again.blocks.known() and again.generate(request).tokens == told.tokens
     assert (tiny_workspace.root / "prefixes" / "keeping.kv").exists()
+
+
+def test_a_model_is_served_with_the_window_and_the_cache_its_pin_names(tiny_workspace: Workspace) -> None:
+    pinned = tiny_workspace.pinned(f"serving-{tiny_chain.NAME}")
+    serve = {"engine": "native", "precision": "int8", "cache_precision": "int8", "window": 64, "sinks": 4}
+    tiny_workspace.pin("serving-windowed", {"model": pinned["model"], "serve": serve})
+    engine = load_deployment(tiny_workspace, "windowed").engine
+    assert engine.runner.config.view == Window(64, 4)
+    assert "cache int8" in engine.title and "window 64" in engine.title
+    assert engine.generate(Request((Message("user", "a beginning " * 40),), Sampling(max_tokens=4))).tokens
