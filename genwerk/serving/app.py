@@ -165,7 +165,8 @@ class _Server:
         return PlainTextResponse(await run_sync(unload_adapter, self.deployment, call))
 
     async def chat(self, request: Request) -> Response:
-        call = parse_chat(parse_body(await request.body()), self.deployment, _groups(request))
+        body = parse_body(await request.body())
+        call = await run_sync(parse_chat, body, self.deployment, _groups(request))
 
         def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
             return answer_several(self.assistant, call.ask, call.several, stop)
