@@ -71,7 +71,7 @@ def test_logits_of_a_prompt_equal_the_reference(shape: str, variant: str) -> Non
 @given(length=st.integers(1, 200), seed=st.integers(0, 999), shape=st.sampled_from(sorted(SHAPES)))
 @settings(max_examples=40, deadline=None)
 def test_the_last_row_of_a_prompt_of_any_length_equals_the_reference(length: int, seed: int, shape: str) -> None:
-    runner = kept(shape, "portable", "float32")
+    runner = kept(shape, "portable", "float32 auto")
     tokens = random_tokens(length, runner.config.vocab_size, seed)
     close(runner.step([Chunk(tokens, 0, blocks_for(length))])[0], expected_rows(shape, tokens)[-1])
 
