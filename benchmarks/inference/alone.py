@@ -1,4 +1,4 @@
-"""What is measured of ours without a peer: memory, answers held to a form, the memory's speed, growth."""
+"""What is measured of ours without a peer: memory, starts, answers held to a form, the memory's speed, growth."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from contestant import Contestant
 from scenarios import SCENARIOS, Text, together
@@ -20,8 +21,8 @@ from workers.protocol import Ask
 from genwerk.core.progress import track
 
 __all__ = [
-    "Growth", "Held", "Memory", "Shared", "grow", "hold_to_a_form", "read_memory_gb_per_second", "share_a_core",
-    "weigh",
+    "Growth", "Held", "Memory", "Shared", "Start", "grow", "hold_to_a_form", "read_memory_gb_per_second",
+    "share_a_core", "start", "weigh",
 ]  # fmt: skip
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -64,6 +65,14 @@ class Shared:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Seconds from starting a process to its first token, weights packed before; `torch`: those of importing it."""
+
+    first_token: float
+    torch: float
+
+
+@dataclass(frozen=True)
 class Growth:
     """Tokens per second: of so many requests together (prompts included), and of one stream after so many tokens."""
 
@@ -75,6 +84,22 @@ def weigh(ours: Contestant, text: Text, new: int) -> Memory:
     """`ours` was started with room for POSITIONS_WEIGHED."""
     ours.ask(together(16)(text, 0, new))
     return Memory(ours.resident_mb(), ours.hello.weights_mb, ours.hello.cache_mb)
+
+
+def start(model: Path, precision: str, turns: int) -> list[Start]:
+    """Processes one after the other; the very first packs the weights and is not counted."""
+    worker = Path(__file__).parent / "workers" / "first_token.py"
+    done = []
+    with track(f"starts, {precision}", total=turns + 1, unit="processes") as bar:
+        for _ in range(turns + 1):
+            began = time.perf_counter()
+            command = [sys.executable, worker, model, precision]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+                assert process.stdout is not None
+                parts = json.loads(process.stdout.readline())
+                done.append(Start(time.perf_counter() - began, parts["torch"]))
+            bar.advance()
+    return done[1:]
 
 
 def hold_to_a_form(ours: Contestant, text: Text, new: int, turns: int) -> list[Held]:

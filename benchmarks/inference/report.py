@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from alone import Growth, Held, Memory, Shared
+from alone import Growth, Held, Memory, Shared, Start
 from scenarios import SCENARIOS
 
 __all__ = ["BOUNDS", "Pair", "Results", "line_of", "spread", "verdicts"]
@@ -35,6 +35,7 @@ class Results:
     bandwidth: list[float] = field(default_factory=list)
     weights_mb: dict[str, float] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
+    starts: dict[str, list[Start]] = field(default_factory=dict)
     held: dict[str, list[Held]] = field(default_factory=dict)
     shared: dict[str, list[Shared]] = field(default_factory=dict)
     growth: dict[str, Growth] = field(default_factory=dict)
@@ -78,6 +79,7 @@ BOUNDS = (
 SHARE_OF_BANDWIDTH = 0.6
 SHARE_OF_CORES = 0.75  # of two cores one whole and half of the other
 BESIDE_MB = 250.0
+SECONDS_TO_FIRST_TOKEN = 1.0
 SLOWER_IN_A_FORM = 0.05
 
 
@@ -118,6 +120,9 @@ def verdicts(results: Results) -> Iterator[str]:
     for precision, memory in results.memory.items():
         what = f"MB beside weights {memory.weights:.0f} and cache {memory.cache:.0f}, {precision}"
         yield _line(7, what, memory.beside, BESIDE_MB, most=True)
+    for precision, starts in results.starts.items():
+        what = f"s from a start to the first token, {precision}"
+        yield _line("-", what, _median([one.first_token for one in starts]), SECONDS_TO_FIRST_TOKEN, most=True)
     for precision, held in results.held.items():
         slower = _median([1 - turn.held / turn.free for turn in held])
         yield _line(8, f"slower when held to a JSON schema, {precision}", slower, SLOWER_IN_A_FORM, most=True)
@@ -137,7 +142,7 @@ def _beside_peers(results: Results, bound: Bound) -> str:
     return _line(bound.number, what + ("" if paired else " of medians"), ratio, bound.factor)
 
 
-def _line(number: int, what: str, value: float, bound: float, *, most: bool = False) -> str:
+def _line(number: int | str, what: str, value: float, bound: float, *, most: bool = False) -> str:
     """most: the bound is the largest allowed value, not the smallest."""
     good = value <= bound if most else value >= bound
     wanted = f"wanted {'at most' if most else 'at least'} {bound:g}"

@@ -38,7 +38,7 @@ from genwerk.models.gguf import convert_gguf
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 OURS = ("int8", "int4", "float32")
-ALONE = ("bandwidth", "memory", "form", "core", "growth")
+ALONE = ("bandwidth", "memory", "start", "form", "core", "growth")
 MODEL = "smollm2-135m-instruct"
 PAUSE = 0.3  # seconds in which the threads of the one that ran go to sleep
 
@@ -79,6 +79,11 @@ class Benchmark:
         if "memory" in scenarios:
             with self._ours(precision, alone.POSITIONS_WEIGHED) as ours:
                 results.memory[precision] = alone.weigh(ours, self._text, self._new)
+        if "start" in scenarios:
+            starts = results.starts[precision] = alone.start(self._model, precision, self._turns)
+            whole, torch = [one.first_token for one in starts], [one.torch for one in starts]
+            told = f"{spread(whole, '.2f')} s after a start, of which importing PyTorch {spread(torch, '.2f')}"
+            print(f"{precision}: first token {told}")
         if "form" in scenarios:
             with self._ours(precision) as ours:
                 held = alone.hold_to_a_form(ours, self._text, self._new, self._turns)
