@@ -21,6 +21,7 @@ __all__ = ["forget_libraries", "share_heap", "trim_heap"]
 
 _ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
 _DONTNEED = 4  # MADV_DONTNEED of mman.h
+_LISTING = Path("/proc/self/smaps")  # Linux
 _MAPPED = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+\s*(.*)")
 
 
@@ -40,12 +41,11 @@ def trim_heap() -> None:
 
 def forget_libraries() -> None:
     """Take pages of libraries out of the process that are as in their files; they come back when they are used."""
-    listing = Path("/proc/self/smaps")
-    if not listing.exists():
+    if not _LISTING.exists():
         return
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for start, stop in list(_unchanged(listing.read_text(encoding="utf-8", errors="replace"))):
+    for start, stop in list(_unchanged(_LISTING.read_text(encoding="utf-8", errors="replace"))):
         madvise(start, stop - start, _DONTNEED)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from interleaved import by_turns
 
 from genwerk.core.errors import ModelError
 from genwerk.core.types import Message, Request, Sampling
@@ -53,18 +54,9 @@ def test_answers_are_the_same_with_preemption_and_prefixes_as_with_neither(direc
 
     roomy, tight = load(directory, "int8", 4096, share_prefixes=False), load(directory, "int8", 288, max_context=256)
     alone = [roomy.generate(ask(number)).logprobs for number in range(4)]
-    streams = [tight.stream(ask(number)) for number in range(4)]
-    told: list[list[object]] = [[] for _ in streams]
-    live = set(range(4))
-    while live:
-        for number in sorted(live):
-            delta = next(streams[number], None)
-            if delta is None:
-                live.remove(number)
-            else:
-                told[number].append(delta.logprob)
+    told = by_turns([tight.stream(ask(number)) for number in range(4)])
     for one, other in zip(alone, told, strict=True):
-        assert list(one) == other
+        assert list(one) == [delta.logprob for delta in other]
     tight.blocks.check()
 
 

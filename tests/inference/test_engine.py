@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interleaved import by_turns
 
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Request, Sampling
@@ -122,18 +123,9 @@ def count_preemptions(engine: Engine) -> list[object]:
 def test_interleaved_requests_equal_isolated_ones(tiny_engine: Engine) -> None:
     requests = [ask("question " * (n * 20 + 1), temperature=1.0, seed=n, logprobs=2) for n in range(4)]
     alone = [essence(tiny_engine.generate(request)) for request in requests]
-    streams = [tiny_engine.stream(request) for request in requests]
-    got: list[list[object]] = [[] for _ in requests]
-    live = set(range(len(streams)))
-    while live:
-        for n in sorted(live):
-            delta = next(streams[n], None)
-            if delta is None:
-                live.remove(n)
-            else:
-                got[n].append((delta.token, delta.logprob))
-    assert [tuple(token for token, _ in deltas) for deltas in got] == [tokens for tokens, *_ in alone]
-    assert [tuple(logprob for _, logprob in deltas) for deltas in got] == [one[2] for one in alone]
+    got = by_turns([tiny_engine.stream(request) for request in requests])
+    assert [tuple(delta.token for delta in deltas) for deltas in got] == [tokens for tokens, *_ in alone]
+    assert [tuple(delta.logprob for delta in deltas) for deltas in got] == [one[2] for one in alone]
 
 
 def test_threads_get_what_they_would_get_alone(tiny_engine: Engine) -> None:

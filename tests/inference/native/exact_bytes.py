@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from exact_reference import LANES, STRIP, ExactReference, fma, folded
+from exact_reference import LANES, STRIP, ExactReference, fma, folded, raised
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -49,12 +49,7 @@ def to_bytes(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def power(x: Tensor) -> Tensor:
     """2^x for x <= 0; below 2^-100 it is 0."""
-    bounded = x.clamp_min(-100.0)
-    n = bounded.round()
-    p = torch.tensor(0.05500859)
-    for coefficient in (0.24221038, 0.6932829, 1.0):
-        p = fma(p, bounded - n, torch.tensor(coefficient))
-    return torch.where(x < -100.0, 0.0, torch.ldexp(p, n))
+    return torch.where(x < -100.0, 0.0, raised(x.clamp_min(-100.0))[0])
 
 
 def attend_bytes(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, *, head: int) -> Tensor:

@@ -109,14 +109,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, seen: Tensor) -> Tensor:
     return out * (1.0 / folded(total))
 
 
-def power_of_two(x: Tensor) -> Tensor:
-    """2^x for x <= 0 as attention_tiles.h has it; less than 2^-126 is 0."""
-    bounded = x.clamp_min(-160.0)
-    n = bounded.round()
+def raised(x: Tensor) -> tuple[Tensor, Tensor]:
+    """2^x by a polynomial in what is left of x beside the next whole number, and that number."""
+    n = x.round()
     p = torch.tensor(0.05500859)
     for coefficient in (0.24221038, 0.6932829, 1.0):
-        p = fma(p, bounded - n, torch.tensor(coefficient))
-    return torch.where(n < -126, 0.0, torch.ldexp(p, n))
+        p = fma(p, x - n, torch.tensor(coefficient))
+    return torch.ldexp(p, n), n
+
+
+def power_of_two(x: Tensor) -> Tensor:
+    """2^x for x <= 0 as attention_tiles.h has it; less than 2^-126 is 0."""
+    power, n = raised(x.clamp_min(-160.0))
+    return torch.where(n < -126, 0.0, power)
 
 
 def tile_products(a: Tensor, b: Tensor) -> Tensor:

@@ -11,6 +11,8 @@
 // visible beside a window, and their scores come first, from queries that stand right behind the window.
 #pragma once
 
+#include <algorithm>
+
 #include "matmul.h"
 
 namespace genwerk {
@@ -56,6 +58,34 @@ struct Head {
     int first_block(int position) const { return window && position >= window ? (position - window + 1) / PANEL : 0; }
 };
 
+// Strips are cut at fixed places, so a row's sums do not depend on the rows beside it.
+constexpr int STRIP = 8, STRIP_KEYS = STRIP * PANEL;  // blocks, and keys, whose scores share a largest one
+constexpr float LOG2_E = 1.44269504088896341f;
+
+// The sinks, where there are any, then every strip that a row sees: `begin` reads the queries, strip(from, to, oldest,
+// newest) attends to blocks from..to, of which row r sees keys oldest(r) to newest(r).
+template <class Kept, class Begin, class Strip>
+static inline void each_strip(const Queries& rows, int count, const Head<Kept>& head, const Begin& begin, const Strip& strip) {
+    const int *position = rows.position, last = position[count - 1] / PANEL, sinks = head.sinks;
+    if (sinks) {
+        begin(rows.near);
+        strip(0, 0, [](int) { return 0; }, [&](int r) { return std::min(position[r], sinks - 1); });
+    }
+    begin(rows.q);
+    const auto oldest = [&](int r) { return std::max(sinks, head.window ? position[r] - head.window + 1 : 0); };
+    for (int from = head.first_block(position[0]), to; from <= last; from = to + 1) {
+        to = std::min(last, from / STRIP * STRIP + STRIP - 1);
+        strip(from, to, oldest, [&](int r) { return position[r]; });
+    }
+}
+
+// Scores of the sixteen keys from `key` on, -infinity where they lie before the oldest or after the newest.
+static inline F only_seen(F scores, int key, int oldest, int newest) {
+    I at;
+    for (int i = 0; i < LANES; ++i) at[i] = key + i;
+    return ((at <= all(int32_t(newest))) & (at >= all(int32_t(oldest)))) ? scores : all(-INFINITY);
+}
+
 template <int R, class Kept>
 static void attend_rows(const Queries& rows, int from, const Head<Kept>& cached) {
     const int *position = rows.position + from, head = cached.size, window = cached.window, sinks = cached.sinks;
@@ -68,8 +98,6 @@ static void attend_rows(const Queries& rows, int from, const Head<Kept>& cached)
         std::memset(o[r], 0, sizeof(float) * size_t(head));
     }
     const int first = cached.first_block(position[0]), last = position[R - 1] / PANEL;
-    I lane;
-    for (int i = 0; i < LANES; ++i) lane[i] = i;
     for (int next = sinks ? -1 : first; next <= last; next = next < 0 ? first : next + 1) {
         const bool to_sinks = next < 0;
         const int block = to_sinks ? 0 : next;
@@ -90,11 +118,7 @@ static void attend_rows(const Queries& rows, int from, const Head<Kept>& cached)
             const int behind = window ? own - window + 1 : 0, rest = sinks - block * PANEL;
             const int oldest = to_sinks ? 0 : behind > rest ? behind : rest;
             if (newest < PANEL - 1 || oldest > 0) {
-                const I low = all(int32_t(oldest)), high = all(int32_t(newest));
-                for (int half = 0; half < 2; ++half) {
-                    const I at = lane + LANES * half;
-                    s[r][half] = ((at <= high) & (at >= low)) ? s[r][half] : all(-INFINITY);
-                }
+                for (int half = 0; half < 2; ++half) s[r][half] = only_seen(s[r][half], LANES * half, oldest, newest);
             }
             const float best = largest(larger(larger(s[r][0], s[r][1]), all(top[r])));
             shrink[r] = best == top[r] ? 1.0f : exponential(all(top[r] - best))[0];

@@ -18,8 +18,7 @@
 
 namespace genwerk {
 
-constexpr int BYTE_STRIP = 8, BYTE_KEYS = BYTE_STRIP * PANEL;  // blocks, and keys, whose scores share a largest one
-constexpr float FINE = 16383.0f, LOG2_OF_E = 1.44269504088896341f;
+constexpr float FINE = 16383.0f;  // the largest weight of attention
 
 // What one head takes of a block: its numbers and, in bytes, their scales.
 template <class Kept>
@@ -79,8 +78,8 @@ static inline void keep_value(uint8_t* block, int slot, const float* value, int 
 
 // Lanes of `top`, `shrink` and `step` are rows.
 struct ByteScratch {
-    int8_t q[MOST_QUERIES * MOST_HEAD], p[2 * MOST_QUERIES * BYTE_KEYS];  // of weights two rows for each query
-    float s[MOST_QUERIES * BYTE_KEYS], o[MOST_QUERIES * MOST_HEAD];       // `s` holds whole numbers at first
+    int8_t q[MOST_QUERIES * MOST_HEAD], p[2 * MOST_QUERIES * STRIP_KEYS];  // of weights two rows for each query
+    float s[MOST_QUERIES * STRIP_KEYS], o[MOST_QUERIES * MOST_HEAD];       // `s` holds whole numbers at first
     int32_t sums[2 * MOST_QUERIES * MOST_HEAD], shift[MOST_QUERIES];      // -128 times the sum of a query's numbers
     float scale[MOST_QUERIES];
     F total[MOST_QUERIES], top, shrink, step;
@@ -91,10 +90,7 @@ struct ByteScratch {
 static inline F power(F x) {
     const F bounded = larger(x, all(-100.0f)), shift = all(12582912.0f), high = bounded + shift;  // 1.5 * 2^23
     const F r = bounded - (high - shift);
-    F p = all(0.05500859f);
-    p = p * r + 0.24221038f;
-    p = p * r + 0.6932829f;
-    p = p * r + 1.0f;
+    F p = power_of_fraction(r);
     I whole, bits;
     std::memcpy(&whole, &high, sizeof whole), std::memcpy(&bits, &p, sizeof bits);
     bits += whole << 23;
@@ -116,7 +112,7 @@ static inline void round_queries(ByteScratch& t, const float* const* q, int coun
         const float top = turn_head(q[r], turned, head), inverse = top > 0 ? 127.0f / top : 0.0f;
         I total = I{};
         for (int d = 0; d < head; d += LANES) total += store_whole(t.q + r * head + d, load(turned + d) * inverse);
-        t.scale[r] = top / 127.0f * LOG2_OF_E, t.shift[r] = -128 * sum(total);
+        t.scale[r] = top / 127.0f * LOG2_E, t.shift[r] = -128 * sum(total);
     }
 }
 
@@ -146,7 +142,7 @@ static void score_bytes(ByteScratch& t, const Head<uint8_t>& head, int row, int 
         I acc[N][2] = {};
         const uint8_t* k = head.keys + head.table[block] * head.stride;
         add_bytes<false>(acc, t.q + row * head.size, head.size, k, 4 * PANEL, head.size);
-        store_sums(t.s + row * BYTE_KEYS + block % BYTE_STRIP * PANEL, BYTE_KEYS, acc);
+        store_sums(t.s + row * STRIP_KEYS + block % STRIP * PANEL, STRIP_KEYS, acc);
     }
 }
 
@@ -154,8 +150,8 @@ template <int N, int C>
 static void mix_columns(ByteScratch& t, const Head<uint8_t>& head, int row, int from, int to, int d) {
     I acc[N][C] = {};
     for (int block = from; block <= to; ++block) {
-        const int8_t* p = t.p + row * BYTE_KEYS + block % BYTE_STRIP * PANEL;
-        add_bytes<true>(acc, p, BYTE_KEYS, head.values + head.table[block] * head.stride + 4 * d, 4 * head.size, PANEL);
+        const int8_t* p = t.p + row * STRIP_KEYS + block % STRIP * PANEL;
+        add_bytes<true>(acc, p, STRIP_KEYS, head.values + head.table[block] * head.stride + 4 * d, 4 * head.size, PANEL);
     }
     store_sums(t.sums + row * MOST_HEAD + d, MOST_HEAD, acc);
 }
@@ -193,8 +189,8 @@ static inline void score_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& hea
             add_byte_products<0, 4, 6>();
             add_byte_products<1, 4, 7>();
         }
-        float* out = t.s + block % BYTE_STRIP * PANEL;  // of whole numbers
-        store_tile<0>(out, 4 * BYTE_KEYS), store_tile<1>(out + LANES, 4 * BYTE_KEYS);
+        float* out = t.s + block % STRIP * PANEL;  // of whole numbers
+        store_tile<0>(out, 4 * STRIP_KEYS), store_tile<1>(out + LANES, 4 * STRIP_KEYS);
     }
 }
 
@@ -205,14 +201,14 @@ static inline void mix_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& head,
         zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>();
         for (int block = from; block <= to; ++block) {
             const uint8_t* v = head.values + head.table[block] * head.stride + 4 * d;
-            const int8_t* p = t.p + block % BYTE_STRIP * PANEL;
-            load_tile<4>(p, BYTE_KEYS);
+            const int8_t* p = t.p + block % STRIP * PANEL;
+            load_tile<4>(p, STRIP_KEYS);
             load_tile<6>(v, 4 * head.size);
             load_tile<7>(v + 64, 4 * head.size);
             add_signed_products<0, 4, 6>();
             add_signed_products<1, 4, 7>();
             if (!two) continue;
-            load_tile<5>(p + LANES * BYTE_KEYS, BYTE_KEYS);
+            load_tile<5>(p + LANES * STRIP_KEYS, STRIP_KEYS);
             add_signed_products<2, 5, 6>();
             add_signed_products<3, 5, 7>();
         }
@@ -227,21 +223,16 @@ static inline void mix_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& head,
 
 // Scores of one row's keys from..to; returns the largest of those from its oldest to its newest key and of those before.
 static inline float score_row(ByteScratch& t, const Head<uint8_t>& head, int r, int from, int to, int oldest, int newest) {
-    I lane;
-    for (int i = 0; i < LANES; ++i) lane[i] = i;
     F best = all(t.top[r]);
     for (int block = from; block <= to; ++block)
         for (int slot = 0; slot < PANEL; slot += LANES) {
-            float* s = t.s + r * BYTE_KEYS + block % BYTE_STRIP * PANEL + slot;
+            float* s = t.s + r * STRIP_KEYS + block % STRIP * PANEL + slot;
             I whole;
             std::memcpy(&whole, s, sizeof whole);
             const F scale = scales_of(head.keys + head.table[block] * head.stride, head.size, slot);
             F value = value_of(whole + t.shift[r], t.scale[r], scale);
             const int key = block * PANEL + slot;
-            if (key + LANES - 1 > newest || key < oldest) {
-                const I at = lane + key;
-                value = ((at <= all(int32_t(newest))) & (at >= all(int32_t(oldest)))) ? value : all(-INFINITY);
-            }
+            if (key + LANES - 1 > newest || key < oldest) value = only_seen(value, key, oldest, newest);
             store(s, value);
             best = larger(best, value);
         }
@@ -255,7 +246,7 @@ static inline int32_t weigh_row(ByteScratch& t, const Head<uint8_t>& head, int r
     I most = I{};
     for (int block = from; block <= to; ++block)
         for (int slot = 0; slot < PANEL; slot += LANES) {
-            float* s = t.s + r * BYTE_KEYS + block % BYTE_STRIP * PANEL + slot;
+            float* s = t.s + r * STRIP_KEYS + block % STRIP * PANEL + slot;
             const F p = power(load(s) - top);
             const F scale = scales_of(head.values + head.table[block] * head.stride, head.size, slot);
             const F weight = p > F{} ? p * scale : F{};  // what was never written may be NaN, and is not seen
@@ -277,9 +268,9 @@ static inline F steps_of(I bits) {
 
 static inline void round_weights(ByteScratch& t, int r, int from, int to) {
     const float inverse = t.step[r] > 0 ? 1.0f / t.step[r] : 0.0f;
-    int8_t* p = t.p + 2 * r * BYTE_KEYS;
-    for (int key = from % BYTE_STRIP * PANEL; key < (to % BYTE_STRIP + 1) * PANEL; key += LANES)
-        store_fine(p + key, p + BYTE_KEYS + key, load(t.s + r * BYTE_KEYS + key) * inverse);
+    int8_t* p = t.p + 2 * r * STRIP_KEYS;
+    for (int key = from % STRIP * PANEL; key < (to % STRIP + 1) * PANEL; key += LANES)
+        store_fine(p + key, p + STRIP_KEYS + key, load(t.s + r * STRIP_KEYS + key) * inverse);
 }
 
 // One strip, from..to, for all rows; row r sees keys oldest(r) to newest(r).
@@ -322,17 +313,9 @@ static void attend(const Queries& rows, int count, const Head<uint8_t>& head) {
     std::memset(t.o, 0, sizeof(float) * size_t(count) * size_t(head.size));
     t.top = all(-1e30f);
     for (int r = 0; r < count; ++r) t.total[r] = F{};
-    const int *position = rows.position, last = position[count - 1] / PANEL, sinks = head.sinks;
-    if (sinks) {
-        round_queries(t, rows.near, count, head.size);
-        attend_strip(t, head, count, 0, 0, [](int) { return 0; }, [&](int r) { return std::min(position[r], sinks - 1); });
-    }
-    round_queries(t, rows.q, count, head.size);
-    for (int from = head.first_block(position[0]), to; from <= last; from = to + 1) {
-        to = std::min(last, from / BYTE_STRIP * BYTE_STRIP + BYTE_STRIP - 1);
-        const auto oldest = [&](int r) { return std::max(sinks, head.window ? position[r] - head.window + 1 : 0); };
-        attend_strip(t, head, count, from, to, oldest, [&](int r) { return position[r]; });
-    }
+    each_strip(
+        rows, count, head, [&](const float* const* q) { round_queries(t, q, count, head.size); },
+        [&](int from, int to, const auto& oldest, const auto& newest) { attend_strip(t, head, count, from, to, oldest, newest); });
     for (int r = 0; r < count; ++r) {
         const float inverse = 1.0f / sum(t.total[r]);
         for (int d = 0; d < head.size; d += LANES) store(rows.out[r] + d, load(t.o + r * head.size + d) * inverse);

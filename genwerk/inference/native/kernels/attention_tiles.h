@@ -18,8 +18,7 @@ struct Bfloat16 {
 
 #if defined(__AMX_BF16__)
 
-constexpr int TILE_ROWS = 16, TILE_STRIP = 8;  // query rows of a tile; blocks whose scores share a largest one
-constexpr int STRIP_KEYS = TILE_STRIP * PANEL;
+constexpr int TILE_ROWS = 16;  // query rows of a tile
 
 static inline void store_bfloat16(Bfloat16* to, F value) {
     const __m256bh rounded = _mm512_cvtneps_pbh((__m512)value);
@@ -54,10 +53,7 @@ static inline F power_of_two(F x) {
     const F bounded = larger(x, all(-160.0f));
     const __m512 n = _mm512_roundscale_ps((__m512)bounded, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const F r = bounded - (F)n;
-    F p = all(0.05500859f);
-    p = p * r + 0.24221038f;
-    p = p * r + 0.6932829f;
-    p = p * r + 1.0f;
+    const F p = power_of_fraction(r);
     return (F)_mm512_scalef_ps((__m512)p, n);
 }
 
@@ -71,8 +67,6 @@ public:
 private:
     const unsigned before_;
 };
-
-constexpr float LOG2_E = 1.44269504088896341f;
 
 struct TileScratch {
     Bfloat16 q[TILE_ROWS * MOST_HEAD], p[TILE_ROWS * STRIP_KEYS];
@@ -94,23 +88,20 @@ static inline void score_tiles(TileScratch& t, const Head<Bfloat16>& head, int f
             add_products<0, 4, 6>();
             add_products<1, 4, 7>();
         }
-        store_tile<0>(t.s + block % TILE_STRIP * PANEL, 4 * STRIP_KEYS);
-        store_tile<1>(t.s + block % TILE_STRIP * PANEL + LANES, 4 * STRIP_KEYS);
+        store_tile<0>(t.s + block % STRIP * PANEL, 4 * STRIP_KEYS);
+        store_tile<1>(t.s + block % STRIP * PANEL + LANES, 4 * STRIP_KEYS);
     }
 }
 
 // Hides what lies before the oldest and after the newest key that one row sees, and finds its largest score.
 static inline void bound_row(TileScratch& t, int r, int oldest, int newest, int from, int to) {
-    I lane;
-    for (int i = 0; i < LANES; ++i) lane[i] = i;
-    const int base = from / TILE_STRIP * STRIP_KEYS;
+    const int base = from / STRIP * STRIP_KEYS;
     float* s = t.s + r * STRIP_KEYS;
     F best = all(t.top[r]);
     for (int key = from * PANEL; key < (to + 1) * PANEL; key += LANES) {
         F value = load(s + key - base);
         if (key + LANES - 1 > newest || key < oldest) {
-            const I at = lane + key;
-            value = ((at <= all(newest)) & (at >= all(oldest))) ? value : all(-INFINITY);
+            value = only_seen(value, key, oldest, newest);
             store(s + key - base, value);
         }
         best = larger(best, value);
@@ -122,8 +113,8 @@ static inline void bound_row(TileScratch& t, int r, int oldest, int newest, int 
 
 // Scores of one row to weights; 0 where it may not look.
 static inline void weigh_row(TileScratch& t, int r, int from, int to) {
-    const float *s = t.s + r * STRIP_KEYS + from % TILE_STRIP * PANEL, top = t.top[r] * LOG2_E;
-    Bfloat16* p = t.p + r * STRIP_KEYS + from % TILE_STRIP * PANEL;
+    const float *s = t.s + r * STRIP_KEYS + from % STRIP * PANEL, top = t.top[r] * LOG2_E;
+    Bfloat16* p = t.p + r * STRIP_KEYS + from % STRIP * PANEL;
     F total[2] = {t.total[r] * t.shrink[r], F{}};
     for (int i = 0; i < (to + 1 - from) * PANEL; i += PANEL) {
         const F left = power_of_two(load(s + i) * LOG2_E - top), right = power_of_two(load(s + i + LANES) * LOG2_E - top);
@@ -142,7 +133,7 @@ static inline void add_value_tiles(TileScratch& t, const Head<Bfloat16>& head, i
     if constexpr (N > 2) zero_tile<2>(), zero_tile<3>();
     for (int block = from; block <= to; ++block) {
         const Bfloat16* v = head.values + head.table[block] * head.stride + 2 * d;
-        load_tile<4>(t.p + block % TILE_STRIP * PANEL, 2 * STRIP_KEYS);
+        load_tile<4>(t.p + block % STRIP * PANEL, 2 * STRIP_KEYS);
         load_tile<6>(v, 4 * head.size);
         add_products<0, 4, 6>();
         if constexpr (N > 1) load_tile<7>(v + 2 * LANES, 4 * head.size), add_products<1, 4, 7>();
@@ -186,18 +177,9 @@ static void attend(const Queries& rows, int count, const Head<Bfloat16>& head) {
     std::memset(static_cast<void*>(t.p), 0, sizeof t.p);
     std::memset(t.o, 0, sizeof(float) * size_t(count) * size_t(head.size));
     for (int r = 0; r < count; ++r) t.top[r] = -1e30f, t.total[r] = F{};
-    const int *position = rows.position, last = position[count - 1] / PANEL, sinks = head.sinks;
-    if (sinks) {
-        round_queries(t, rows.near, count, head.size);
-        attend_strip(t, head, count, 0, 0, [](int) { return 0; }, [&](int r) { return std::min(position[r], sinks - 1); });
-    }
-    round_queries(t, rows.q, count, head.size);
-    for (int from = head.first_block(position[0]), to; from <= last; from = to + 1) {
-        to = from / TILE_STRIP * TILE_STRIP + TILE_STRIP - 1;
-        if (to > last) to = last;
-        const auto oldest = [&](int r) { return std::max(sinks, head.window ? position[r] - head.window + 1 : 0); };
-        attend_strip(t, head, count, from, to, oldest, [&](int r) { return position[r]; });
-    }
+    each_strip(
+        rows, count, head, [&](const float* const* q) { round_queries(t, q, count, head.size); },
+        [&](int from, int to, const auto& oldest, const auto& newest) { attend_strip(t, head, count, from, to, oldest, newest); });
     for (int r = 0; r < count; ++r) {
         const float inverse = 1.0f / sum(t.total[r]);
         for (int d = 0; d < head.size; d += LANES) store(rows.out[r] + d, load(t.o + r * head.size + d) * inverse);

@@ -93,6 +93,14 @@ static inline F exponential(F x) {
     return x < tiny ? F{} : p * scale;
 }
 
+// 2^r for |r| <= 1/2, with a relative error near 1e-4 and none at 0.
+static inline F power_of_fraction(F r) {
+    F p = all(0.05500859f);
+    p = p * r + 0.24221038f;
+    p = p * r + 0.6932829f;
+    return p * r + 1.0f;
+}
+
 // SwiGLU: silu(gate) up.
 static inline F gated(F gate, F up) { return gate / (1.0f + exponential(-gate)) * up; }
 
