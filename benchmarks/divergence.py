@@ -33,7 +33,7 @@ from torch.nn.functional import cross_entropy
 from genwerk.core.assets import KNOWN, fetch
 from genwerk.inference.native.cache_formats import CACHES
 from genwerk.inference.native.decoder import NativeDecoder
-from genwerk.inference.native.weights import pack_decoder
+from genwerk.inference.native.packed_decoder import pack_decoder
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.inference.quantisation.quantise import calibrate
 from genwerk.inference.runner import Chunk
@@ -83,7 +83,7 @@ def main() -> None:
         if form in forms:
             for cache in CACHES:
                 title = f"as shipped, {form}" + (f", cache {cache}" if cache != "auto" else "")
-                compare(title, model, {}, form, windows, exact, cache=cache)
+                compare(title, model, {}, form, windows, exact, cache_precision=cache)
     if chosen.shipped:
         return
     fold_norms(model)
@@ -109,7 +109,8 @@ def compare(
     cache: str = "auto",
 ) -> None:
     """Print one line: the packed model beside the logits in float32."""
-    runner = NativeDecoder(pack_decoder(model, precision, grids), blocks=-(-len(windows[0]) // 32), cache=cache)
+    packed = pack_decoder(model, precision, grids)
+    runner = NativeDecoder(packed, blocks=-(-len(windows[0]) // 32), cache_precision=cache)
     table = list(range(runner.blocks))
     found = [runner.step([Chunk(one, 0, table, wanted=len(one))]) for one in windows]
     nats = [float(kl_divergence(p, q).mean()) for p, q in zip(exact, found, strict=True)]

@@ -27,7 +27,7 @@ from genwerk.core.types import Sampling
 from genwerk.inference.engine import Engine
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import usable_variants
-from genwerk.inference.native.weights import pack_decoder
+from genwerk.inference.native.packed_decoder import pack_decoder
 from genwerk.models.gguf import convert_gguf
 from genwerk.models.huggingface import load_decoder
 from genwerk.tokenizers.tokenizer import Tokenizer

@@ -45,6 +45,14 @@ def probe() -> Machine:
     return Machine(_cores(), total, available, bool(gpus), gpus, cpu, instructions, system)
 
 
+def threads_to_use() -> int:
+    """As many as PyTorch has been told to use where it is loaded; else OMP_NUM_THREADS, or one for every core."""
+    if (torch := sys.modules.get("torch")) is not None:
+        return int(torch.get_num_threads())
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else _cores()
+
+
 def _read(path: str) -> str:
     with suppress(OSError):
         return Path(path).read_text(encoding="utf-8", errors="replace")

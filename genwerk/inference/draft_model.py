@@ -24,10 +24,11 @@ from torch import Tensor
 
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
-from genwerk.inference.backend import PRECISIONS, make_runner
 from genwerk.inference.blocks import BlockManager, Table
+from genwerk.inference.model_runner import make_runner
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.runner import BLOCK, Chunk, Runner
+from genwerk.inference.runner_choice import PRECISIONS
 from genwerk.inference.speculation import Chance, Draft, Pace, measure_steps
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.shortlist import read_shortlist, shorten

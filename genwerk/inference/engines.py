@@ -17,9 +17,9 @@ from pathlib import Path
 from genwerk.core.errors import ModelError
 from genwerk.core.machine import probe
 from genwerk.core.progress import say
-from genwerk.inference.backend import RUNNERS
 from genwerk.inference.engine import Engine
 from genwerk.inference.native.packed_directory import packed_precision
+from genwerk.inference.runner_choice import RUNNERS
 from genwerk.inference.text_engine import TextEngine
 
 __all__ = ["ENGINES", "SERVED", "choose_engine", "load_engine"]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from genwerk import __version__
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Receipt, Sampling
-from genwerk.inference.backend import PRECISIONS, RUNNERS
+from genwerk.inference.runner_choice import PRECISIONS, RUNNERS
 
 
 def make_receipt(

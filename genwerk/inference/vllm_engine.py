@@ -46,7 +46,7 @@ from genwerk.inference.sequence import Sequence
 from genwerk.inference.text_engine import Asked, TextEngine
 from genwerk.inference.vllm_sampling import check_mapped, sampling_arguments
 from genwerk.models.decoder_config import DecoderConfig
-from genwerk.models.huggingface import read_config
+from genwerk.models.hf_config import read_config
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["VllmEngine", "engine_arguments"]

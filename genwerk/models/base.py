@@ -15,7 +15,8 @@ from genwerk.core.errors import ModelError
 from genwerk.core.progress import track
 from genwerk.core.workspace import Step
 from genwerk.models.gguf import convert_gguf
-from genwerk.models.huggingface import TOKENIZER_FILES, load_decoder
+from genwerk.models.hf_config import TOKENIZER_FILES
+from genwerk.models.huggingface import load_decoder
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["LoadBaseConfig", "load_base"]

@@ -29,7 +29,8 @@ from genwerk.models.decoder_config import DecoderConfig
 from genwerk.models.feed_forward import MLP, Experts
 from genwerk.models.kv_cache import Cache
 from genwerk.models.linear import Linear
-from genwerk.models.rope import RopeScaling, RopeTable, rotate
+from genwerk.models.rope import RopeScaling
+from genwerk.models.rope_table import RopeTable, rotate
 
 __all__ = ["Decoder", "DecoderConfig", "RopeScaling"]
 

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genwerk.core.errors import ModelError
+from genwerk.models.arrays import read_json
 from genwerk.models.linear import Linear
 from genwerk.models.steady_linear import SteadyLinear
-from genwerk.models.weights import read_json, read_model_tensors
+from genwerk.models.weights import read_model_tensors
 
 __all__ = ["Encoder", "EncoderConfig", "embed_tokens", "join_tokens", "load_encoder"]
 

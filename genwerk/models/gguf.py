@@ -136,10 +136,10 @@ def _scaling(source: GGUFFile, kind: str, head_dim: int, theta: float) -> RopeSc
         raise ModelError(f"rope scaling {asked!r} is not supported", where=str(source.path))
     if "rope_freqs.weight" not in source.tensors:
         return None
-    divisors = torch.from_numpy(source.tensor("rope_freqs.weight").copy())
+    divisors = source.tensor("rope_freqs.weight")
     scaling = RopeScaling("llama3", float(divisors.max()))
     wanted = inverse_frequencies(head_dim, theta) / divisors
-    if not torch.allclose(inverse_frequencies(head_dim, theta, scaling), wanted, rtol=1e-3):
+    if not np.allclose(inverse_frequencies(head_dim, theta, scaling), wanted, rtol=1e-3):
         raise ModelError("the rotary frequencies are scaled in an unknown way", where=str(source.path))
     return scaling
 

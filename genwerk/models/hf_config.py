@@ -6,13 +6,17 @@ Keys that would change what the network computes and that it cannot do are refus
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from genwerk.core.errors import ModelError
-from genwerk.models.decoder import DecoderConfig
+from genwerk.models.arrays import read_json
+from genwerk.models.decoder_config import DecoderConfig
 from genwerk.models.hf_rope import longest_text, rope_from_hf, rope_to_hf
 
-__all__ = ["config_from_hf", "config_to_hf"]
+__all__ = ["TOKENIZER_FILES", "config_from_hf", "config_to_hf", "read_config"]
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 _CLASSES = {
     "llama": "LlamaForCausalLM",
@@ -23,6 +27,12 @@ _CLASSES = {
     "mixtral": "MixtralForCausalLM",
 }
 _EPS_BY_DEFAULT = {"mixtral": 1e-5}
+
+
+def read_config(path: Path) -> DecoderConfig:
+    """The shape of the model in a directory. Raises ModelError for a missing or unsupported config.json."""
+    file = path / "config.json"
+    return config_from_hf(read_json(file), where=str(file))
 
 
 def config_from_hf(values: Mapping[str, Any], *, where: str = "config.json") -> DecoderConfig:

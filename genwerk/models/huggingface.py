@@ -17,23 +17,13 @@ from torch import Tensor
 from genwerk.core.atomic import write_json
 from genwerk.core.errors import ModelError
 from genwerk.models.decoder import Attention, Decoder, DecoderConfig, RMSNorm
-from genwerk.models.hf_config import config_from_hf, config_to_hf
+from genwerk.models.hf_config import TOKENIZER_FILES, config_to_hf, read_config
 from genwerk.models.linear import Linear
-from genwerk.models.weights import read_json, read_model_tensors, write_tensors
+from genwerk.models.weights import read_model_tensors, write_tensors
 
-__all__ = [
-    "config_from_hf",
-    "config_to_hf",
-    "empty_decoder",
-    "expected_shapes",
-    "load_decoder",
-    "read_config",
-    "save_decoder",
-    "slots",
-]
+__all__ = ["empty_decoder", "expected_shapes", "load_decoder", "save_decoder", "slots"]
 
 _MIXTRAL = {".mlp.": ".block_sparse_moe.", ".gate_proj.": ".w1.", ".up_proj.": ".w3.", ".down_proj.": ".w2."}
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
 def load_decoder(path: Path, *, dtype: torch.dtype = torch.float32) -> Decoder:
@@ -44,12 +34,6 @@ def load_decoder(path: Path, *, dtype: torch.dtype = torch.float32) -> Decoder:
     model = empty_decoder(read_config(path), dtype)
     fill(model, read_model_tensors(path), where=str(path / "model.safetensors"))
     return model.eval()
-
-
-def read_config(path: Path) -> DecoderConfig:
-    """The shape of the model in a directory. Raises ModelError for a missing or unsupported config.json."""
-    file = path / "config.json"
-    return config_from_hf(read_json(file), where=str(file))
 
 
 def save_decoder(model: Decoder, path: Path, tokenizer_files: Path | None = None) -> None:

@@ -27,9 +27,10 @@ from torch.nn import functional as F
 from genwerk.core.atomic import write_json
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import ModelError
+from genwerk.models.arrays import read_json
 from genwerk.models.decoder import Decoder
 from genwerk.models.linear import Linear
-from genwerk.models.weights import read_json, read_tensors, write_tensors
+from genwerk.models.weights import read_tensors, write_tensors
 
 __all__ = [
     "LoraConfig",

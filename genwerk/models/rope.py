@@ -8,9 +8,10 @@ NTK scaling; Peng et al. (2023), YaRN; Llama 3.1 (Meta, 2024).
 
 m position of the token; D size of a head.
 
-Chosen:   the half-rotation layout of Hugging Face weights; tables in float32, grown on demand, sliced once per step and
-          shared by all layers; the minus sign lies in the table, so a rotation is a roll and two products. Dynamic NTK
-          stretches only texts longer than the model's positions, which are refused, so it is the plain rotation here.
+Chosen:   the half-rotation layout of Hugging Face weights. Angles are float32, as every trainer's are; their cosines
+          and sines are computed in float64 and rounded, so networks in PyTorch (rope_table.py) and in the kernels
+          turn by the same numbers on every processor. Dynamic NTK stretches only texts longer than the model's
+          positions, which are refused, so it is the plain rotation here.
 Left out: dynamic NTK beyond the model's positions, and LongRoPE (refused when read): their frequencies depend on how
           long the text has become, so what is cached would have to be turned again.
 """
@@ -19,12 +20,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["SCALINGS", "RopeScaling", "RopeTable", "inverse_frequencies", "rotate"]
-
+__all__ = ["SCALINGS", "RopeScaling", "Turns", "inverse_frequencies", "turns"]
 
 SCALINGS = ("linear", "dynamic", "yarn", "llama3")
 
@@ -52,64 +53,53 @@ class RopeScaling:
     truncate: bool = True
 
 
-def inverse_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> Tensor:
-    """θ_i as (D/2,) float32 on the CPU."""
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.int64, device="cpu").float() / head_dim
-    frequencies = 1.0 / (theta**exponents)
+class Turns(NamedTuple):
+    """Cosines and sines of m θ_i, (S, D/2) float32 each."""
+
+    cos: NDArray[np.float32]
+    sin: NDArray[np.float32]
+
+
+def turns(head_dim: int, theta: float, scaling: RopeScaling | None, positions: int) -> Turns:
+    """Of positions 0 to `positions` - 1; times the attention factor where the scaling has one."""
+    frequencies = inverse_frequencies(head_dim, theta, scaling)
+    angles = np.arange(positions, dtype=np.float32)[:, None] * frequencies  # (S, D/2)
+    size = 1.0 if scaling is None else scaling.attention_factor
+    wide = angles.astype(np.float64)
+    return Turns(*((wave(wide) * size).astype(np.float32) for wave in (np.cos, np.sin)))
+
+
+def inverse_frequencies(head_dim: int, theta: float, scaling: RopeScaling | None = None) -> NDArray[np.float32]:
+    """θ_i, (D/2,)."""
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    frequencies = (1.0 / np.power(theta, exponents.astype(np.float64)).astype(np.float32)).astype(np.float32)
     if scaling is None or scaling.kind == "dynamic":
         return frequencies
     if scaling.kind == "linear":
-        return frequencies / scaling.factor
+        return frequencies / np.float32(scaling.factor)
     kept = _kept_by_yarn(head_dim, theta, scaling) if scaling.kind == "yarn" else _kept_by_llama3(frequencies, scaling)
-    return (1 - kept) * frequencies / scaling.factor + kept * frequencies
+    blended: NDArray[np.float32] = (1 - kept) * frequencies / np.float32(scaling.factor) + kept * frequencies
+    return blended
 
 
-def _kept_by_llama3(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
+def _kept_by_llama3(frequencies: NDArray[np.float32], scaling: RopeScaling) -> NDArray[np.float32]:
     """1 where a wave is short and stays as it is, 0 where it is stretched by `factor`, (D/2,)."""
-    turns = scaling.original_max_positions / (2 * math.pi / frequencies)
-    span = scaling.high_freq_factor - scaling.low_freq_factor
-    return ((turns - scaling.low_freq_factor) / span).clamp(0.0, 1.0)
+    turned = np.float32(scaling.original_max_positions) / (np.float32(2 * math.pi) / frequencies)
+    span = np.float32(scaling.high_freq_factor - scaling.low_freq_factor)
+    kept: NDArray[np.float32] = np.clip((turned - np.float32(scaling.low_freq_factor)) / span, 0.0, 1.0)
+    return kept
 
 
-def _kept_by_yarn(head_dim: int, theta: float, scaling: RopeScaling) -> Tensor:
+def _kept_by_yarn(head_dim: int, theta: float, scaling: RopeScaling) -> NDArray[np.float32]:
     """As above: a straight line between the frequencies that turn `beta_fast` and `beta_slow` times."""
 
-    def index_of(turns: float) -> float:
-        return head_dim * math.log(scaling.original_max_positions / (turns * 2 * math.pi)) / (2 * math.log(theta))
+    def index_of(turned: float) -> float:
+        return head_dim * math.log(scaling.original_max_positions / (turned * 2 * math.pi)) / (2 * math.log(theta))
 
     low, high = index_of(scaling.beta_fast), index_of(scaling.beta_slow)
     if scaling.truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, head_dim - 1)
     span = high - low if high != low else 0.001
-    return 1 - ((torch.arange(head_dim // 2, dtype=torch.float32, device="cpu") - low) / span).clamp(0, 1)
-
-
-class RopeTable:
-    """Cosines and signed sines of positions 0..n, grown by doubling. Not a module: it is derived, never saved."""
-
-    def __init__(self, head_dim: int, theta: float, scaling: RopeScaling | None) -> None:
-        self._head_dim, self._theta, self._scaling = head_dim, theta, scaling
-        self._cos = self._sin = torch.empty(0, 1, head_dim, device="cpu")
-
-    def rows(self, start: int, stop: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """(T, 1, D) each, for positions start..stop, in the device and dtype of `like`."""
-        known = self._cos
-        if known.shape[0] < stop or known.device != like.device or known.dtype != like.dtype:
-            self._grow(max(stop, 2 * known.shape[0], 256), like)
-        return self._cos[start:stop], self._sin[start:stop]
-
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def _grow(self, size: int, like: Tensor) -> None:
-        frequencies = inverse_frequencies(self._head_dim, self._theta, self._scaling)
-        angles = torch.arange(size, dtype=torch.float32, device="cpu")[:, None] * frequencies  # (S, D/2)
-        size_of = 1.0 if self._scaling is None else self._scaling.attention_factor
-        cos, sin = angles.cos() * size_of, angles.sin() * size_of
-        self._cos = torch.cat((cos, cos), -1)[:, None].to(like)  # (S, 1, D)
-        self._sin = torch.cat((-sin, sin), -1)[:, None].to(like)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn x (B, T, H, D) by the rows (T, 1, D) of its positions."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+    steps = np.arange(head_dim // 2, dtype=np.float32) - np.float32(low)
+    return 1 - np.clip(steps / np.float32(span), 0.0, 1.0)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from genwerk.core.atomic import write_json
 from genwerk.core.errors import ModelError
+from genwerk.models.arrays import read_json
 from genwerk.models.decoder import Decoder
-from genwerk.models.weights import read_json
 
 __all__ = ["SHORTLIST", "read_shortlist", "shorten", "write_shortlist"]
 

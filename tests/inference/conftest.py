@@ -12,8 +12,8 @@ import tokenizers
 import torch
 from torch import Tensor
 
-from genwerk.inference.backend import make_runner
 from genwerk.inference.engine import Engine
+from genwerk.inference.model_runner import make_runner
 from genwerk.inference.runner import Chunk
 from genwerk.models.decoder import Decoder, DecoderConfig
 from genwerk.tokenizers.tokenizer import Tokenizer

@@ -17,10 +17,10 @@ from torch import Tensor
 from genwerk.core.errors import ModelError
 from genwerk.core.types import Message, Request, Sampling
 from genwerk.inference import draft_model
-from genwerk.inference.backend import make_runner
 from genwerk.inference.draft_model import DraftModel, Follower
 from genwerk.inference.engine import Engine
 from genwerk.inference.generation import Generation
+from genwerk.inference.model_runner import make_runner
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.runner import BLOCK, Chunk, Runner
 from genwerk.inference.speculation import Draft, Pace, StepTimes

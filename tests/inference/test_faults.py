@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Request, Sampling
-from genwerk.inference.backend import make_runner
 from genwerk.inference.engine import Delta, Engine
+from genwerk.inference.model_runner import make_runner
 from genwerk.inference.native.weights import kept_weights
 from genwerk.inference.runner import Chunk
 from genwerk.models.decoder import Decoder
-from genwerk.models.huggingface import read_config, save_decoder
+from genwerk.models.hf_config import read_config
+from genwerk.models.huggingface import save_decoder
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 Make = Callable[..., Engine]
@@ -171,7 +173,7 @@ def test_packed_weights_that_are_damaged_are_made_again(
     monkeypatch.setenv("GENWERK_CACHE", str(tmp_path / "cache"))
     save_decoder(tiny_model, tmp_path / "model", Path(byte_tokenizer._where))
     config = read_config(tmp_path / "model")
-    fresh = {name: one.clone() for name, one in kept_weights(tmp_path / "model", config, "int8").tensors.items()}
+    fresh = {name: one.copy() for name, one in kept_weights(tmp_path / "model", config, "int8").arrays.items()}
     (file,) = (tmp_path / "cache" / "packed").glob("*.safetensors")
     held = bytearray(file.read_bytes())
     if damage == "unsealed":
@@ -183,5 +185,5 @@ def test_packed_weights_that_are_damaged_are_made_again(
     assert ("is damaged and is made again" in capsys.readouterr().err) == (damage != "unsealed")
     mapped = kept_weights(tmp_path / "model", config, "int8")
     for found in (again, mapped):
-        assert found.tensors.keys() == fresh.keys()
-        assert all(torch.equal(found.tensors[name], one) for name, one in fresh.items())
+        assert found.arrays.keys() == fresh.keys()
+        assert all(np.array_equal(found.arrays[name], one) for name, one in fresh.items())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genwerk.inference.backend import make_runner
+from genwerk.inference.model_runner import make_runner
 from genwerk.inference.speculation import (
     Chance,
     Pace,

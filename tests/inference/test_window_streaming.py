@@ -11,8 +11,8 @@ import torch
 
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Sampling
-from genwerk.inference.backend import make_runner
 from genwerk.inference.engine import Engine
+from genwerk.inference.model_runner import make_runner
 from genwerk.inference.receipt import loading_of, window_of
 from genwerk.inference.runner import BLOCK
 from genwerk.inference.streaming import STRETCH, with_window

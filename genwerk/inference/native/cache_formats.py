@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from genwerk.inference.native.pack import PANEL
+from genwerk.core.errors import ModelError
+from genwerk.inference.native.layout import PANEL
 
 __all__ = ["CACHES", "CacheFormat", "cache_format"]
 
@@ -20,7 +21,8 @@ CACHES = ("auto", "int8")
 
 @dataclass(frozen=True, slots=True)
 class CacheFormat:
-    """name: as `pack.FORMATS` has it; dtype: what NumPy takes a number for; numbers: of a head's keys in a block."""
+    """name: as `layout.FORMATS` has it; dtype: what NumPy takes a number for; numbers: how many of these the keys of a head
+    take in a block, scales included."""
 
     name: str
     dtype: type[np.generic[Any]]
@@ -32,9 +34,11 @@ class CacheFormat:
         return self.numbers * np.dtype(self.dtype).itemsize
 
 
-def cache_format(cache: str, precision: str, variant: str, head: int) -> CacheFormat:
-    """head: its size, filled up (`pack.Arrangement`)."""
-    if cache == "int8":
+def cache_format(cache_precision: str, precision: str, variant: str, head: int) -> CacheFormat:
+    """precision: of the weights; head: `layout.head_size`. Raises ModelError for an unknown `cache_precision`."""
+    if cache_precision not in CACHES:
+        raise ModelError(f"there is no cache precision `{cache_precision}`", remedy=f"Known: {', '.join(CACHES)}.")
+    if cache_precision == "int8":
         return CacheFormat("int8", np.uint8, PANEL * head + PANEL * np.dtype(np.float32).itemsize)
     if precision == "float32":
         return CacheFormat("float32", np.float32, PANEL * head)

@@ -1,12 +1,12 @@
 """A decoder whose steps run in the native kernels: many sequences at once, each with a table of cache blocks.
 
-    native = NativeDecoder(pack_decoder(decoder, "int8"), blocks=256)
+    native = NativeDecoder(kept_weights(directory, read_config(directory), "int8"), blocks=256)
     logits = native.step([Chunk(tokens, start=0, table=[3, 7], adapter=None)])
 
 A row's numbers depend on its own sequence alone: not on the batch, not on how its prompt was cut, not on which blocks
 it was given. In float32 they equal models/decoder.py up to rounding.
 
-Chosen:   the weights are packed once (weights.py) and the decoder is not needed after; adapters stay in float32.
+Chosen:   the weights are packed once (weights.py) and no PyTorch is needed after; adapters stay in float32.
 Left out: adapters on experts, and qualities of attention that models/decoder.py lacks too.
 """
 
@@ -21,23 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from genwerk.core.errors import ModelError
+from genwerk.core.machine import threads_to_use
 from genwerk.inference.native import layout
 from genwerk.inference.native.cache_formats import cache_format
-from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants
-from genwerk.inference.native.pack import FORMATS, PANEL, Arrangement, pack
-from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape, matrices
+from genwerk.inference.native.layout import FORMATS, PANEL, head_size
+from genwerk.inference.native.library import load_library, usable_variants
+from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape
 from genwerk.inference.runner import BLOCK, Chunk, cache_title, window_title
-from genwerk.models.decoder import Decoder
-from genwerk.models.huggingface import empty_decoder
-from genwerk.models.linear import Linear
-from genwerk.models.lora import adapter_products, load_adapter
-from genwerk.models.rope import RopeTable
+from genwerk.models.arrays import Array
+from genwerk.models.rope import turns
 
-__all__ = ["NativeDecoder", "check_adapter"]
+__all__ = ["NativeDecoder"]
 
 _Whole = np.ndarray[tuple[int], np.dtype[np.signedinteger[Any]]]
 
@@ -47,7 +44,7 @@ class _AdapterTable:
     """The updates of all layers, and what their pointers point at."""
 
     updates: ctypes.Array[layout.LayerUpdates]
-    kept: Sequence[object]
+    packed: Mapping[str, Array]
 
 
 class NativeDecoder:
@@ -57,11 +54,13 @@ class NativeDecoder:
                 turned (pack.py); int4: half bytes with a scale and a lowest value per 32 inputs, activations in 8 bits
                 with a scale per 32, embeddings int8. With both, keys and values are float16, or bfloat16 where tile
                 registers multiply them (attention_tiles.h).
-    cache       of keys and values: auto, as above and float32 beside float32 weights; or int8 (attention_bytes.h).
     blocks      cache blocks of 32 positions there are in all.
     positions   most positions a sequence may have.
-    adapters    by name, as they lie in `model`, whose own weights are not read.
+    adapters    by name, packed (packed_adapter.py).
     variant     instruction set; default: the best this processor has.
+
+    cache_precision   of keys and values: auto, as above and float32 beside float32 weights; or int8
+                      (attention_bytes.h).
 
     Raises NativeUnavailableError where the kernels cannot be built or do not know the network's shape.
     """
@@ -74,33 +73,30 @@ class NativeDecoder:
         *,
         blocks: int,
         positions: int | None = None,
-        adapters: Sequence[str] = (),
-        model: Decoder | None = None,
+        adapters: Mapping[str, Mapping[str, Array]] | None = None,
         threads: int | None = None,
         variant: str | None = None,
-        cache: str = "auto",
+        cache_precision: str = "auto",
     ) -> None:
         config = self.config = weights.config
         check_shape(config)
         self.precision, self.blocks = weights.precision, blocks
-        self._arrange = Arrangement(config)
+        self._head = head_size(config)
         self.variant = variant or usable_variants()[0]
         self._library = load_library(self.variant)
         self._kept: list[object] = [weights]
-        self.weight_bytes = sum(tensor.nbytes for tensor in weights.tensors.values())
+        self.weight_bytes = sum(array.nbytes for array in weights.arrays.values())
         self._positions = positions or config.max_positions
         self._model = self._describe(weights)
-        self._tables: dict[str, _AdapterTable] = {}
-        for name in adapters:
-            assert model is not None, "the model that holds the adapters is needed"
-            self._tables[name] = self._describe_adapter(model, name)
+        self._tables = {name: self._describe_adapter(packed) for name, packed in (adapters or {}).items()}
         self._point_at_adapters()
         self._padded_vocab = self._model.unembed.outputs
-        self.cache, kept = cache, cache_format(cache, self.precision, self.variant, self._arrange.head)
+        self.cache_precision = cache_precision
+        kept = cache_format(cache_precision, self.precision, self.variant, self._head)
         size = (config.n_layers, blocks, config.n_kv_heads, kept.numbers)
         self.keys, self.values = _untouched(size, kept.dtype), _untouched(size, kept.dtype)
         self._cache = layout.Cache(blocks, FORMATS[kept.name], self.keys.ctypes.data, self.values.ctypes.data)
-        self.threads = threads or torch.get_num_threads()
+        self.threads = threads or threads_to_use()
         self._engine = self._library.genwerk_open(self.threads)
 
     def __del__(self) -> None:
@@ -109,13 +105,12 @@ class NativeDecoder:
 
     @property
     def title(self) -> str:
-        return f"native {self.precision} {self.variant}{cache_title(self.cache)}{window_title(self.config)}"
+        return f"native {self.precision} {self.variant}{cache_title(self.cache_precision)}{window_title(self.config)}"
 
     def add_adapter(self, name: str, path: Path) -> None:
-        with torch.inference_mode(False):
-            model = empty_decoder(self.config)  # its weights are never read, so they take no memory
-            load_adapter(model, name, path)
-            self._tables[name] = self._describe_adapter(model, name)
+        from genwerk.inference.native.packed_adapter import read_adapter  # PyTorch is imported where one is asked for
+
+        self._tables[name] = self._describe_adapter(read_adapter(self.config, name, path))
         self._point_at_adapters()
 
     def remove_adapter(self, name: str) -> None:
@@ -136,7 +131,7 @@ class NativeDecoder:
             for pool in (self.keys, self.values):
                 pool[:, target] = pool[:, source]
 
-    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+    def step(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Run all tokens of `chunks`; logits (sum of wanted, V) float32."""
         if not chunks:
             raise ModelError("a step without tokens")
@@ -151,9 +146,9 @@ class NativeDecoder:
         adapters = [-1 if chunk.adapter is None else self.adapters.index(chunk.adapter) for chunk in chunks]
         starts = np.asarray([chunk.start for chunk in chunks], dtype=np.int32)
         arrays = (tokens, first, starts, table, np.concatenate(tables), np.asarray(adapters, dtype=np.int32))
-        logits = torch.empty(len(rows), self._padded_vocab, device="cpu")
+        logits = np.empty((len(rows), self._padded_vocab), np.float32)
         batch = layout.Batch(
-            len(chunks), *(array.ctypes.data for array in arrays), len(rows), rows.ctypes.data, logits.data_ptr()
+            len(chunks), *(array.ctypes.data for array in arrays), len(rows), rows.ctypes.data, logits.ctypes.data
         )
         self._library.genwerk_step(self._engine, self._model, self._updates, self._cache, batch)
         return logits[:, : self.config.vocab_size]
@@ -183,17 +178,15 @@ class NativeDecoder:
         return [*chunk.table[:first], *chunk.table[max(first, unseen.stop // BLOCK) :]]
 
     def _describe(self, weights: PackedWeights) -> layout.Model:
-        config, tensors = self.config, weights.tensors
-        layers = (layout.Layer * config.n_layers)(*(self._layer(tensors, layer) for layer in range(config.n_layers)))
-        with torch.inference_mode(False):
-            rope = RopeTable(config.head_dim, config.rope_theta, config.rope_scaling)
-            cos, sin = rope.rows(0, self._positions, torch.empty(0, device="cpu"))  # (S, 1, D)
-        half = config.head_dim // 2
+        config, arrays = self.config, weights.arrays
+        layers = (layout.Layer * config.n_layers)(*(self._layer(arrays, layer) for layer in range(config.n_layers)))
+        rope = turns(config.head_dim, config.rope_theta, config.rope_scaling, self._positions)
+        self._kept.append(rope)
         described = layout.Model(
             n_layers=config.n_layers,
             n_heads=config.n_heads,
             n_kv_heads=config.n_kv_heads,
-            head=self._arrange.head,
+            head=self._head,
             head_dim=config.head_dim,
             d_model=config.d_model,
             width=-(-config.d_model // PANEL) * PANEL,
@@ -204,78 +197,62 @@ class NativeDecoder:
             normalise_experts=config.normalise_experts,
             eps=config.norm_eps,
             layers=layers,
-            final_norm=_pointer(tensors, "final_norm"),
-            unembed=self._matrix(tensors, "unembed"),
-            cos=self._keep(cos[:, 0, :half].contiguous()),
-            sin=self._keep(sin[:, 0, half:].contiguous()),
+            final_norm=_pointer(arrays, "final_norm"),
+            unembed=self._matrix(arrays, "unembed"),
+            cos=rope.cos.ctypes.data,
+            sin=rope.sin.ctypes.data,
         )
         if not config.tie_embeddings:
-            described.embed = ctypes.pointer(self._matrix(tensors, "embed"))
+            described.embed = ctypes.pointer(self._matrix(arrays, "embed"))
         self._kept += [layers, described.embed]
         return described
 
-    def _layer(self, tensors: Mapping[str, Tensor], layer: int) -> layout.Layer:
+    def _layer(self, arrays: Mapping[str, Array], layer: int) -> layout.Layer:
         described = layout.Layer(window=self.config.window_of(layer) or 0)
         for name in MATRICES[:2] if self.config.n_experts else MATRICES:
-            setattr(described, name, self._matrix(tensors, f"{layer}.{name}"))
+            setattr(described, name, self._matrix(arrays, f"{layer}.{name}"))
         for name in ("attention_norm", "feed_forward_norm", "query_norm", "key_norm"):
-            setattr(described, name, _pointer(tensors, f"{layer}.{name}"))
+            setattr(described, name, _pointer(arrays, f"{layer}.{name}"))
         if self.config.n_experts:
-            described.router = self._matrix(tensors, f"{layer}.router")
+            described.router = self._matrix(arrays, f"{layer}.router")
             experts = (f"{layer}.expert-{number}" for number in range(self.config.n_experts))
             found = (layout.Expert * self.config.n_experts)(
-                *(layout.Expert(*(self._matrix(tensors, f"{one}.{name}") for name in MATRICES[2:])) for one in experts)
+                *(layout.Expert(*(self._matrix(arrays, f"{one}.{name}") for name in MATRICES[2:])) for one in experts)
             )
             described.experts = found
             self._kept.append(found)
         return described
 
-    def _matrix(self, tensors: Mapping[str, Tensor], name: str) -> layout.Matrix:
-        data = tensors[
-            f"{name}.data"
-        ]  # (N / 32, K, 32) float32, (N / 32, K' / 4, 32, 4) or (N / 32, K / 32, 640) bytes
-        precision = "float32" if data.dtype == torch.float32 else "int8" if data.ndim == 4 else "int4"
+    def _matrix(self, arrays: Mapping[str, Array], name: str) -> layout.Matrix:
+        # (N / 32, K, 32) float32, (N / 32, K' / 4, 32, 4) or (N / 32, K / 32, 640) bytes
+        data = arrays[f"{name}.data"]
+        precision = "float32" if data.dtype == np.float32 else "int8" if data.ndim == 4 else "int4"
         inputs = self._inputs(name) if precision == "int8" else data.shape[1] * (PANEL if precision == "int4" else 1)
-        rest = (_pointer(tensors, f"{name}.{part}") for part in ("scale", "bias"))
-        return layout.Matrix(FORMATS[precision], data.shape[0] * PANEL, inputs, data.data_ptr(), *rest)
+        rest = (_pointer(arrays, f"{name}.{part}") for part in ("scale", "bias"))
+        return layout.Matrix(FORMATS[precision], data.shape[0] * PANEL, inputs, data.ctypes.data, *rest)
 
     def _inputs(self, name: str) -> int:
         """K of a matrix, filled up to a multiple of 32; int8 data is filled up further."""
         config = self.config
-        size = {"out": config.n_heads * self._arrange.head, "down": config.d_ff}.get(
-            name.rpartition(".")[2], config.d_model
-        )
+        size = {"out": config.n_heads * self._head, "down": config.d_ff}.get(name.rpartition(".")[2], config.d_model)
         return -(-size // PANEL) * PANEL
 
-    def _describe_adapter(self, model: Decoder, adapter: str) -> _AdapterTable:
-        kept: list[object] = []
-        updates = [
-            layout.LayerUpdates(
-                **{name: self._update(name, linear, adapter, kept) for name, linear in _adapted(block, adapter).items()}
+    def _describe_adapter(self, packed: Mapping[str, Array]) -> _AdapterTable:
+        def update(name: str) -> layout.Update:
+            there = f"{name}.a.data" in packed
+            return (
+                layout.Update(*(self._matrix(packed, f"{name}.{part}") for part in "ab")) if there else layout.Update()
             )
-            for block in model.layers
-        ]
-        return _AdapterTable((layout.LayerUpdates * self.config.n_layers)(*updates), kept)
+
+        layers = range(self.config.n_layers)
+        updates = [layout.LayerUpdates(*(update(f"{layer}.{name}") for name in MATRICES)) for layer in layers]
+        return _AdapterTable((layout.LayerUpdates * len(updates))(*updates), packed)
 
     def _point_at_adapters(self) -> None:
         """An array of pointers, one per adapter, each to the updates of all layers."""
         places = [ctypes.addressof(table.updates) for table in self._tables.values()]
         self.adapters = tuple(self._tables)
         self._updates = (ctypes.c_void_p * max(1, len(places)))(*places)
-
-    def _update(self, name: str, linear: Linear, adapter: str, kept: list[object]) -> layout.Update:
-        products = adapter_products(linear, adapter)
-        if products is None:
-            return layout.Update()
-        a = self._arrange.inputs(name, products.a.t()).t()  # (r, K)
-        b = self._arrange.outputs(name, products.b)  # (N, r)
-        packed = {"a.data": pack(a, None, "float32").data, "b.data": pack(b, None, "float32").data}
-        kept.append(packed)
-        return layout.Update(*(self._matrix(packed, which) for which in ("a", "b")))
-
-    def _keep(self, tensor: Tensor) -> int:
-        self._kept.append(tensor)
-        return tensor.data_ptr()
 
 
 def _untouched(size: tuple[int, ...], dtype: type) -> np.ndarray[Any, Any]:
@@ -285,22 +262,5 @@ def _untouched(size: tuple[int, ...], dtype: type) -> np.ndarray[Any, Any]:
     return np.frombuffer(memory, dtype, count).reshape(size)
 
 
-def check_adapter(model: Decoder, adapter: str) -> None:
-    """Raise NativeUnavailableError where an adapter changes weights that only PyTorch lets it change."""
-    for block in model.layers:
-        _adapted(block, adapter)
-
-
-def _adapted(block: nn.Module, adapter: str) -> dict[str, Linear]:
-    """The weights of a layer that adapters may change. Raises NativeUnavailableError where this one goes beyond."""
-    found = matrices(block)
-    if any(adapter_products(linear, adapter) for name, linear in found.items() if name not in MATRICES):
-        raise NativeUnavailableError(
-            f"the native kernels do not know the adapter `{adapter}`, which changes experts",
-            remedy="Choose the engine torch, or merge the adapter into the model.",
-        )
-    return {name: linear for name, linear in found.items() if name in MATRICES}
-
-
-def _pointer(tensors: Mapping[str, Tensor], name: str) -> int | None:
-    return tensors[name].data_ptr() if name in tensors else None
+def _pointer(arrays: Mapping[str, Array], name: str) -> int | None:
+    return arrays[name].ctypes.data if name in arrays else None

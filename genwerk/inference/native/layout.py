@@ -4,9 +4,34 @@ from __future__ import annotations
 
 import ctypes
 
-__all__ = ["Batch", "Cache", "Expert", "Layer", "LayerUpdates", "Matrix", "Model", "Update"]
+from genwerk.models.decoder_config import DecoderConfig
+
+__all__ = [
+    "FORMATS",
+    "PANEL",
+    "TURNED",
+    "Batch",
+    "Cache",
+    "Expert",
+    "Layer",
+    "LayerUpdates",
+    "Matrix",
+    "Model",
+    "Update",
+    "head_size",
+]
+
+PANEL = 32  # outputs that lie together, inputs of a group of half bytes, positions of a cache block
+TURNED = 64  # inputs that are turned together (pack.py)
+FORMATS = {"float32": 0, "int8": 1, "int4": 2, "float16": 3, "bfloat16": 4}
 
 _pointer, _int, _long, _float = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_float
+
+
+def head_size(config: DecoderConfig) -> int:
+    """head_dim, filled up so that vectors of 16 fit and all heads together make whole panels."""
+    size = -(-config.head_dim // 16) * 16
+    return size if config.n_heads * size % PANEL == 0 else -(-size // PANEL) * PANEL
 
 
 class Matrix(ctypes.Structure):

@@ -29,13 +29,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genwerk.inference.native.layout import PANEL, TURNED, head_size
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["FORMATS", "PANEL", "TURNED", "Arrangement", "Grid", "Packing", "fill", "pack", "turn", "widest_grid"]
-
-PANEL = 32
-TURNED = 64
-FORMATS = {"float32": 0, "int8": 1, "int4": 2, "float16": 3, "bfloat16": 4}
+__all__ = ["Arrangement", "Grid", "Packing", "fill", "pack", "turn", "widest_grid"]
 
 
 class Packing(NamedTuple):
@@ -119,15 +116,9 @@ class Arrangement:
 
     config: DecoderConfig
 
-    @property
-    def head(self) -> int:
-        """head_dim, filled up so that vectors of 16 fit and all heads together make whole panels."""
-        size = -(-self.config.head_dim // 16) * 16
-        return size if self.config.n_heads * size % PANEL == 0 else -(-size // PANEL) * PANEL
-
     def heads(self, rows: Tensor) -> Tensor:
         size = self.config.head_dim
-        return fill(rows.reshape(-1, size, *rows.shape[1:]), 1, self.head).flatten(0, 1)
+        return fill(rows.reshape(-1, size, *rows.shape[1:]), 1, head_size(self.config)).flatten(0, 1)
 
     def gate_up(self, rows: Tensor) -> Tensor:
         gate, up = (fill(part, 0).reshape(-1, PANEL, *rows.shape[1:]) for part in rows.chunk(2))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from genwerk.core.progress import track
 from genwerk.inference.native.pack import Arrangement, fill
-from genwerk.inference.native.weights import matrices
+from genwerk.inference.native.packed_decoder import matrices
 from genwerk.models.decoder import Decoder
 from genwerk.models.linear import Linear
 

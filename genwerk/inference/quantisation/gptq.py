@@ -29,7 +29,8 @@ import torch
 from torch import Tensor
 
 from genwerk.core.errors import ModelError
-from genwerk.inference.native.pack import PANEL, Grid
+from genwerk.inference.native.layout import PANEL
+from genwerk.inference.native.pack import Grid
 from genwerk.inference.quantisation.grids import fit_half_bytes, fitted_grid, nearest, to_bytes, to_half_bytes
 
 __all__ = ["Rounded", "gptq", "round_nearest"]

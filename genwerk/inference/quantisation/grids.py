@@ -16,7 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genwerk.inference.native.pack import PANEL, Grid, widest_grid
+from genwerk.inference.native.layout import PANEL
+from genwerk.inference.native.pack import Grid, widest_grid
 
 __all__ = ["fit_bytes", "fit_half_bytes", "fitted_grid", "nearest", "to_bytes", "to_half_bytes"]
 

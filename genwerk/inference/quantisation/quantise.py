@@ -30,8 +30,9 @@ from genwerk.data.documents import load_documents
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.inference.native.pack import Arrangement, Grid, turn, widest_grid
-from genwerk.inference.native.packed_directory import unpack_decoder, write_packed
-from genwerk.inference.native.weights import PackedWeights, check_shape, matrices, pack_decoder
+from genwerk.inference.native.packed_decoder import matrices, pack_decoder, unpack_decoder
+from genwerk.inference.native.packed_directory import write_packed
+from genwerk.inference.native.weights import PackedWeights, check_shape
 from genwerk.inference.quantisation.calibration import calibrate_layers, input_peaks
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.inference.quantisation.gptq import gptq, round_nearest

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from genwerk.inference.native.weights import matrices
+from genwerk.inference.native.packed_decoder import matrices
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.linear import Linear
 

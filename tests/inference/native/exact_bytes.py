@@ -9,7 +9,7 @@ from exact_reference import LANES, STRIP, ExactReference, fma, folded, raised
 from torch import Tensor
 from torch.nn import functional as F
 
-from genwerk.inference.native.pack import Arrangement
+from genwerk.inference.native.layout import head_size
 from genwerk.models.decoder import Decoder
 
 FINE, LOG2_E = 16383.0, 1.44269504088896341
@@ -85,4 +85,4 @@ def attend_bytes(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, *, head: int) ->
 
 def over_bytes(model: Decoder) -> ExactReference:
     """The reference of `model` with its keys and values in bytes."""
-    return ExactReference(model, attend=partial(attend_bytes, head=Arrangement(model.config).head))
+    return ExactReference(model, attend=partial(attend_bytes, head=head_size(model.config)))

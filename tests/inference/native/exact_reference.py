@@ -20,7 +20,7 @@ from quantised_reference import turned, whole_weight
 from torch import Tensor
 from torch.nn import functional as F
 
-from genwerk.inference.native.pack import PANEL, Arrangement
+from genwerk.inference.native.layout import PANEL, head_size
 from genwerk.models.decoder import Attention, Block, Decoder
 from genwerk.models.feed_forward import MLP
 from genwerk.models.linear import Linear
@@ -214,7 +214,7 @@ class ExactReference:
         seen = (at <= at[:, None]) & (at > at[:, None] - (config.window_of(attention.layer) or length))
         over = self.attend or (attend_tiles if self.tiles else attend)
         mixed = over(q, k, v, seen).transpose(0, 1).flatten(1)
-        return self.linear(mixed, attention.out, (size, Arrangement(config).head))
+        return self.linear(mixed, attention.out, (size, head_size(config)))
 
     @torch.no_grad()
     def logits(self, tokens: list[int]) -> Tensor:

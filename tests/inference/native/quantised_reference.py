@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genwerk.inference.native.decoder import NativeDecoder
-from genwerk.inference.native.pack import Arrangement, turn
+from genwerk.inference.native.layout import head_size
+from genwerk.inference.native.pack import turn
 from genwerk.models.decoder import Attention, Decoder
 from genwerk.models.feed_forward import MLP, Experts
 from genwerk.models.linear import Linear
 from genwerk.models.lora import adapter_products
-from genwerk.models.rope import rotate
+from genwerk.models.rope_table import rotate
 
 
 def turned(rows: Tensor, sizes: tuple[int, ...] = ()) -> Tensor:
@@ -104,7 +105,7 @@ class Reference:
         self.margin = torch.tensor(1.0)
         whole, scale = whole_weight(model.embed_tokens)
         x = turned(whole[tokens] * scale[tokens, None])[:, : config.d_model]
-        sizes = (config.head_dim, Arrangement(config).head)
+        sizes = (config.head_dim, head_size(config))
         for block in model.layers:
             x = x + self.attention(block.input_layernorm(x), block.self_attn, sizes)
             x = x + self.feed_forward(block.post_attention_layernorm(x), block.mlp)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import usable_variants
-from genwerk.inference.native.weights import pack_decoder
+from genwerk.inference.native.packed_adapter import pack_adapter
+from genwerk.inference.native.packed_decoder import pack_decoder
 from genwerk.inference.runner import BLOCK, Chunk
 from genwerk.models.decoder import Decoder, DecoderConfig, RopeScaling
 from genwerk.models.lora import LoraConfig, adapter_parameters, add_adapter, use_adapter
@@ -108,9 +109,12 @@ def usable(variant: str) -> bool:
     return variant in usable_variants()
 
 
-def make_native(model: Decoder, *, precision: str = "float32", **settings: Any) -> NativeDecoder:
-    """A runner of `model` and its adapters."""
-    return NativeDecoder(pack_decoder(model, precision), model=model, **settings)
+def make_native(
+    model: Decoder, *, precision: str = "float32", adapters: Sequence[str] = (), **settings: Any
+) -> NativeDecoder:
+    """A runner of `model` and of those of its adapters that are named."""
+    packed = {name: pack_adapter(model, name) for name in adapters}
+    return NativeDecoder(pack_decoder(model, precision), adapters=packed, **settings)
 
 
 def native(shape: str, variant: str | None = None, *, precision: str = "float32", **settings: Any) -> NativeDecoder:

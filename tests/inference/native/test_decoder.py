@@ -142,7 +142,7 @@ NUMBERS = [f"{precision} {cache}" for precision in PRECISIONS for cache in CACHE
 
 def made(shape: str, variant: str, numbers: str, threads: int = 1) -> NativeDecoder:
     precision, cache = numbers.split()
-    return native(shape, variant, precision=precision, cache=cache, threads=threads)
+    return native(shape, variant, precision=precision, cache_precision=cache, threads=threads)
 
 
 @functools.cache
@@ -283,14 +283,14 @@ def test_in_bytes_a_token_that_is_not_a_number_is_seen_by_those_behind_it(precis
     model = draw(DecoderConfig(**BASE))
     with torch.no_grad():
         model.embed_tokens[5] = math.nan
-    runner = make_native(model, precision=precision, cache="int8", variant=variant, blocks=1)
+    runner = make_native(model, precision=precision, cache_precision="int8", variant=variant, blocks=1)
     (rows,) = all_rows(runner, [Chunk([3, 5, 8, 9], 0, [0])])
     others = [token for token in range(97) if token != 5]  # embeddings are tied
     assert rows[0, others].isfinite().all() and rows[1:].isnan().all()
 
 
 def test_bytes_and_scales_take_half_of_16_bits() -> None:
-    wide, bytes_ = (native("head-64", precision="int8", cache=cache) for cache in CACHES)
+    wide, bytes_ = (native("head-64", precision="int8", cache_precision=cache) for cache in CACHES)
     sizes = [runner.keys.nbytes + runner.values.nbytes for runner in (wide, bytes_)]
     assert sizes[1] / sizes[0] == (64 + 4) / (2 * 64)
 

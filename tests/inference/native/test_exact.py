@@ -50,7 +50,7 @@ def test_every_logit_token_by_token_is_the_references(shape: str, fused: str) ->
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_logit_over_a_cache_in_bytes_is_the_references(shape: str, fused: str) -> None:
-    runner = native(shape, fused, precision="int8", cache="int8")
+    runner = native(shape, fused, precision="int8", cache_precision="int8")
     tokens = random_tokens(290, runner.config.vocab_size)
     (rows,) = all_rows(runner, [Chunk(tokens, 0, blocks_for(290))])
     assert torch.equal(rows, over_bytes(small_model(shape)).logits(tokens))
@@ -58,7 +58,7 @@ def test_every_logit_over_a_cache_in_bytes_is_the_references(shape: str, fused: 
 
 @pytest.mark.parametrize("shape", ["everything", "some-windows", "head-64"])
 def test_every_logit_token_by_token_over_a_cache_in_bytes_is_the_references(shape: str, fused: str) -> None:
-    runner = native(shape, fused, precision="int8", cache="int8")
+    runner = native(shape, fused, precision="int8", cache_precision="int8")
     tokens, table = random_tokens(290, runner.config.vocab_size, seed=1), blocks_for(290)
     rows = torch.cat([runner.step([Chunk([token], at, table)]) for at, token in enumerate(tokens)])
     assert torch.equal(rows, over_bytes(small_model(shape)).logits(tokens))

@@ -13,11 +13,12 @@ from small_models import BASE, EXPERTS, all_rows, blocks_for, draw, make_native,
 from torch import Tensor
 
 from genwerk.inference import backend
-from genwerk.inference.backend import load_runner, make_runner
+from genwerk.inference.backend import load_runner
+from genwerk.inference.model_runner import make_runner
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError
-from genwerk.inference.native.packed_directory import unpack_decoder, write_packed
-from genwerk.inference.native.weights import pack_decoder
+from genwerk.inference.native.packed_decoder import pack_decoder, unpack_decoder
+from genwerk.inference.native.packed_directory import write_packed
 from genwerk.inference.runner import Chunk
 from genwerk.inference.torch_runner import TorchRunner
 from genwerk.models.decoder import DecoderConfig

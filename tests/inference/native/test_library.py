@@ -12,7 +12,7 @@ import torch
 from small_models import make_native, random_tokens, small_model
 
 from genwerk.core.errors import ModelError
-from genwerk.inference.backend import make_runner
+from genwerk.inference.model_runner import make_runner
 from genwerk.inference.native import library
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError, load_library, usable_variants

@@ -12,8 +12,8 @@ from genwerk.core.errors import ModelError
 from genwerk.core.hashing import sha256_file
 from genwerk.inference.backend import load_runner
 from genwerk.inference.native.decoder import NativeDecoder
-from genwerk.inference.native.packed_directory import packed_precision, read_packed, unpack_decoder, write_packed
-from genwerk.inference.native.weights import pack_decoder
+from genwerk.inference.native.packed_decoder import pack_decoder, unpack_decoder
+from genwerk.inference.native.packed_directory import packed_precision, read_packed, write_packed
 from genwerk.inference.runner import Chunk
 from genwerk.models.decoder import Decoder, DecoderConfig
 from genwerk.models.huggingface import save_decoder, slots

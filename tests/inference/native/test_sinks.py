@@ -16,7 +16,7 @@ from genwerk.inference.runner import BLOCK, Chunk
 from genwerk.inference.torch_runner import TorchRunner
 from genwerk.models.decoder import Attention, Decoder, DecoderConfig
 from genwerk.models.kv_cache import KVCache
-from genwerk.models.rope import rotate
+from genwerk.models.rope_table import rotate
 
 KINDS = {
     "4-of-20": {"sliding_window": 20, "sinks": 4},

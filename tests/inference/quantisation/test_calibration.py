@@ -9,7 +9,8 @@ from torch import Tensor
 
 from genwerk.core.types import Document
 from genwerk.inference.native.pack import Arrangement
-from genwerk.inference.native.weights import MATRICES, matrices
+from genwerk.inference.native.packed_decoder import matrices
+from genwerk.inference.native.weights import MATRICES
 from genwerk.inference.quantisation import calibration
 from genwerk.inference.quantisation.calibration import calibrate_layers
 from genwerk.models.decoder import Decoder, DecoderConfig

@@ -17,7 +17,7 @@ from genwerk.core.types import Document, Sampling
 from genwerk.core.workspace import Artifact, Source, Workspace
 from genwerk.data.documents import write_documents
 from genwerk.inference.engine import Engine
-from genwerk.inference.native.pack import TURNED
+from genwerk.inference.native.layout import TURNED
 from genwerk.inference.quantisation.config import BOUNDS, QuantiseConfig
 from genwerk.inference.quantisation.gptq import gptq
 from genwerk.inference.quantisation.quantise import calibrate, quantise

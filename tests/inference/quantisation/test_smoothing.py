@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_models import BASE, SHAPES, draw, random_tokens
 
-from genwerk.inference.native.weights import matrices
+from genwerk.inference.native.packed_decoder import matrices
 from genwerk.inference.quantisation.calibration import input_peaks
 from genwerk.inference.quantisation.smoothing import smooth, smoothing_scales
 from genwerk.models.decoder import DecoderConfig
