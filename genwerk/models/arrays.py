@@ -23,7 +23,7 @@ from genwerk.core.errors import ModelError
 
 __all__ = ["Array", "map_arrays", "read_header", "read_json", "unreadable", "write_arrays", "write_whole"]
 
-Array = NDArray[np.generic[Any]]
+Array = NDArray[Any]
 
 _FETCH_AGAIN = "The file is damaged or incomplete: copy or fetch it again."
 _TYPES = {"F32": np.float32, "F16": np.float16, "U8": np.uint8, "I8": np.int8, "I32": np.int32, "I64": np.int64}

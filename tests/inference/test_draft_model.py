@@ -89,7 +89,9 @@ def test_a_draft_changes_no_bit(
 ) -> None:
     model = tiny_model if kind == "the target itself" else small_model()
     words = torch.arange(32, 96) if kind == "a few words" else None
-    draft = make_draft(model if words is None else shorten(model, words), words=words)
+    draft = make_draft(
+        model if words is None else shorten(model, words), words=None if words is None else words.numpy()
+    )
     engine, plain = serve(draft), serve(speculate=False)
     for seed in range(3):
         for text in ("Hello", "to be or not to be " * 20):

@@ -21,7 +21,7 @@ CACHES = ("auto", "int8")
 
 @dataclass(frozen=True, slots=True)
 class CacheFormat:
-    """name: as `layout.FORMATS` has it; dtype: what NumPy takes a number for; numbers: how many of these the keys of a head
+    """name: as `layout.FORMATS` has it; dtype: what NumPy takes a number for; numbers: how many of these keys of a head
     take in a block, scales included."""
 
     name: str
