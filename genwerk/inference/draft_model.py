@@ -101,7 +101,9 @@ class DraftModel:
     lookup   whether what the text said before is proposed first
     """
 
-    def __init__(self, runner: Runner, pace: Pace, *, words: NDArray[np.int64] | None = None, lookup: bool = True) -> None:
+    def __init__(
+        self, runner: Runner, pace: Pace, *, words: NDArray[np.int64] | None = None, lookup: bool = True
+    ) -> None:
         self.runner, self.pace, self.words, self.lookup = runner, pace, words, lookup
         self.blocks = BlockManager(runner.blocks)
         self.chance = Chance(0.6, fade=0.99)  # hopeful, so that it is tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from genwerk.core import hashing
 from genwerk.core.errors import WorkspaceError
-from genwerk.core.hashing import code_hash, digest, name_function, sha256_file, sha256_text, tree_hashes
+from genwerk.core.hashing import code_hash, digest, name_function, sha256_file, sha256_pieces, sha256_text, tree_hashes
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -31,6 +32,14 @@ def test_known_hashes(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_file(tmp_path / "abc") == known == sha256_text("abc")
+
+
+def test_a_file_in_pieces_has_the_hash_of_their_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genwerk.core.hashing._PIECE", 4)
+    for content in (b"", b"abcd", b"abcdefghij"):
+        (tmp_path / "file").write_bytes(content)
+        pieces = [hashlib.sha256(content[at : at + 4]).digest() for at in range(0, len(content), 4)]
+        assert sha256_pieces(tmp_path / "file") == hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
 @given(st.dictionaries(st.text(max_size=4), VALUES, max_size=5), st.randoms())

@@ -177,7 +177,7 @@ def test_packed_weights_that_are_damaged_are_made_again(
     (file,) = (tmp_path / "cache" / "packed").glob("*.safetensors")
     held = bytearray(file.read_bytes())
     if damage == "unsealed":
-        file.with_suffix(".sha256").unlink()
+        file.with_suffix(".seal").unlink()
     else:
         held[-40] ^= 4
         file.write_bytes(held if damage == "bent" else held[:-100])

@@ -2,7 +2,7 @@
 
 Names are `3.qkv.data` (layer, matrix, part), `3.expert-5.down.data`, `3.attention_norm`, `unembed.data`, `final_norm`.
 A kept file lies in the cache folder under a name made of the model's files and of the code that packs; beside it stands
-its sha256, and a file that does not match is said to be damaged and made again. Mapping one needs no PyTorch.
+a hash of it, and a file that does not match is said to be damaged and made again. Mapping one needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from genwerk.core.assets import cache_directory
 from genwerk.core.atomic import write_text
-from genwerk.core.hashing import sha256_file
+from genwerk.core.hashing import sha256_pieces
 from genwerk.core.progress import say
 from genwerk.inference.model_files import stamp
 from genwerk.inference.native.layout import PANEL, head_size
@@ -54,9 +54,9 @@ class PackedWeights:
 def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> PackedWeights:
     """The packed weights of a model directory, from the cache folder or packed and put there. Raises ModelError."""
     file = cache_directory() / "packed" / f"{_identity(directory, precision)}.safetensors"
-    seal = file.with_suffix(".sha256")
+    seal = file.with_suffix(".seal")
     if file.exists() and seal.exists():
-        if sha256_file(file) == seal.read_text().strip():
+        if sha256_pieces(file) == seal.read_text().strip():
             file.touch()
             return PackedWeights(config, precision, map_arrays(file))
         say(f"{file} is damaged and is made again", style="yellow")
@@ -68,11 +68,11 @@ def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> Pack
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:  # two processes may do this at once
         made = Path(scratch) / file.name
         write_arrays(made, packed.arrays)
-        write_text(seal, sha256_file(made))
+        write_text(seal, sha256_pieces(made))
         made.replace(file)
     for old in sorted(file.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         old.unlink(missing_ok=True)
-        old.with_suffix(".sha256").unlink(missing_ok=True)
+        old.with_suffix(".seal").unlink(missing_ok=True)
     return PackedWeights(config, precision, packed.arrays)
 
 
