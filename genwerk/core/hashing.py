@@ -40,7 +40,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_pieces(path: Path) -> str:
-    """SHA-256 of the SHA-256 of every 8 MB of the file, computed on all cores: for large files that are often checked."""
+    """SHA-256 of the SHA-256 of every 8 MB of the file, on all cores: for large files that are often checked."""
     size = Path(path).stat().st_size
 
     def piece(start: int) -> bytes:
