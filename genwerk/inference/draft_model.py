@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
@@ -102,7 +103,9 @@ class DraftModel:
     lookup   whether what the text said before is proposed first
     """
 
-    def __init__(self, runner: Runner, pace: Pace, *, words: Tensor | None = None, lookup: bool = True) -> None:
+    def __init__(
+        self, runner: Runner, pace: Pace, *, words: NDArray[np.int64] | None = None, lookup: bool = True
+    ) -> None:
         self.runner, self.pace, self.words, self.lookup = runner, pace, words, lookup
         self.blocks = BlockManager(runner.blocks)
         self.chance = Chance(0.6, fade=0.99)  # hopeful, so that it is tried
@@ -127,7 +130,8 @@ class DraftModel:
             model if words is None else shorten(model, words),
             engine=engine, precision=precision, positions=target.blocks * BLOCK, cache_precision=cache_precision,
         )  # fmt: skip
-        return cls(runner, Pace(measure_steps(target), measure_steps(runner)), words=words)
+        pace = Pace(measure_steps(target), measure_steps(runner))
+        return cls(runner, pace, words=None if words is None else words.numpy())
 
     def follow(self, prompt: Sequence[int]) -> Follower:
         """A draft of the sequence that begins with `prompt`."""
@@ -183,8 +187,9 @@ class DraftModel:
             assert one.table is not None
             chunks.append(Chunk(tokens, one.cached, one.table.blocks))
             one.cached += len(tokens)
-        likeliest = self.runner.step(chunks).argmax(dim=-1)  # (S,)
-        return (likeliest if self.words is None else self.words[likeliest]).tolist()
+        likeliest = self.runner.step(chunks).argmax(-1)  # (S,)
+        found: list[int] = (likeliest if self.words is None else self.words[likeliest]).tolist()
+        return found
 
     def _has_room(self, one: Follower, k: int) -> bool:
         """Whether there are positions and blocks for all tokens and k foretold ones; gets the blocks."""

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genwerk.core.errors import ModelError
@@ -136,7 +137,7 @@ class NativeDecoder:
             for pool in (self.keys, self.values):
                 pool[:, target] = pool[:, source]
 
-    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+    def step(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Run all tokens of `chunks`; logits (sum of wanted, V) float32."""
         if not chunks:
             raise ModelError("a step without tokens")
@@ -156,7 +157,7 @@ class NativeDecoder:
             len(chunks), *(array.ctypes.data for array in arrays), len(rows), rows.ctypes.data, logits.data_ptr()
         )
         self._library.genwerk_step(self._engine, self._model, self._updates, self._cache, batch)
-        return logits[:, : self.config.vocab_size]
+        return logits.numpy()[:, : self.config.vocab_size]
 
     def _check(self, chunks: Sequence[Chunk], tokens: _Whole) -> None:
         """What would read or write outside the arrays is a mistake of the caller's: never let it reach the kernels."""
