@@ -112,7 +112,7 @@ def compare(
     packed = pack_decoder(model, precision, grids)
     runner = NativeDecoder(packed, blocks=-(-len(windows[0]) // 32), cache_precision=cache)
     table = list(range(runner.blocks))
-    found = [runner.step([Chunk(one, 0, table, wanted=len(one))]) for one in windows]
+    found = [torch.from_numpy(runner.step([Chunk(one, 0, table, wanted=len(one))])) for one in windows]
     nats = [float(kl_divergence(p, q).mean()) for p, q in zip(exact, found, strict=True)]
     spread = f"{statistics.median(nats):.4f} ({min(nats):.4f} to {max(nats):.4f})"
     ours, true = perplexity(found, windows), perplexity(exact, windows)

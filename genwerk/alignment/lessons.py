@@ -104,7 +104,8 @@ class Teacher:
         likeliest, logprobs = torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.float16)
         for row, (prompt, said) in enumerate(zip(prompts, self._speak(prompts, start), strict=True)):
             text = [*prompt.tokens, *said]
-            best = self.engine.logits(text, self.adapter)[-self.context :].log_softmax(-1).topk(self.likeliest)
+            logits = torch.from_numpy(self.engine.logits(text, self.adapter)[-self.context :])
+            best = logits.log_softmax(-1).topk(self.likeliest)
             size = lengths[row] = len(best.values)
             tokens[row, :size] = torch.tensor(text[-self.context :], dtype=torch.int32)
             own[row, max(0, size - len(said) - 1) : size - 1] = True

@@ -39,7 +39,8 @@ def measure_divergence(model: Decoder, engine: Engine, excerpts: Sequence[Excerp
             tokens = engine.tokenizer.encode(excerpt.text)[:context]
             if tokens:
                 exact = model(torch.tensor([tokens], device=model.device))[0]  # (T, V)
-                nats.append(float(kl_divergence(exact, engine.logits(tokens)).sum()))
+                served = torch.from_numpy(engine.logits(tokens)).to(exact.device)
+                nats.append(float(kl_divergence(exact, served).sum()))
                 counts.append(len(tokens))
             bar.advance()
     result = ratio_interval(nats, counts)

@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from genwerk.core.errors import RequestError
-from genwerk.inference.masks import without
+from genwerk.inference.logits import Logits, without
 from genwerk.inference.vocabulary import Vocabulary
 
 __all__ = ["BannedWords"]
@@ -34,18 +33,18 @@ class BannedWords:
     def __init__(self, words: Sequence[str], vocabulary: Vocabulary) -> None:
         self._words = [word.encode() for word in words]
         self._vocabulary = vocabulary
-        self._always = torch.cat([vocabulary.containing(word) for word in self._words])
+        self._always = np.concatenate([vocabulary.containing(word) for word in self._words])
         self._longest = max(map(len, self._words))
         self._tail = b""
 
-    def restrict(self, logits: Tensor) -> Tensor:
+    def restrict(self, logits: Logits) -> Logits:
         """A copy of logits (V,) with -inf for every token that would complete a word.
 
         Raises RequestError where no token is left.
         """
-        banned = torch.cat([self._always, *map(self._vocabulary.starting, self._awaited())])
+        banned = np.concatenate([self._always, *map(self._vocabulary.starting, self._awaited())])
         narrowed = without(logits, banned)
-        if torch.isneginf(narrowed).all():
+        if narrowed.max() == -np.inf:
             raise RequestError(
                 "the answer cannot go on: every token that may come next completes a banned word",
                 param="bad_words",

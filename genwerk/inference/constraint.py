@@ -22,11 +22,10 @@ from typing import Any
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
-from torch import Tensor
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint
-from genwerk.inference.masks import only
+from genwerk.inference.logits import Logits, only
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["KINDS", "Compiler", "Matcher"]
@@ -51,7 +50,7 @@ class Matcher:
         """Whether `token` may come next."""
         return bool(self._matcher.validate_tokens([token]))
 
-    def restrict(self, logits: Tensor) -> Tensor:
+    def restrict(self, logits: Logits) -> Logits:
         """A copy of logits (V,) with -inf for every token that is not allowed now."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         return only(logits, np.unpackbits(bits, bitorder="little", count=self._vocab).view(np.bool_))

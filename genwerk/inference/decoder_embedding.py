@@ -13,6 +13,7 @@ Try it:   pytest tests/inference/test_decoder_embedding.py
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,10 +23,21 @@ from torch.nn import functional as F
 from genwerk.core.errors import RequestError
 from genwerk.inference.encoding import EncodedText, Encoding
 from genwerk.inference.engine import Engine
-from genwerk.inference.runner import StatesRunner
 from genwerk.inference.text_engine import TextEngine
+from genwerk.models.decoder_config import DecoderConfig
 
 __all__ = ["DecoderEmbedder"]
+
+
+@runtime_checkable
+class StatesRunner(Protocol):
+    """A runner that also tells what the network makes of each token."""
+
+    config: DecoderConfig
+
+    def states(self, tokens: Sequence[int], adapter: str | None = None) -> Tensor:
+        """States after the final norm of a text by itself, in one piece: (T, d_model)."""
+        ...
 
 
 class DecoderEmbedder:

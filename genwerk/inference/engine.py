@@ -24,8 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from genwerk.core.errors import GenwerkError, ModelError, RequestError
 from genwerk.core.resident import share_heap
@@ -38,6 +37,7 @@ from genwerk.inference.blocks import BlockManager
 from genwerk.inference.constraint import Compiler
 from genwerk.inference.draft_model import DraftModel
 from genwerk.inference.generation import Delta, Generation
+from genwerk.inference.logits import Logits
 from genwerk.inference.model_files import files_sha256
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.prompt_scores import PromptScores
@@ -175,8 +175,8 @@ class Engine(Upkeep, TextEngine):
             sequence.draft = PromptLookup(prompt) if self._draft is None else self._draft.follow(prompt)
         return self._deltas(sequence)
 
-    def logits(self, tokens: Tokens[int], adapter: str | None = None) -> Tensor:
-        """Logits after each of `tokens`, (T, V) float32, in one piece that nothing is reused for. For measuring.
+    def logits(self, tokens: Tokens[int], adapter: str | None = None) -> Logits:
+        """Logits after each of `tokens`, (T, V), in one piece that nothing is reused for. For measuring.
 
         Raises RequestError where they do not fit beside the answers in progress.
         """
@@ -278,13 +278,13 @@ class Engine(Upkeep, TextEngine):
                 for part in plan:
                     self._fail(part.sequence, error)
             return
-        rows = torch.split(logits, [chunk.wanted for chunk in chunks])
+        rows = np.split(logits, np.cumsum([chunk.wanted for chunk in chunks])[:-1])
         drawn = [self._draw(part, below) for part, below in zip(plan, rows, strict=True)]
         with self._changed:
             for part, new in zip(plan, drawn, strict=True):
                 self._give(part, new)
 
-    def _draw(self, part: Slice, logits: Tensor) -> list[Draw] | GenwerkError:
+    def _draw(self, part: Slice, logits: Logits) -> list[Draw] | GenwerkError:
         """The tokens that follow `part`: none while a prompt is being read, else those its draft foretold, and one."""
         sequence = part.sequence
         if sequence.scores is not None:

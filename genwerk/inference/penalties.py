@@ -18,16 +18,17 @@ Try it:   pytest tests/inference/test_penalties.py
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from genwerk.core.types import Sampling
+from genwerk.inference.logits import Logits
+
+__all__ = ["penalise"]
 
 
-def penalise(logits: Tensor, history: Sequence[int], prompt: Sequence[int], sampling: Sampling) -> Tensor:
+def penalise(logits: Logits, history: Sequence[int], prompt: Sequence[int], sampling: Sampling) -> Logits:
     """Logits after the penalties, (V,); `logits` itself is not changed.
 
     history  ids of the answer so far
@@ -36,15 +37,14 @@ def penalise(logits: Tensor, history: Sequence[int], prompt: Sequence[int], samp
     rho, alpha, beta = sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty
     if rho == 1.0 and alpha == 0.0 and beta == 0.0 and not sampling.logit_bias:
         return logits
-    penalised = logits.clone()
+    penalised = logits.copy()
     for token, bias in sampling.logit_bias:
         penalised[token] += bias
     if rho != 1.0 and (history or prompt):
-        seen = torch.tensor(sorted({*prompt, *history}), device=logits.device)
+        seen = np.fromiter({*prompt, *history}, np.int64)
         z = penalised[seen]
-        penalised[seen] = torch.where(z > 0, z / rho, z * rho)
+        penalised[seen] = np.where(z > 0, z / rho, z * rho)
     if history and (alpha != 0.0 or beta != 0.0):
-        said = Counter(history)
-        counts = torch.tensor(list(said.values()), dtype=logits.dtype, device=logits.device)
-        penalised[torch.tensor(list(said), device=logits.device)] -= alpha + beta * counts
+        said, counts = np.unique(np.asarray(history), return_counts=True)
+        penalised[said] -= alpha + beta * counts.astype(penalised.dtype)
     return penalised

@@ -14,14 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-from genwerk.inference.sampler import Alternative, TokenLogprob
+from genwerk.inference.logits import Logits
+from genwerk.inference.sampler import TokenLogprob, token_logprob
 
 __all__ = ["PromptScores"]
-
-_ROWS = 32  # rows of logits that are normalised at once
 
 
 class PromptScores:
@@ -36,15 +32,9 @@ class PromptScores:
         """Of how many of the positions start..stop, counted from the last, logits are needed."""
         return max(1, stop - max(start, self.seen)) if self.seen < len(self._prompt) else 1
 
-    def add(self, start: int, logits: Tensor) -> None:
+    def add(self, start: int, logits: Logits) -> None:
         """The logits (R, V) of the positions from `start` on; what is known or belongs to the answer is passed over."""
         logits = logits[self.seen - start :]
         following = self._prompt[self.seen + 1 : self.seen + 1 + len(logits)]
-        for first in range(0, len(following), _ROWS):
-            tokens = torch.tensor(following[first : first + _ROWS], device=logits.device)
-            logprobs = logits[first : first + len(tokens)].float().log_softmax(1)
-            own = logprobs.gather(1, tokens[:, None])[:, 0].tolist()
-            values, ids = (part.tolist() for part in logprobs.topk(self._top, dim=1))
-            for token, logprob, above, which in zip(tokens.tolist(), own, values, ids, strict=True):
-                self.found.append(TokenLogprob(token, logprob, tuple(map(Alternative, which, above))))
+        self.found += [token_logprob(row, token, self._top) for row, token in zip(logits, following, strict=False)]
         self.seen = min(self.seen + len(logits), len(self._prompt))

@@ -18,11 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from genwerk.inference.constraint import Matcher
-from genwerk.inference.masks import without
+from genwerk.inference.logits import Logits, Tokens, without
 from genwerk.inference.vocabulary import Vocabulary
 from genwerk.tokenizers.tokenizer import StreamDecoder, Tokenizer
 
@@ -163,7 +162,7 @@ class ThinkingRule:
     ) -> None:  # fmt: skip
         self._given = (tokenizer, vocabulary, section, ends, budget)
         self._tokenizer, self._vocabulary, self._section, self._matcher = tokenizer, vocabulary, section, matcher
-        self._ends = torch.tensor(sorted(ends), dtype=torch.long)
+        self._ends = np.array(sorted(ends), np.int64)
         self._reader = ThinkingReader(tokenizer, section)
         self._left = budget
         self._start = tokenizer.encode(section.markers.start)
@@ -178,9 +177,9 @@ class ThinkingRule:
         """Another for an answer that is to begin."""
         return ThinkingRule(*self._given, None if self._matcher is None else self._matcher.fresh())
 
-    def restrict(self, logits: Tensor) -> Tensor:
+    def restrict(self, logits: Logits) -> Logits:
         if self._forced:
-            only = torch.full_like(logits, -torch.inf)
+            only = np.full_like(logits, -np.inf)
             only[self._forced[0]] = logits[self._forced[0]]
             return only
         if self._matcher is None:
@@ -188,7 +187,7 @@ class ThinkingRule:
         if self._answers:
             return self._matcher.restrict(logits)
         if self._thinks:
-            return without(logits, torch.cat([self._ends, *self._overrunning()]))
+            return without(logits, np.concatenate([self._ends, *self._overrunning()]))
         narrowed = self._matcher.restrict(logits)  # the answer begins, with the form or with the start marker
         narrowed[self._start[0]] = logits[self._start[0]]
         return narrowed
@@ -238,12 +237,12 @@ class ThinkingRule:
             begun = len(self._parser.held) if self._tokenizer.is_byte_level and end.startswith(self._parser.held) else 0
             self._forced = self._tokenizer.encode(end[begun:])
 
-    def _overrunning(self) -> list[Tensor]:
+    def _overrunning(self) -> list[Tokens]:
         """Tokens that would complete the end marker and say more."""
         texts, end = self._vocabulary.texts, self._end
         found = self._vocabulary.containing(end)
-        more = [found[[not texts[token].endswith(end) for token in found.tolist()]]]
+        more = [found[[not texts[token].endswith(end) for token in found]]]
         for rest in (end[size:] for size in range(1, len(end)) if self._tail.endswith(end[:size])):
             found = self._vocabulary.starting(rest)
-            more.append(found[[texts[token] != rest for token in found.tolist()]])
+            more.append(found[[texts[token] != rest for token in found]])
         return more

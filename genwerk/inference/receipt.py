@@ -1,8 +1,9 @@
 """Receipts: what is needed to get the same tokens again, and whether this engine can.
 
 A receipt names the model, the adapter, hashes of their files (model_files.py) and of the chat template, the sampling
-with its seed and what decides floating-point results: the version of genwerk, and the runner with its precision and the
-processor's vector instructions (for PyTorch its version and number of threads too).
+with its seed and what decides floating-point results and random numbers: the version of genwerk, the runner with its
+precision and the processor's vector instructions (for PyTorch its version and number of threads too), and the sampler
+with its version, where the runner does not draw itself as vLLM does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from genwerk import __version__
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Receipt, Sampling
 from genwerk.inference.runner_choice import PRECISIONS, RUNNERS
+from genwerk.inference.sampler import SAMPLER
 
 
 def make_receipt(
@@ -90,4 +92,5 @@ def version_differences(receipt: Receipt, runner: str) -> list[str]:
 
 
 def _versions(runner: str) -> dict[str, str]:
-    return {"genwerk": __version__, "runner": runner}
+    sampler = {} if runner.startswith("vllm") else {"sampler": SAMPLER}
+    return {"genwerk": __version__, "runner": runner} | sampler

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from genwerk.core.types import Sampling
 from genwerk.inference.banned_words import BannedWords
-from genwerk.inference.masks import without
+from genwerk.inference.logits import Logits, without
 from genwerk.inference.vocabulary import Vocabulary
 
 __all__ = ["Form", "Rule", "make_rules"]
@@ -18,7 +17,7 @@ __all__ = ["Form", "Rule", "make_rules"]
 class Rule(Protocol):
     """Follows one answer: `restrict` before each draw, `consume` after it. Either may raise RequestError."""
 
-    def restrict(self, logits: Tensor) -> Tensor:
+    def restrict(self, logits: Logits) -> Logits:
         """A copy of logits (V,) with -inf for every token that may not come next."""
         ...
 
@@ -43,9 +42,9 @@ class LeastLength:
     """No end token among the first `count`."""
 
     def __init__(self, count: int, ends: frozenset[int]) -> None:
-        self._left, self._ends = count, torch.tensor(sorted(ends), dtype=torch.long)
+        self._left, self._ends = count, np.array(sorted(ends), np.int64)
 
-    def restrict(self, logits: Tensor) -> Tensor:
+    def restrict(self, logits: Logits) -> Logits:
         return without(logits, self._ends) if self._left else logits
 
     def consume(self, token: int) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
-from torch import Tensor
-
+from genwerk.inference.logits import Logits
 from genwerk.models.decoder_config import DecoderConfig
 
-__all__ = ["BLOCK", "Chunk", "Runner", "StatesRunner", "cache_title", "window_title"]
+__all__ = ["BLOCK", "Chunk", "Runner", "cache_title", "window_title"]
 
 BLOCK = 32  # positions of a cache block
 
@@ -71,19 +70,8 @@ class Runner(Protocol):
         """Write what the first block of each pair holds into the second, one pair after the other."""
         ...
 
-    def step(self, chunks: Sequence[Chunk]) -> Tensor:
-        """Logits after the last `wanted` tokens of each chunk, one below the other: (sum of wanted, V) float32."""
-        ...
-
-
-@runtime_checkable
-class StatesRunner(Protocol):
-    """A runner that also tells what the network makes of each token."""
-
-    config: DecoderConfig
-
-    def states(self, tokens: Sequence[int], adapter: str | None = None) -> Tensor:
-        """States after the final norm of a text by itself, in one piece: (T, d_model)."""
+    def step(self, chunks: Sequence[Chunk]) -> Logits:
+        """Logits after the last `wanted` tokens of each chunk, one below the other: (sum of wanted, V)."""
         ...
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
-import torch
+import numpy as np
 
 from genwerk.core.types import Sampling
 from genwerk.inference.blocks import Table
@@ -41,7 +41,7 @@ class Sequence:
     adapter: str | None
     user: str
     limit: int
-    generator: torch.Generator
+    generator: np.random.Generator
     priority: int = 0
     arrival: int = 0
     since: int = 0

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genwerk.inference.logits import Logits
 from genwerk.inference.runner import BLOCK, Chunk, window_title
 from genwerk.models.decoder import Decoder
 from genwerk.models.lora import load_adapter, remove_adapter, use_adapter
@@ -70,8 +71,10 @@ class TorchRunner:
                 for pool in (self._keys, self._values):
                     pool[:, :, target] = pool[:, :, source]
 
-    def step(self, chunks: Sequence[Chunk]) -> Tensor:
-        return torch.cat([self._run(chunk) for chunk in chunks])
+    def step(self, chunks: Sequence[Chunk]) -> Logits:
+        rows = torch.cat([self._run(chunk) for chunk in chunks])
+        logits: Logits = rows.to("cpu", torch.float32).numpy()
+        return logits
 
     @torch.inference_mode()
     def states(self, tokens: Sequence[int], adapter: str | None = None) -> Tensor:

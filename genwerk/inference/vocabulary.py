@@ -9,9 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from functools import cached_property, lru_cache
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from genwerk.inference.logits import Tokens
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Vocabulary"]
@@ -38,14 +38,14 @@ class Vocabulary:
         order = sorted(range(self._size), key=self.texts.__getitem__)
         return [self.texts[token] for token in order], order
 
-    def _containing(self, part: bytes) -> Tensor:
+    def _containing(self, part: bytes) -> Tokens:
         """Ids of the tokens in whose text `part` stands."""
-        return torch.tensor([token for token, text in enumerate(self.texts) if part in text], dtype=torch.long)
+        return np.array([token for token, text in enumerate(self.texts) if part in text], np.int64)
 
-    def _starting(self, beginning: bytes) -> Tensor:
+    def _starting(self, beginning: bytes) -> Tokens:
         """Ids of the tokens whose text starts with `beginning`, which is not empty."""
         texts, order = self._ordered
         first = last = bisect_left(texts, beginning)
         while last < len(texts) and texts[last].startswith(beginning):
             last += 1
-        return torch.tensor(order[first:last], dtype=torch.long)
+        return np.array(order[first:last], np.int64)

@@ -102,4 +102,5 @@ def _kept_by_yarn(head_dim: int, theta: float, scaling: RopeScaling) -> NDArray[
     low, high = max(low, 0), min(high, head_dim - 1)
     span = high - low if high != low else 0.001
     steps = np.arange(head_dim // 2, dtype=np.float32) - np.float32(low)
-    return 1 - np.clip(steps / np.float32(span), 0.0, 1.0)
+    kept: NDArray[np.float32] = 1 - np.clip(steps / np.float32(span), 0.0, 1.0)
+    return kept

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tokenizers
 import torch
-from torch import Tensor
 
 from genwerk.inference.engine import Engine
+from genwerk.inference.logits import Logits
 from genwerk.inference.model_runner import make_runner
 from genwerk.inference.runner import Chunk
 from genwerk.models.decoder import Decoder, DecoderConfig
@@ -110,21 +111,21 @@ class ScriptedRunner:
     def copy_blocks(self, copies: Sequence[tuple[int, int]]) -> None:
         """What it says does not depend on the cache."""
 
-    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+    def step(self, chunks: Sequence[Chunk]) -> Logits:
         self.steps += 1
-        return torch.cat([self._rows(chunk) for chunk in chunks])
+        return np.concatenate([self._rows(chunk) for chunk in chunks])
 
-    def _rows(self, chunk: Chunk) -> Tensor:
+    def _rows(self, chunk: Chunk) -> Logits:
         length = chunk.start + len(chunk.tokens)
         if len(chunk.tokens) > chunk.wanted:
             self.prompt_tokens = length
-        return torch.stack([self._logits(place) for place in range(length - chunk.wanted + 1, length + 1)])
+        return np.stack([self._logits(place) for place in range(length - chunk.wanted + 1, length + 1)])
 
-    def _logits(self, length: int) -> Tensor:
+    def _logits(self, length: int) -> Logits:
         token = self.script[length - self.prompt_tokens]
         if token < 0:
-            return torch.full((CONFIG.vocab_size,), float("nan"))
-        return torch.nn.functional.one_hot(torch.tensor(token), CONFIG.vocab_size).float() * 20
+            return np.full(CONFIG.vocab_size, np.nan, np.float32)
+        return 20 * np.eye(1, CONFIG.vocab_size, token, np.float32)[0]
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,10 +41,10 @@ def test_a_token_is_banned_exactly_where_it_completes_a_word(words: list[str], p
         free = [text for text in texts if not any(word.encode() in said + text for word in words)]
         if not free:
             with pytest.raises(RequestError, match="banned word") as caught:
-                rule.restrict(torch.zeros(len(texts)))
+                rule.restrict(np.zeros(len(texts), np.float32))
             assert caught.value.param == "bad_words"
             return
-        allowed = rule.restrict(torch.zeros(len(texts))) == 0
+        allowed = rule.restrict(np.zeros(len(texts), np.float32)) == 0
         assert [text for text, kept in zip(texts, allowed, strict=True) if kept] == free
         token = random.choice([number for number, kept in enumerate(allowed) if kept])
         rule.consume(token)
@@ -84,7 +84,7 @@ def test_a_form_that_demands_a_banned_word_fails_and_lets_others_in(tiny_engine:
     form = Constraint("choice", '["yes", "yesterday"]')
     with pytest.raises(RequestError, match="every token that may come next completes a banned word"):
         tiny_engine.generate(ask(("yes",), form))
-    assert tiny_engine.generate(ask(("no", "yesterday"), form)).text == "yes"
+    assert tiny_engine.generate(ask(("no", "yest"), form)).text == "yes"
     assert tiny_engine.blocks.available == tiny_engine.blocks.count
 
 

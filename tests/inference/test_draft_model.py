@@ -8,11 +8,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from genwerk.core.errors import ModelError
 from genwerk.core.types import Message, Request, Sampling
@@ -20,6 +20,7 @@ from genwerk.inference import draft_model
 from genwerk.inference.draft_model import DraftModel, Follower
 from genwerk.inference.engine import Engine
 from genwerk.inference.generation import Generation
+from genwerk.inference.logits import Logits
 from genwerk.inference.model_runner import make_runner
 from genwerk.inference.prompt_lookup import PromptLookup
 from genwerk.inference.runner import BLOCK, Chunk, Runner
@@ -202,7 +203,7 @@ def test_a_broken_draft_costs_no_answer(
     if harm == "raises":
         draft.runner.step = lambda chunks: 1 / 0  # type: ignore[method-assign, assignment, return-value]
     else:
-        draft.runner.step = lambda chunks: torch.full((len(chunks), 258), torch.nan)  # type: ignore[method-assign]
+        draft.runner.step = lambda chunks: np.full((len(chunks), 258), np.nan, np.float32)  # type: ignore[method-assign]
     for _ in range(2):
         assert essence(engine.generate(ask())) == essence(plain)
     assert len(said) == (harm == "raises")
@@ -266,13 +267,13 @@ class Recorder:
     def __init__(self) -> None:
         self.cells: dict[tuple[int, int], int] = {}
 
-    def step(self, chunks: Sequence[Chunk]) -> Tensor:
+    def step(self, chunks: Sequence[Chunk]) -> Logits:
         for chunk in chunks:
             for at, token in enumerate(chunk.tokens, start=chunk.start):
                 self.cells[chunk.table[at // BLOCK], at % BLOCK] = token
         said = [self.after([self.cells[chunk.table[at // BLOCK], at % BLOCK] for at in range(length(chunk))])
                 for chunk in chunks]  # fmt: skip
-        return torch.nn.functional.one_hot(torch.tensor(said), SHAPE.vocab_size).float()
+        return np.eye(SHAPE.vocab_size, dtype=np.float32)[said]
 
     @staticmethod
     def after(tokens: Sequence[int]) -> int:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Request, Sampling
 from genwerk.inference.engine import Delta, Engine
+from genwerk.inference.logits import Logits
 from genwerk.inference.model_runner import make_runner
 from genwerk.inference.native.weights import kept_weights
 from genwerk.inference.runner import Chunk
@@ -111,7 +111,7 @@ def test_a_reader_may_leave_while_the_step_is_computed(make_engine: Make) -> Non
     first = [next(leaving).token, next(staying).token][1]
     step = engine.runner.step
 
-    def slow(chunks: Sequence[Chunk]) -> Tensor:
+    def slow(chunks: Sequence[Chunk]) -> Logits:
         inside.set()
         assert go_on.wait(30)
         return step(chunks)
@@ -135,7 +135,7 @@ def test_a_step_that_fails_ends_its_answers_and_nobody_elses(make_engine: Make) 
     for stream in streams:
         next(stream)
 
-    def fail(chunks: Sequence[Chunk]) -> Tensor:
+    def fail(chunks: Sequence[Chunk]) -> Logits:
         engine.runner.step = step  # type: ignore[method-assign]
         raise MemoryError("no room for the logits")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from test_adapters import draw_adapter
-from torch import Tensor
 
 from genwerk.evaluation.load import LoadConfig, run_load
 from genwerk.inference.engine import Engine
+from genwerk.inference.logits import Logits
 from genwerk.inference.runner import Chunk
 
 __all__ = ["draw_adapter"]
@@ -37,7 +37,7 @@ def test_mixed_load_leaves_nothing_behind(make_engine: Callable[..., Engine], dr
 def test_a_load_tells_what_went_wrong_and_steps_that_fail_lose_nothing(tiny_engine: Engine) -> None:
     step, count = tiny_engine.runner.step, 0
 
-    def fail_often(chunks: Sequence[Chunk]) -> Tensor:
+    def fail_often(chunks: Sequence[Chunk]) -> Logits:
         nonlocal count
         count += 1
         if count % 7 == 0:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from genwerk import __version__
@@ -14,7 +16,8 @@ from genwerk.inference.receipt import make_receipt, version_differences
 def test_a_receipt_names_what_decides_the_tokens() -> None:
     receipt = make_receipt("m", "a", "t", Sampling(seed=5), "native float32 avx512")
     assert (receipt.model, receipt.adapter, receipt.template_sha256, receipt.sampling.seed) == ("m", "a", "t", 5)
-    assert receipt.versions == {"genwerk": __version__, "runner": "native float32 avx512"}
+    versions = {"genwerk": __version__, "runner": "native float32 avx512", "sampler": f"numpy {np.__version__} PCG64"}
+    assert receipt.versions == versions
     assert version_differences(receipt, "native float32 avx512") == []
 
 
@@ -22,6 +25,14 @@ def test_other_versions_are_named_one_by_one() -> None:
     receipt = make_receipt("m", None, "t", Sampling(), "native float32 avx512")
     said = "runner: the receipt has native float32 avx512, this process has native int8 avx2"
     assert version_differences(receipt, "native int8 avx2") == [said]
+
+
+def test_tokens_drawn_by_other_random_numbers_are_told_apart() -> None:
+    receipt = make_receipt("m", None, "t", Sampling(temperature=1.0), "native float32 avx512")
+    older = replace(receipt, versions={"genwerk": __version__, "runner": "native float32 avx512"})
+    (said,) = version_differences(older, "native float32 avx512")
+    assert said == f"sampler: the receipt has none, this process has {receipt.versions['sampler']}"
+    assert "sampler" not in make_receipt("m", None, "t", Sampling(), "vllm 0.32 float32 cpu").versions
 
 
 def test_the_hash_of_a_model_is_that_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

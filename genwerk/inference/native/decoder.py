@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from genwerk.core.errors import ModelError
 from genwerk.core.machine import threads_to_use
+from genwerk.inference.logits import Logits
 from genwerk.inference.native import layout
 from genwerk.inference.native.cache_formats import cache_format
 from genwerk.inference.native.layout import FORMATS, PANEL, head_size
@@ -131,7 +131,7 @@ class NativeDecoder:
             for pool in (self.keys, self.values):
                 pool[:, target] = pool[:, source]
 
-    def step(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+    def step(self, chunks: Sequence[Chunk]) -> Logits:
         """Run all tokens of `chunks`; logits (sum of wanted, V) float32."""
         if not chunks:
             raise ModelError("a step without tokens")

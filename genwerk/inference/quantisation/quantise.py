@@ -226,7 +226,7 @@ def _logits(weights: PackedWeights) -> Callable[[Sequence[int]], Tensor]:
     except NativeUnavailableError as error:
         say(f"measured with PyTorch, whose activations are not rounded: {error}", style="yellow")
         return _exact(unpack_decoder(weights))
-    return lambda tokens: runner.step([Chunk(tokens, 0, range(blocks), wanted=len(tokens))])
+    return lambda tokens: torch.from_numpy(runner.step([Chunk(tokens, 0, range(blocks), wanted=len(tokens))]))
 
 
 def _seen(documents: Sequence[Document], windows: Windows) -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from small_models import ADAPTERS, draw, make_native
+from small_models import ADAPTERS, draw, make_native, step
 from torch import Tensor
 
 from genwerk.inference.native import decoder, library
@@ -91,10 +91,10 @@ def run(runner: NativeDecoder, chance: random.Random) -> None:
     last: dict[int, Tensor] = {}
     while left := [one for one in waiting if one.done < len(one.tokens)]:
         chosen = chance.sample(left, chance.randint(1, len(left)))
-        logits = runner.step([one.chunk(chance.choice([1, 3, 6, 12, 13, 40, 96])) for one in chosen])
+        logits = step(runner, [one.chunk(chance.choice([1, 3, 6, 12, 13, 40, 96])) for one in chosen])
         last |= {id(one): row for one, row in zip(chosen, logits, strict=True)}
     for one in waiting:
-        assert torch.equal(runner.step([Chunk(one.tokens, 0, one.table, one.adapter)])[0], last[id(one)])
+        assert torch.equal(step(runner, [Chunk(one.tokens, 0, one.table, one.adapter)])[0], last[id(one)])
 
 
 def reach_outside(chance: random.Random) -> None:

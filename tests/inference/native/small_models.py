@@ -14,7 +14,7 @@ from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import usable_variants
 from genwerk.inference.native.packed_adapter import pack_adapter
 from genwerk.inference.native.packed_decoder import pack_decoder
-from genwerk.inference.runner import BLOCK, Chunk
+from genwerk.inference.runner import BLOCK, Chunk, Runner
 from genwerk.models.decoder import Decoder, DecoderConfig, RopeScaling
 from genwerk.models.lora import LoraConfig, adapter_parameters, add_adapter, use_adapter
 
@@ -133,7 +133,12 @@ def blocks_for(positions: int, first: int = 0) -> list[int]:
     return list(range(first, first - (-positions // BLOCK)))
 
 
+def step(runner: Runner, chunks: Sequence[Chunk]) -> Tensor:
+    """The logits of one step, as references give theirs."""
+    return torch.from_numpy(runner.step(chunks))
+
+
 def all_rows(runner: NativeDecoder, chunks: Sequence[Chunk]) -> list[Tensor]:
     """Logits of every token, chunk by chunk: (T, V) each."""
     sizes = [len(chunk.tokens) for chunk in chunks]
-    return list(runner.step([replace(chunk, wanted=len(chunk.tokens)) for chunk in chunks]).split(sizes))
+    return list(step(runner, [replace(chunk, wanted=len(chunk.tokens)) for chunk in chunks]).split(sizes))

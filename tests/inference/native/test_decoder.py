@@ -24,6 +24,7 @@ from small_models import (
     native,
     random_tokens,
     small_model,
+    step,
     usable,
 )
 from torch import Tensor
@@ -73,7 +74,7 @@ def test_logits_of_a_prompt_equal_the_reference(shape: str, variant: str) -> Non
 def test_the_last_row_of_a_prompt_of_any_length_equals_the_reference(length: int, seed: int, shape: str) -> None:
     runner = kept(shape, "portable", "float32 auto")
     tokens = random_tokens(length, runner.config.vocab_size, seed)
-    close(runner.step([Chunk(tokens, 0, blocks_for(length))])[0], expected_rows(shape, tokens)[-1])
+    close(step(runner, [Chunk(tokens, 0, blocks_for(length))])[0], expected_rows(shape, tokens)[-1])
 
 
 @pytest.mark.parametrize("shape", ["everything", "mistral"])
@@ -83,7 +84,7 @@ def test_the_torch_runner_gives_the_same_logits_for_the_same_chunks(shape: str) 
     for start, stop, table in ((0, 40, [7, 2]), (40, 41, [7, 2]), (41, 90, [7, 2, 30])):
         chunks = [Chunk(tokens[start:stop], start, table, name) for name in (None, "all")]
         chunks[1] = Chunk(chunks[1].tokens, start, [block + 10 for block in table], "all")
-        actual, expected = (runner.step(chunks) for runner in runners)
+        actual, expected = (step(runner, chunks) for runner in runners)
         close(actual, expected)
 
 
@@ -91,8 +92,8 @@ def test_the_logits_of_the_last_tokens_come_chunk_by_chunk(variant: str) -> None
     runner = native("qwen2", variant)
     chunks = [Chunk(random_tokens(9, 97), 0, [0]), Chunk(random_tokens(40, 97, seed=1), 0, [1, 2])]
     every = torch.cat(all_rows(runner, chunks))
-    assert torch.equal(runner.step(chunks), every[[8, 48]])
-    assert torch.equal(runner.step([replace(chunks[0], wanted=3), chunks[1]]), every[[6, 7, 8, 48]])
+    assert torch.equal(step(runner, chunks), every[[8, 48]])
+    assert torch.equal(step(runner, [replace(chunks[0], wanted=3), chunks[1]]), every[[6, 7, 8, 48]])
 
 
 def test_heads_the_kernels_have_no_room_for_are_refused() -> None:
@@ -208,7 +209,7 @@ def test_cut_anywhere_in_any_blocks_a_prompt_has_the_bits_of_one_chunk(
 def test_token_by_token_has_the_bits_of_one_chunk(shape: str, numbers: str, variant: str) -> None:
     runner = made(shape, variant, numbers)
     tokens = random_tokens(75, runner.config.vocab_size)
-    singles = [runner.step([Chunk([token], i, [9, 4, 6], "all")]) for i, token in enumerate(tokens)]
+    singles = [step(runner, [Chunk([token], i, [9, 4, 6], "all")]) for i, token in enumerate(tokens)]
     assert torch.equal(torch.cat(singles), in_one_chunk(shape, variant, numbers, tokens, "all"))
 
 
@@ -338,6 +339,6 @@ def test_what_would_reach_outside_is_refused_and_nothing_written(reason: str) ->
 
 def test_fewer_positions_than_the_model_has_are_the_limit() -> None:
     runner = native("llama", positions=40)
-    assert runner.step([Chunk([1] * 40, 0, [0, 1])]).isfinite().all()
+    assert step(runner, [Chunk([1] * 40, 0, [0, 1])]).isfinite().all()
     with pytest.raises(ModelError, match="positions"):
         runner.step([Chunk([1] * 41, 0, [0, 1])])

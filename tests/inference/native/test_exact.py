@@ -9,7 +9,7 @@ import torch
 from exact_bytes import over_bytes
 from exact_reference import ExactReference, exponential, fma
 from quantised_reference import in_tiles
-from small_models import SHAPES, all_rows, blocks_for, native, random_tokens, small_model
+from small_models import SHAPES, all_rows, blocks_for, native, random_tokens, small_model, step
 
 from genwerk.inference.runner import Chunk
 
@@ -44,7 +44,7 @@ def test_every_logit_of_a_prompt_longer_than_a_strip_is_the_references(shape: st
 def test_every_logit_token_by_token_is_the_references(shape: str, fused: str) -> None:
     runner = native(shape, fused, precision="int8")
     tokens, table = random_tokens(LENGTH, runner.config.vocab_size, seed=1), blocks_for(LENGTH)
-    rows = torch.cat([runner.step([Chunk([token], at, table)]) for at, token in enumerate(tokens)])
+    rows = torch.cat([step(runner, [Chunk([token], at, table)]) for at, token in enumerate(tokens)])
     assert torch.equal(rows, ExactReference(small_model(shape), in_tiles(runner)).logits(tokens))
 
 
@@ -60,14 +60,14 @@ def test_every_logit_over_a_cache_in_bytes_is_the_references(shape: str, fused: 
 def test_every_logit_token_by_token_over_a_cache_in_bytes_is_the_references(shape: str, fused: str) -> None:
     runner = native(shape, fused, precision="int8", cache_precision="int8")
     tokens, table = random_tokens(290, runner.config.vocab_size, seed=1), blocks_for(290)
-    rows = torch.cat([runner.step([Chunk([token], at, table)]) for at, token in enumerate(tokens)])
+    rows = torch.cat([step(runner, [Chunk([token], at, table)]) for at, token in enumerate(tokens)])
     assert torch.equal(rows, over_bytes(small_model(shape)).logits(tokens))
 
 
 def test_the_first_token_of_a_text_is_the_references_whichever_it_is(fused: str) -> None:
     runner, reference = native("llama", fused, precision="int8"), ExactReference(small_model("llama"))
     for token in range(runner.config.vocab_size):
-        assert torch.equal(runner.step([Chunk([token], 0, [0])]), reference.logits([token]))
+        assert torch.equal(step(runner, [Chunk([token], 0, [0])]), reference.logits([token]))
 
 
 def test_a_product_and_a_sum_are_rounded_once() -> None:

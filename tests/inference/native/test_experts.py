@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from quantised_reference import Reference, in_tiles
-from small_models import BASE, EXPERTS, all_rows, blocks_for, draw, make_native, random_tokens, small_mixture
+from small_models import BASE, EXPERTS, all_rows, blocks_for, draw, make_native, random_tokens, small_mixture, step
 from torch import Tensor
 
 from genwerk.inference import backend
@@ -82,7 +82,7 @@ def test_integers_are_the_reference_of_each_token(shape: str, variant: str) -> N
         reference = Reference(small_mixture(shape), tiles=in_tiles(runner))
         expected = reference.logits([token])[0]
         if reference.margin > NEAR:
-            torch.testing.assert_close(runner.step([Chunk([token], 0, [0])])[0], expected, atol=1e-4, rtol=0)
+            torch.testing.assert_close(step(runner, [Chunk([token], 0, [0])])[0], expected, atol=1e-4, rtol=0)
             clear += 1
     assert clear >= 8
 
@@ -171,7 +171,7 @@ def test_an_adapter_of_the_attention_is_the_references_and_one_of_experts_is_ref
     runner = make_runner(model, engine="native", positions=64, adapters=("attention",))
     with torch.inference_mode(), adapter(model, "attention"):
         expected = model(torch.tensor([tokens]))[0, -1]
-    found = runner.step([Chunk(tokens, 0, [0], "attention")])[0]
+    found = step(runner, [Chunk(tokens, 0, [0], "attention")])[0]
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     with pytest.raises(NativeUnavailableError, match="`experts`, which changes experts"):
         make_runner(model, engine="native", positions=64, adapters=("experts",))
@@ -183,4 +183,4 @@ def test_broken_weights_of_a_router_do_not_become_text(shape: str) -> None:
         model = draw(DecoderConfig(**BASE | EXPERTS[shape]))
         with torch.no_grad():
             model.layers[0].mlp.router.weight[0] = broken
-        assert not make_native(model, blocks=1).step([Chunk([5], 0, [0])]).isfinite().all()
+        assert not step(make_native(model, blocks=1), [Chunk([5], 0, [0])]).isfinite().all()

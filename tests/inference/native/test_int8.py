@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from quantised_reference import Reference, in_tiles
-from small_models import BASE, SHAPES, all_rows, blocks_for, draw, make_native, native, random_tokens, small_model
+from small_models import BASE, SHAPES, all_rows, blocks_for, draw, make_native, native, random_tokens, small_model, step
 from torch import Tensor
 
 from genwerk.inference.native.decoder import NativeDecoder
@@ -36,7 +36,7 @@ def silent(config: DecoderConfig) -> Decoder:
 def singles(runner: NativeDecoder, name: str | None = None) -> Iterator[tuple[int, Tensor]]:
     """Some tokens, each alone, as the first of a sequence: logits (V,)."""
     for token in range(0, 96, 4):
-        yield token, runner.step([Chunk([token], 0, [0], name)])[0]
+        yield token, step(runner, [Chunk([token], 0, [0], name)])[0]
 
 
 @pytest.mark.parametrize("d_model", [16, 32, 48, 100])
@@ -105,7 +105,7 @@ def test_halves_are_rounded_to_even(variant: str) -> None:
         model.embed_tokens.copy_(127 * turn(torch.eye(64)))
         model.embed_tokens[0] = 127.0  # its norm is 1 in every place
         model.norm.weight.copy_(turn(halves[None])[0])
-    logits = make_native(model, precision="int8", blocks=1, variant=variant).step([Chunk([0], 0, [0])])[0]
+    logits = step(make_native(model, precision="int8", blocks=1, variant=variant), [Chunk([0], 0, [0])])[0]
     assert torch.equal(logits[1:], 127 * halves.round()[1:])
 
 
@@ -123,7 +123,7 @@ def test_activations_of_almost_nothing_round_to_almost_nothing(size: float, vari
     model = silent(DecoderConfig(**BASE))
     with torch.no_grad():
         model.norm.weight.mul_(size)
-    logits = make_native(model, precision="int8", blocks=1, variant=variant).step([Chunk([5], 0, [0])])
+    logits = step(make_native(model, precision="int8", blocks=1, variant=variant), [Chunk([5], 0, [0])])
     assert logits.abs().max() <= 100 * size
 
 

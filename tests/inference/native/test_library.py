@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import make_native, random_tokens, small_model
+from small_models import make_native, random_tokens, small_model, step
 
 from genwerk.core.errors import ModelError
 from genwerk.inference.model_runner import make_runner
@@ -114,7 +114,7 @@ def test_a_library_without_optimisation_gives_the_same_answers_and_is_built_once
         expected = small_model("llama")(torch.tensor([tokens]))[0, -1]
     for variant in usable_variants():
         runner = make_native(small_model("llama"), blocks=2, threads=2, variant=variant)
-        torch.testing.assert_close(runner.step([Chunk(tokens, 0, [1, 0])])[0], expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(step(runner, [Chunk(tokens, 0, [1, 0])])[0], expected, atol=1e-4, rtol=0)
 
 
 def test_another_compiler_or_other_sources_never_share_a_library(
@@ -171,7 +171,7 @@ def test_auto_falls_back_to_pytorch_and_says_so(no_compiler: None, capsys: pytes
     said = capsys.readouterr().err
     assert "PyTorch runs this model" in said
     assert "no-such-compiler" in said
-    assert runner.step([Chunk([1, 2], 0, [0])]).isfinite().all()
+    assert step(runner, [Chunk([1, 2], 0, [0])]).isfinite().all()
 
 
 def test_a_precision_that_the_fallback_lacks_is_said_too(no_compiler: None, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_models import BASE, SHAPES, all_rows, blocks_for, draw, random_tokens
+from small_models import BASE, SHAPES, all_rows, blocks_for, draw, random_tokens, step
 
 from genwerk.core.errors import ModelError
 from genwerk.core.hashing import sha256_file
@@ -68,7 +68,7 @@ def test_the_engine_serves_the_directory_as_it_was_packed(model: Decoder, direct
 def test_pytorch_runs_the_values_the_integers_stand_for(model: Decoder, directory: Path) -> None:
     runner = load_runner(directory, engine="torch", positions=256)
     tokens = random_tokens(20, 97)
-    found = runner.step([Chunk(tokens, 0, blocks_for(20))])
+    found = step(runner, [Chunk(tokens, 0, blocks_for(20))])
     with torch.no_grad():
         wanted = unpack_decoder(pack_decoder(model, "int4"))(torch.tensor([tokens]))[0, -1:]
     assert torch.allclose(found, wanted, atol=1e-4)

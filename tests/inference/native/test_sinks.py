@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from small_models import BASE, all_rows, blocks_for, draw, make_native, random_tokens
+from small_models import BASE, all_rows, blocks_for, draw, make_native, random_tokens, step
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -93,9 +93,9 @@ def test_a_text_cut_anywhere_with_hidden_blocks_taken_away_is_the_same(kind: str
         chunk = Chunk(tokens[start:stop], start, table, wanted=stop - start)
         with torch.no_grad():
             cached = model(torch.tensor([tokens[start:stop]]), cache=cache)[0]
-        for rows in (cached, torch_runner.step([chunk])):
+        for rows in (cached, step(torch_runner, [chunk])):
             torch.testing.assert_close(rows, expected[start:stop], atol=1e-4, rtol=0)
-        assert torch.equal(native.step([chunk]), whole[start:stop])
+        assert torch.equal(step(native, [chunk]), whole[start:stop])
 
 
 @pytest.mark.parametrize("cache", ["auto", "int8"])
@@ -108,7 +108,7 @@ def test_in_integers_token_by_token_has_the_bits_of_one_chunk(
     settings = {"precision": precision, "cache": cache, "variant": variant, "blocks": 8, "threads": 2}
     one, many = (make_native(model, **settings) for _ in range(2))
     whole = all_rows(one, [Chunk(tokens, 0, blocks_for(110))])[0]
-    singles = [many.step([Chunk([token], i, [3, 5, 1, 0])]) for i, token in enumerate(tokens)]
+    singles = [step(many, [Chunk([token], i, [3, 5, 1, 0])]) for i, token in enumerate(tokens)]
     assert torch.equal(torch.cat(singles), whole)
     with torch.no_grad():
         near = model(torch.tensor([tokens]))[0]
