@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from genwerk.core.errors import ModelError
 from genwerk.core.progress import say
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.packed_directory import packed_precision, read_packed
-from genwerk.inference.native.weights import kept_weights
+from genwerk.inference.native.weights import PackedWeights, kept_weights
 from genwerk.inference.runner import Runner
 from genwerk.inference.runner_choice import count_blocks, runs_native, say_cache, tried
 from genwerk.inference.streaming import with_window
@@ -54,13 +55,23 @@ def load_runner(
     if native and precision != "float32":
         packed = tried(engine, _read_adapters, config, adapters)
         if packed is not None:
-            weights = replace(read_packed(path), config=config) if held else kept_weights(path, config, precision)
-            return NativeDecoder(weights, blocks=blocks, adapters=packed, cache_precision=cache_precision)
+            make = partial(_pack, path, precision)
+            weights = read_packed(path) if held else kept_weights(path, config, precision, make)
+            return NativeDecoder(
+                replace(weights, config=config), blocks=blocks, adapters=packed, cache_precision=cache_precision
+            )
         native = False
     from genwerk.inference.model_runner import read_model, run_model  # PyTorch
 
     model = read_model(path, config, adapters)
     return run_model(model, engine if native else "torch", precision, blocks, tuple(adapters), cache_precision)
+
+
+def _pack(path: Path, precision: str) -> PackedWeights:
+    from genwerk.inference.native.packed_decoder import pack_decoder  # PyTorch
+    from genwerk.models.huggingface import load_decoder
+
+    return pack_decoder(load_decoder(path), precision)
 
 
 def _read_adapters(config: DecoderConfig, adapters: Mapping[str, Path]) -> dict[str, Mapping[str, Array]]:

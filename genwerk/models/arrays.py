@@ -92,7 +92,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write a safetensors file in one piece. Raises WorkspaceError on a full disk."""
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     write_whole(path, lambda place: save_file(whole, place))
 
 

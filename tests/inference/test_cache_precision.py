@@ -71,7 +71,7 @@ def test_a_title_and_its_receipt_name_the_cache(directory: Path) -> None:
 def test_pytorch_refuses_it_and_says_what_to_do(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"PyTorch.*int8.*cache_precision"):
         Engine.load(directory, engine="torch", cache_precision="int8")
-    with pytest.raises(ModelError, match="no cache `int4`"):
+    with pytest.raises(ModelError, match="no cache precision `int4`"):
         Engine.load(directory, cache_precision="int4")
 
     def missing(_: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from genwerk.core.types import Message, Request, Sampling
 from genwerk.inference.engine import Delta, Engine
 from genwerk.inference.logits import Logits
 from genwerk.inference.model_runner import make_runner
+from genwerk.inference.native.packed_decoder import pack_decoder
 from genwerk.inference.native.weights import kept_weights
 from genwerk.inference.runner import Chunk
 from genwerk.models.decoder import Decoder
@@ -173,7 +175,8 @@ def test_packed_weights_that_are_damaged_are_made_again(
     monkeypatch.setenv("GENWERK_CACHE", str(tmp_path / "cache"))
     save_decoder(tiny_model, tmp_path / "model", Path(byte_tokenizer._where))
     config = read_config(tmp_path / "model")
-    fresh = {name: one.copy() for name, one in kept_weights(tmp_path / "model", config, "int8").arrays.items()}
+    kept = partial(kept_weights, tmp_path / "model", config, "int8", lambda: pack_decoder(tiny_model, "int8"))
+    fresh = {name: one.copy() for name, one in kept().arrays.items()}
     (file,) = (tmp_path / "cache" / "packed").glob("*.safetensors")
     held = bytearray(file.read_bytes())
     if damage == "unsealed":
@@ -181,9 +184,9 @@ def test_packed_weights_that_are_damaged_are_made_again(
     else:
         held[-40] ^= 4
         file.write_bytes(held if damage == "bent" else held[:-100])
-    again = kept_weights(tmp_path / "model", config, "int8")
+    again = kept()
     assert ("is damaged and is made again" in capsys.readouterr().err) == (damage != "unsealed")
-    mapped = kept_weights(tmp_path / "model", config, "int8")
+    mapped = kept()
     for found in (again, mapped):
         assert found.arrays.keys() == fresh.keys()
         assert all(np.array_equal(found.arrays[name], one) for name, one in fresh.items())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +51,10 @@ class PackedWeights:
     arrays: Mapping[str, Array]
 
 
-def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> PackedWeights:
-    """The packed weights of a model directory, from the cache folder or packed and put there. Raises ModelError."""
+def kept_weights(
+    directory: Path, config: DecoderConfig, precision: str, make: Callable[[], PackedWeights]
+) -> PackedWeights:
+    """The packed weights of a model directory: from the cache folder, or what `make` gives, put there."""
     file = cache_directory() / "packed" / f"{_identity(directory, precision)}.safetensors"
     seal = file.with_suffix(".seal")
     if file.exists() and seal.exists():
@@ -60,10 +62,7 @@ def kept_weights(directory: Path, config: DecoderConfig, precision: str) -> Pack
             file.touch()
             return PackedWeights(config, precision, map_arrays(file))
         say(f"{file} is damaged and is made again", style="yellow")
-    from genwerk.inference.native.packed_decoder import pack_decoder  # not imported where the file is there
-    from genwerk.models.huggingface import load_decoder
-
-    packed = pack_decoder(load_decoder(directory), precision)
+    packed = make()
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:  # two processes may do this at once
         made = Path(scratch) / file.name

@@ -12,7 +12,7 @@ from quantised_reference import Reference, in_tiles
 from small_models import BASE, EXPERTS, all_rows, blocks_for, draw, make_native, random_tokens, small_mixture, step
 from torch import Tensor
 
-from genwerk.inference import backend
+from genwerk.inference import model_runner
 from genwerk.inference.backend import load_runner
 from genwerk.inference.model_runner import make_runner
 from genwerk.inference.native.decoder import NativeDecoder
@@ -152,7 +152,7 @@ def test_pytorch_serves_an_adapter_of_experts_from_weights_that_were_read_once(
     add_adapter(model, "tuned", LoraConfig(rank=3, targets=("up_proj",)), seed=1)
     save_adapter(model, "tuned", tmp_path / "adapter", "tiny")
     read = Mock(side_effect=load_decoder)
-    monkeypatch.setattr(backend, "load_decoder", read)
+    monkeypatch.setattr(model_runner, "load_decoder", read)
     runner = load_runner(
         tmp_path / "model", precision=precision, positions=64, adapters={"tuned": tmp_path / "adapter"}
     )

@@ -98,6 +98,6 @@ def test_weights_in_an_older_layout_are_refused(directory: Path) -> None:
     tensors = {name: tensor.clone() for name, tensor in read_tensors(file).items() if name != "inputs_turned_together"}
     write_tensors(file, tensors)
     file.with_suffix(".sha256").write_text(sha256_file(file))
-    with pytest.raises(ModelError, match="older genwerk") as refused:
+    with pytest.raises(ModelError, match="another genwerk") as refused:
         read_packed(directory)
     assert "genwerk quantise" in refused.value.remedy

@@ -105,7 +105,7 @@ def test_in_integers_token_by_token_has_the_bits_of_one_chunk(
     kind: str, precision: str, cache: str, variant: str
 ) -> None:
     model, tokens = streaming(kind), random_tokens(110, 97)
-    settings = {"precision": precision, "cache": cache, "variant": variant, "blocks": 8, "threads": 2}
+    settings = {"precision": precision, "cache_precision": cache, "variant": variant, "blocks": 8, "threads": 2}
     one, many = (make_native(model, **settings) for _ in range(2))
     whole = all_rows(one, [Chunk(tokens, 0, blocks_for(110))])[0]
     singles = [step(many, [Chunk([token], i, [3, 5, 1, 0])]) for i, token in enumerate(tokens)]
