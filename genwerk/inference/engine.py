@@ -120,7 +120,7 @@ class Engine(Upkeep, TextEngine):
     ) -> Self:
         """Read a Hugging Face directory and adapters in peft's format. Raises ModelError.
 
-        engine, precision   see `inference.backend.make_runner`
+        engine, precision   see `inference.model_runner.make_runner`
         cache_positions     room for keys and values, in tokens of all sequences; default: two whole contexts
         cache_precision     of keys and values: auto, or int8, which holds about twice as many in the same memory
         draft               directory of a small model with the same vocabulary, which foretells answers

@@ -20,12 +20,16 @@ def test_help_loads_nothing_heavy() -> None:
     assert "quickstart" in result.stdout and "serve" in result.stdout
 
 
-def test_help_takes_under_half_a_second_of_work() -> None:
-    """Processor time, not the clock, so that a busy machine does not change the verdict; the quickest of three."""
+def test_help_takes_little_more_work_than_the_library_that_prints_it() -> None:
+    """Processor time beside that of importing typer's commands, the quickest of three: a busy machine slows both."""
+    assert _work("-m", "genwerk", "--help") < 2 * _work("-m", "typer", "--help")
+
+
+def _work(*arguments: str) -> float:
     spent = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "genwerk", "--help"], capture_output=True, check=True)
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 0.5, spent
+    return min(spent)

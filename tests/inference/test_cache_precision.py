@@ -77,6 +77,6 @@ def test_pytorch_refuses_it_and_says_what_to_do(directory: Path, monkeypatch: py
     def missing(_: str) -> None:
         raise NativeUnavailableError("there is no C++ compiler")
 
-    monkeypatch.setattr("genwerk.inference.backend.load_library", missing)
+    monkeypatch.setattr("genwerk.inference.runner_choice.load_library", missing)
     with pytest.raises(ModelError, match="engine: native"):
         Engine.load(directory, cache_precision="int8")

@@ -131,7 +131,12 @@ def main(path: str, rounds: int, mode: str) -> None:
         for variant, precision in itertools.product(built, ("float32", "int8", "int4")):
             cache = chance.choice(["auto", "int8"])
             threads = chance.choice([1, 2, 4])
-            settings: dict[str, Any] = {"precision": precision, "cache": cache, "variant": variant, "threads": threads}
+            settings: dict[str, Any] = {
+                "precision": precision,
+                "cache_precision": cache,
+                "variant": variant,
+                "threads": threads,
+            }
             adapters = () if model.config.n_experts else tuple(ADAPTERS)
             run(make_native(model, blocks=20, adapters=adapters, **settings), chance)
     print("done", *built)
