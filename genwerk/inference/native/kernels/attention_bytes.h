@@ -86,16 +86,16 @@ struct ByteScratch {
 };
 
 // 2^x for x <= 0: x = n + r with |r| <= 1/2, a polynomial in r, n added to the exponent. Relative error near 1e-4, none
-// at 0; below 2^-100 it is 0, and of NaN it is NaN.
+// at 0; below 2^-100 it is 0, and of NaN it is NaN (whose lowest nine bits are 0: it comes from `top_of`).
 static inline F power(F x) {
-    const F bounded = larger(x, all(-100.0f)), shift = all(12582912.0f), high = bounded + shift;  // 1.5 * 2^23
+    const F bounded = larger(all(-100.0f), x), shift = all(12582912.0f), high = bounded + shift;  // 1.5 * 2^23
     const F r = bounded - (high - shift);
     F p = power_of_fraction(r);
     I whole, bits;
     std::memcpy(&whole, &high, sizeof whole), std::memcpy(&bits, &p, sizeof bits);
     bits += whole << 23;
     std::memcpy(&p, &bits, sizeof p);
-    return x >= all(-100.0f) ? p : larger(F{}, x);
+    return x < all(-100.0f) ? F{} : p;
 }
 
 // Sixteen numbers to 16,383, rounded, as 128 high + low.
