@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from genwerk.core.assets import KNOWN, fetch
+from genwerk.inference.backend import PRECISIONS
 from genwerk.inference.native.cache_formats import CACHES
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.packed_decoder import pack_decoder
@@ -43,7 +44,8 @@ from genwerk.models.gguf import convert_gguf
 from genwerk.models.huggingface import load_decoder
 from genwerk.tokenizers.tokenizer import Tokenizer
 
-# form -> precision, alpha of smoothing, GPTQ; no calibration where both are off
+# form -> precision, alpha of smoothing, GPTQ; no calibration where both are off. PRECISIONS are forms too: the weights
+# as they are shipped
 FORMS: dict[str, tuple[str, float | None, bool]] = {
     "int8": ("int8", None, False),
     "int8-smooth": ("int8", 0.5, False),
@@ -65,11 +67,15 @@ def main() -> None:
     parser.add_argument("--forms", default=",".join(FORMS))
     parser.add_argument("--off-grid", choices=("rotated", "norms"), default="rotated")
     chosen = parser.parse_args()
+    forms = chosen.forms.split(",")
+    known = dict.fromkeys((*PRECISIONS, *FORMS))
+    if unknown := [form for form in forms if form not in known]:
+        parser.error(f"unknown forms: {', '.join(unknown)}; there are {', '.join(known)}")
     with tempfile.TemporaryDirectory() as folder:
         path = chosen.model
         if path is None:
-            path, known = Path(folder) / "model", KNOWN["smollm2-135m-instruct"]
-            convert_gguf(fetch(known.spec, known.sha256), path)
+            path, asset = Path(folder) / "model", KNOWN["smollm2-135m-instruct"]
+            convert_gguf(fetch(asset.spec, asset.sha256), path)
         model, tokenizer = load_decoder(path), Tokenizer.load(path)
     text = chosen.text.read_text() if chosen.text else "\n\n".join(topics[name] for name in sorted(topics))
     ids = tokenizer.encode(text)
@@ -78,8 +84,7 @@ def main() -> None:
     exact = [model(torch.tensor([window]))[0] for window in windows]
     print(f"{chosen.windows} windows of {chosen.length} tokens; median (smallest to largest) over windows")
     print(f"{'float32':28s} perplexity {perplexity(exact, windows):.3f}", flush=True)
-    forms = chosen.forms.split(",")
-    for form in ("float32", "int8", "int4"):
+    for form in PRECISIONS:
         if form in forms:
             for cache in CACHES:
                 title = f"as shipped, {form}" + (f", cache {cache}" if cache != "auto" else "")

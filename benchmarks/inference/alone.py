@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from contestant import Contestant
+from contestant import Contestant, FailedError
 from scenarios import SCENARIOS, Text, together
 from workers.protocol import Ask
 
@@ -29,6 +29,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CONTEXTS = (128, 256, 512, 1024, 2048, 4096, 8192)
 POSITIONS_WEIGHED = 16 * (128 + 128)
 POSITIONS_GROWN = 64 * (128 + 128)
+STARTED = Path(__file__).parent / "workers" / "first_token.py"
 # A list that may not end soon, of texts that may be anything: the form never runs out before the tokens do.
 SCHEMA = json.dumps({"type": "array", "items": {"type": "string"}, "minItems": 1000})
 
@@ -66,10 +67,13 @@ class Shared:
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds from starting a process to its first token, weights packed before; `torch`: those of importing it."""
+    """Seconds from starting a process to its first token, weights packed before; and those of its parts: importing the
+    engine and all it needs, loading the model, computing a prompt and the token."""
 
     first_token: float
-    torch: float
+    imports: float
+    load: float
+    token: float
 
 
 @dataclass(frozen=True)
@@ -86,18 +90,21 @@ def weigh(ours: Contestant, text: Text, new: int) -> Memory:
     return Memory(ours.resident_mb(), ours.hello.weights_mb, ours.hello.cache_mb)
 
 
-def start(model: Path, precision: str, turns: int) -> list[Start]:
-    """Processes one after the other; the very first packs the weights and is not counted."""
-    worker = Path(__file__).parent / "workers" / "first_token.py"
+def start(model: Path, precision: str, turns: int, threads: int) -> list[Start]:
+    """Processes one after the other; the very first packs the weights and is not counted. Raises FailedError."""
+    command = [sys.executable, STARTED, model, precision]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     done = []
     with track(f"starts, {precision}", total=turns + 1, unit="processes") as bar:
         for _ in range(turns + 1):
             began = time.perf_counter()
-            command = [sys.executable, worker, model, precision]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
                 assert process.stdout is not None
-                parts = json.loads(process.stdout.readline())
-                done.append(Start(time.perf_counter() - began, parts["torch"]))
+                line = process.stdout.readline()
+                whole = time.perf_counter() - began
+            if not line:
+                raise FailedError(f"a start in {precision} ended with status {process.returncode}; why stands above")
+            done.append(Start(whole, **json.loads(line)))
             bar.advance()
     return done[1:]
 

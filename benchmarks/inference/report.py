@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from alone import Growth, Held, Memory, Shared, Start
 from scenarios import SCENARIOS
 
-__all__ = ["BOUNDS", "Pair", "Results", "line_of", "spread", "verdicts"]
+__all__ = ["BOUNDS", "Pair", "Results", "line_of", "line_of_starts", "spread", "verdicts"]
 
 DEFAULT = "int8"  # the precision that stands beside all peers
 
@@ -103,6 +103,18 @@ def line_of(pairs: Sequence[Pair]) -> str:
     )
 
 
+def line_of_starts(starts: Sequence[Start]) -> str:
+    """How long a start takes to its first token, and where the time goes."""
+    whole = spread([one.first_token for one in starts], ".2f")
+    parts = {
+        "imports": [one.imports for one in starts],
+        "load": [one.load for one in starts],
+        "token": [one.token for one in starts],
+    }
+    split = ", ".join(f"{what} {spread(seconds, '.2f')}" for what, seconds in parts.items())
+    return f"first token {whole} s after a start, of which {split}"
+
+
 def verdicts(results: Results) -> Iterator[str]:
     """Every bound with what was measured of it: holds, falls short and by how much, or not measured."""
     for bound in BOUNDS:
@@ -122,7 +134,7 @@ def verdicts(results: Results) -> Iterator[str]:
         yield _line(7, what, memory.beside, BESIDE_MB, most=True)
     for precision, starts in results.starts.items():
         what = f"s from a start to the first token, {precision}"
-        yield _line("-", what, _median([one.first_token for one in starts]), SECONDS_TO_FIRST_TOKEN, most=True)
+        yield _line(None, what, _median([one.first_token for one in starts]), SECONDS_TO_FIRST_TOKEN, most=True)
     for precision, held in results.held.items():
         slower = _median([1 - turn.held / turn.free for turn in held])
         yield _line(8, f"slower when held to a JSON schema, {precision}", slower, SLOWER_IN_A_FORM, most=True)
@@ -142,9 +154,9 @@ def _beside_peers(results: Results, bound: Bound) -> str:
     return _line(bound.number, what + ("" if paired else " of medians"), ratio, bound.factor)
 
 
-def _line(number: int | str, what: str, value: float, bound: float, *, most: bool = False) -> str:
-    """most: the bound is the largest allowed value, not the smallest."""
+def _line(number: int | None, what: str, value: float, bound: float, *, most: bool = False) -> str:
+    """number: of the bound, where it has one; most: the bound is the largest allowed value, not the smallest."""
     good = value <= bound if most else value >= bound
     wanted = f"wanted {'at most' if most else 'at least'} {bound:g}"
     by = f"{abs(value - bound):.2f}" if most else f"{1 - value / bound:.0%}"
-    return f"{number}  {what}: {value:.2f}, {wanted}: " + ("holds" if good else f"falls short by {by}")
+    return f"{number or '-'}  {what}: {value:.2f}, {wanted}: " + ("holds" if good else f"falls short by {by}")

@@ -27,7 +27,7 @@ from pydoc_data.topics import topics
 import alone
 from contestant import Contestant, FailedError
 from peers import PEERS, folder_of, install
-from report import Pair, Results, line_of, spread, verdicts
+from report import Pair, Results, line_of, line_of_starts, spread, verdicts
 from scenarios import SCENARIOS, Scenario, Text
 from workers.protocol import Ask, Settings, UnsupportedError
 
@@ -80,10 +80,9 @@ class Benchmark:
             with self._ours(precision, alone.POSITIONS_WEIGHED) as ours:
                 results.memory[precision] = alone.weigh(ours, self._text, self._new)
         if "start" in scenarios:
-            starts = results.starts[precision] = alone.start(self._model, precision, self._turns)
-            whole, torch = [one.first_token for one in starts], [one.torch for one in starts]
-            told = f"{spread(whole, '.2f')} s after a start, of which importing PyTorch {spread(torch, '.2f')}"
-            print(f"{precision}: first token {told}")
+            starts = alone.start(self._model, precision, self._turns, self.options.threads)
+            results.starts[precision] = starts
+            print(f"{precision}: {line_of_starts(starts)}")
         if "form" in scenarios:
             with self._ours(precision) as ours:
                 held = alone.hold_to_a_form(ours, self._text, self._new, self._turns)

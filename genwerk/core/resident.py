@@ -40,22 +40,29 @@ def trim_heap() -> None:
 
 
 def forget_libraries() -> None:
-    """Take pages of libraries out of the process that are as in their files; they come back when they are used."""
-    if not _LISTING.exists():
+    """Take pages of libraries out of the process that are as in their files; they come back when they are used.
+
+    Libraries of which a page was changed, or swapped out since, stay as they are.
+    """
+    try:
+        listing = _LISTING.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # another system, or it may not be read here
         return
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for start, stop in list(_unchanged(_LISTING.read_text(encoding="utf-8", errors="replace"))):
+    for start, stop in list(_unchanged(listing)):
         madvise(start, stop - start, _DONTNEED)
 
 
 def _unchanged(listing: str) -> Iterator[tuple[int, int]]:
-    """Where libraries lie that cannot be written to and of which no page differs from its file."""
-    place = None
+    """Where libraries lie that cannot be written to, of which no page differs from its file and none is swapped out."""
+    place = None  # a page that is swapped out was changed, and does not count as anonymous any more
     for line in listing.splitlines():
         if (found := _MAPPED.fullmatch(line)) is not None:
             start, stop, rights, name = found.groups()
             library = ".so" in name.rpartition("/")[2].lower() and "w" not in rights
             place = (int(start, 16), int(stop, 16)) if library else None
-        elif place is not None and line.startswith("Anonymous:") and line.split()[1] == "0":
+        elif line.startswith("Anonymous:") and line.split()[1] != "0":
+            place = None
+        elif place is not None and line.startswith("Swap:") and line.split()[1] == "0":
             yield place

@@ -191,12 +191,15 @@ class Engine(Upkeep, TextEngine):
 
     def _deltas(self, sequence: Sequence) -> Generator[Delta, None, None]:
         reader = AnswerReader(self.tokenizer, sequence)
-        with closing(self._draws(sequence) if sequence.sampling.beams == 1 else self._search(sequence)) as draws:
-            for draw in draws:
-                delta = reader.read(draw)
-                yield delta
-                if delta.finish_reason:
-                    return
+        try:
+            with closing(self._draws(sequence) if sequence.sampling.beams == 1 else self._search(sequence)) as draws:
+                for draw in draws:
+                    delta = reader.read(draw)
+                    yield delta
+                    if delta.finish_reason:
+                        return
+        finally:
+            self._rest()
 
     def _form(self, constraint: Constraint | None, sampling: Sampling, section: Section | None) -> Form | None:
         """What holds an answer to its form, and its thinking to its budget."""
@@ -251,7 +254,6 @@ class Engine(Upkeep, TextEngine):
                 self._stepping = True
             try:
                 self._step()
-                self._rest()
             finally:
                 self._end_step()
 
@@ -261,6 +263,7 @@ class Engine(Upkeep, TextEngine):
             self._draft.foretell(sequence.draft for sequence in self.scheduler.answering())
         with self._changed:
             plan, copies = self.scheduler.plan(), self.blocks.take_copies()
+            self._steps += 1
         assert plan, "a sequence waits and no step is possible: blocks were lost"
         chunks = []
         for part in plan:

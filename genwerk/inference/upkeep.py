@@ -18,7 +18,7 @@ from genwerk.inference.sequence import Sequence
 
 __all__ = ["Upkeep"]
 
-_RESTS = 100  # steps after which an engine without work gives memory back; it takes some milliseconds
+_RESTS = 100  # steps after which an engine gives memory back once no answer is in progress; it takes milliseconds
 
 
 class Upkeep:
@@ -89,14 +89,15 @@ class Upkeep:
                 self._end_step()
 
     def _rest(self) -> None:
-        """Where no work is left, give back memory that the steps since the last rest do not need any more."""
-        self._steps += 1
-        if self._steps < _RESTS or self.scheduler.running or self.scheduler.waiting:
-            return
-        if not self._rested:
+        """Where no answer is in progress, give back memory that the steps since the last rest do not need any more."""
+        with self._changed:
+            busy = self._stepping or self.scheduler.running or self.scheduler.waiting
+            if self._steps < _RESTS or busy:
+                return
+            first, self._steps, self._rested = not self._rested, 0, True
+        if first:
             forget_libraries()
         trim_heap()
-        self._steps, self._rested = 0, True
 
     def _await_turn(self, ready: Callable[[], bool]) -> None:
         """Return, holding the lock, once something is `ready`, or the next step may be computed here."""

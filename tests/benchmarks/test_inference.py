@@ -149,6 +149,35 @@ def test_bounds_compare_with_the_best_peer_of_the_precision() -> None:
     assert sum("not measured" in line for line in lines) == 6
 
 
+def test_starts_are_told_with_their_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import alone
+    from report import Results, line_of_starts, verdicts
+
+    worker = tmp_path / "starts.py"
+    worker.write_text(
+        "import os; print('{\"imports\": 0.5, \"load\": 0.25, \"token\": ' + os.environ['OMP_NUM_THREADS'] + '}')"
+    )
+    monkeypatch.setattr(alone, "STARTED", worker)
+    starts = alone.start(tmp_path, "int8", 2, threads=3)
+    assert [(one.imports, one.load, one.token) for one in starts] == [(0.5, 0.25, 3.0)] * 2
+    starts = [alone.Start(1.5, 0.5, 0.25, 0.5), alone.Start(1.7, 0.7, 0.25, 0.5)]
+    assert line_of_starts(starts) == (
+        "first token 1.60 (1.50–1.70) s after a start, of which "
+        "imports 0.60 (0.50–0.70), load 0.25 (0.25–0.25), token 0.50 (0.50–0.50)"
+    )
+    line = "-  s from a start to the first token, int8: 1.60, wanted at most 1: falls short by 0.60"
+    assert line in list(verdicts(Results(starts={"int8": starts})))
+
+
+def test_a_start_that_fails_says_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import alone
+    from contestant import FailedError
+
+    with pytest.raises(FailedError, match="ended with status 1"):
+        alone.start(tmp_path / "absent", "int8", 1, threads=1)
+    assert "absent" in capfd.readouterr().err
+
+
 def test_drawing_needs_no_peer(tmp_path: Path) -> None:
     from draw import draw
 

@@ -68,11 +68,14 @@ def test_elsewhere_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_pat
     resident.share_heap()
     resident.trim_heap()
     resident.forget_libraries()
+    monkeypatch.setattr(resident, "_LISTING", tmp_path)  # is there, and cannot be read
+    resident.forget_libraries()
 
 
 def test_only_libraries_that_are_as_in_their_files_are_forgotten() -> None:
-    def part(start: str, rights: str, name: str, anonymous: int) -> str:
-        return f"{start}000-{start}fff {rights} 00000000 08:01 42     {name}\nRss: 8 kB\nAnonymous: {anonymous} kB\n"
+    def part(start: str, rights: str, name: str, anonymous: int, swap: int = 0) -> str:
+        place = f"{start}000-{start}fff {rights} 00000000 08:01 42     {name}"
+        return f"{place}\nRss: 8 kB\nAnonymous: {anonymous} kB\nSwap: {swap} kB\nSwapPss: 0 kB\n"
 
     listing = (
         part("1", "r-xp", "/usr/lib/libone.so.6", 0)
@@ -81,5 +84,6 @@ def test_only_libraries_that_are_as_in_their_files_are_forgotten() -> None:
         + part("4", "r--p", "/models/weights.safetensors", 0)
         + part("5", "rw-p", "", 8)
         + part("6", "r--p", "/usr/lib/two.cpython-311.so", 0)
+        + part("7", "r--p", "/usr/lib/libone.so.6", 0, swap=4)  # relocated, and swapped out since
     )
     assert list(_unchanged(listing)) == [(0x1000, 0x1FFF), (0x6000, 0x6FFF)]

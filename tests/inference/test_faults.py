@@ -20,7 +20,8 @@ from genwerk.inference.model_runner import make_runner
 from genwerk.inference.native.packed_decoder import pack_decoder
 from genwerk.inference.native.weights import kept_weights
 from genwerk.inference.runner import Chunk
-from genwerk.models.decoder import Decoder
+from genwerk.models.decoder import Block, Decoder
+from genwerk.models.feed_forward import MLP
 from genwerk.models.hf_config import read_config
 from genwerk.models.huggingface import save_decoder
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -148,19 +149,36 @@ def test_a_step_that_fails_ends_its_answers_and_nobody_elses(make_engine: Make) 
     assert_clean(engine)
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8", "int4"])
+def rows_of(model: Decoder, matrix: str) -> Tensor:
+    """The outputs of a matrix of the second layer, (N, K)."""
+    block, config = model.layers[1], model.config
+    assert isinstance(block, Block) and isinstance(block.mlp, MLP)
+    if matrix == "down":
+        return block.mlp.down.weight
+    sizes = [heads * config.head_dim for heads in (config.n_heads, config.n_kv_heads, config.n_kv_heads)]
+    return dict(zip("qkv", block.self_attn.qkv.weight.split(sizes), strict=True))[matrix]
+
+
+@pytest.mark.parametrize("matrix", ["q", "k", "v", "down"])
+@pytest.mark.parametrize(
+    ("kind", "precision", "cache"),
+    [
+        ("torch", "float32", "auto"),
+        *(("native", precision, cache) for precision in ("float32", "int8", "int4") for cache in ("auto", "int8")),
+    ],
+)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_end_every_answer_with_an_error(
-    tiny_model: Decoder, byte_tokenizer: Tokenizer, precision: str, bad: float
+    tiny_model: Decoder, byte_tokenizer: Tokenizer, kind: str, precision: str, cache: str, matrix: str, bad: float
 ) -> None:
     with torch.no_grad():
-        tiny_model.layers[1].mlp.down.weight[3] = bad  # type: ignore[union-attr, index]
-    for kind in ("native", "torch") if precision == "float32" else ("native",):
-        engine = Engine(make_runner(tiny_model, engine=kind, precision=precision), byte_tokenizer, name="broken")
-        for _ in range(2):
-            with pytest.raises(ModelError, match="not finite"):
-                engine.generate(ask())
-        assert engine.blocks.available == engine.blocks.count and not engine.blocks.known()
+        rows_of(tiny_model, matrix)[3] = bad
+    runner = make_runner(tiny_model, engine=kind, precision=precision, cache_precision=cache)
+    engine = Engine(runner, byte_tokenizer, name="broken")
+    for _ in range(2):
+        with pytest.raises(ModelError, match="not finite"):
+            engine.generate(ask())
+    assert engine.blocks.available == engine.blocks.count and not engine.blocks.known()
 
 
 @pytest.mark.parametrize("damage", ["bent", "cut", "unsealed"])

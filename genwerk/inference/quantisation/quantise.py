@@ -35,7 +35,7 @@ from genwerk.inference.native.packed_directory import write_packed
 from genwerk.inference.native.weights import PackedWeights, check_shape
 from genwerk.inference.quantisation.calibration import calibrate_layers, input_peaks
 from genwerk.inference.quantisation.config import QuantiseConfig
-from genwerk.inference.quantisation.gptq import gptq, round_nearest
+from genwerk.inference.quantisation.gptq import Rounded, gptq, round_nearest
 from genwerk.inference.quantisation.grids import fitted_grid, nearest
 from genwerk.inference.quantisation.loss import Loss, check_bounds, measure_losses, print_losses
 from genwerk.inference.quantisation.smoothing import smooth
@@ -110,6 +110,9 @@ def calibrate(
 ) -> Calibrated:
     """Smooth and round the weights of `model` in place, for `windows` of one length.
 
+    Where the nearest values lose less than the chosen ones, those are kept. In int8 such a matrix stays unrounded until
+    it is packed if its inputs are no multiple of 64: turned back it would not be rounded to the same values again.
+
     scratch  keeps finished layers, so that the same call goes on after a kill and ends in the same weights.
     """
     if config.smooth is not None:
@@ -118,23 +121,28 @@ def calibrate(
     found = [matrices(block) for block in model.layers]
     grids: dict[str, Grid] = {}
     rows: list[Row] = []
+    turned = turn if config.precision == "int8" else _as_it_is  # as the kernels round it (pack.py)
+
+    def turned_back(name: str, linear: Linear, rounded: Rounded) -> tuple[Tensor, Tensor]:
+        """The matrix of the network, and what it is rounded to when it is packed: filled-up inputs are lost."""
+        values = arrange.restore(name, turned(rounded.weight), (linear.d_out, linear.d_in))
+        return values, nearest(turned(arrange.matrix(name, values)), rounded.grid)
 
     def change(layer: int, grams: dict[str, Tensor]) -> None:
         for name, linear in found[layer].items():
-            turned = turn if config.precision == "int8" else _as_it_is  # as the kernels round it (pack.py)
             weight, gram = turned(arrange.matrix(name, linear.weight)), turned(turned(grams[name]).t()).t().contiguous()
             plain = round_nearest(weight, widest_grid(weight, config.precision))
             if config.gptq:
                 chosen = gptq(weight, gram, config.precision, damping=config.damping, act_order=config.act_order)
             else:
                 chosen = round_nearest(weight, fitted_grid(weight, gram.diagonal(), config.precision))
-            values = arrange.restore(name, turned(chosen.weight), (linear.d_out, linear.d_in))  # turned back
-            served = nearest(turned(arrange.matrix(name, values)), chosen.grid)  # filled-up inputs are lost on the way
+            values, served = turned_back(name, linear, chosen)
             lost = {"nearest": _lost(weight, plain.weight, gram), "calibrated": _lost(weight, served, gram)}
             if lost["calibrated"] > lost["nearest"]:
-                grids[f"{layer}.{name}"], lost["calibrated"] = plain.grid, lost["nearest"]
-            else:
-                grids[f"{layer}.{name}"] = chosen.grid
+                chosen, lost["calibrated"] = plain, lost["nearest"]
+                values, served = turned_back(name, linear, plain)
+            grids[f"{layer}.{name}"] = chosen.grid
+            if chosen is not plain or torch.equal(served, plain.weight):
                 linear.weight.copy_(values)
             rows.append({"layer": layer, "matrix": name, **lost})
         if scratch is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import math
@@ -288,6 +289,25 @@ def test_in_bytes_a_token_that_is_not_a_number_is_seen_by_those_behind_it(precis
     (rows,) = all_rows(runner, [Chunk([3, 5, 8, 9], 0, [0])])
     others = [token for token in range(97) if token != 5]  # embeddings are tied
     assert rows[0, others].isfinite().all() and rows[1:].isnan().all()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("matrix", ["q", "k", "v"])
+@pytest.mark.parametrize("numbers", NUMBERS)
+@pytest.mark.parametrize("shape", ["mistral", "head-64"])
+def test_attention_over_what_is_no_number_is_no_number(
+    shape: str, numbers: str, matrix: str, bad: float, variant: str
+) -> None:
+    model, (precision, cache) = copy.deepcopy(small_model(shape)), numbers.split()
+    config = model.config
+    first = {"q": 0, "k": config.n_heads, "v": config.n_heads + config.n_kv_heads}[matrix] * config.head_dim
+    with torch.no_grad():
+        model.layers[-1].self_attn.qkv.weight[first + 1] = bad  # type: ignore[union-attr, index]
+    runner = make_native(model, precision=precision, cache=cache, variant=variant, blocks=4, threads=1)
+    tokens = random_tokens(100, config.vocab_size)
+    for start, stop in ((0, 40), (40, 41), (41, 100)):
+        (rows,) = all_rows(runner, [Chunk(tokens[start:stop], start, blocks_for(100))])
+        assert not rows.isfinite().any()
 
 
 def test_bytes_and_scales_take_half_of_16_bits() -> None:

@@ -18,8 +18,10 @@ from genwerk.core.workspace import Artifact, Source, Workspace
 from genwerk.data.documents import write_documents
 from genwerk.inference.engine import Engine
 from genwerk.inference.native.layout import TURNED
+from genwerk.inference.native.pack import widest_grid
+from genwerk.inference.native.packed_decoder import matrices, pack_decoder, unpack_decoder
 from genwerk.inference.quantisation.config import BOUNDS, QuantiseConfig
-from genwerk.inference.quantisation.gptq import gptq
+from genwerk.inference.quantisation.gptq import Rounded, gptq, round_nearest
 from genwerk.inference.quantisation.quantise import calibrate, quantise
 from genwerk.metrics.divergence import kl_divergence
 from genwerk.models.decoder import Decoder, DecoderConfig
@@ -175,6 +177,26 @@ def test_calibrated_weights_never_lose_more_than_the_nearest(precision: str) -> 
     found = calibrate(decoder, windows, config(precision=precision, smooth=None))
     assert all(row["calibrated"] <= row["nearest"] for row in found.rows)
     assert any(row["calibrated"] < row["nearest"] for row in found.rows)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_where_the_nearest_values_are_kept_later_layers_see_them_too(
+    model: Source, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worse(weight: torch.Tensor, gram: torch.Tensor, precision: str, **_: Any) -> Rounded:
+        grid = widest_grid(weight, precision)
+        return round_nearest(weight, grid._replace(scale=3 * grid.scale))
+
+    monkeypatch.setattr("genwerk.inference.quantisation.quantise.gptq", worse)
+    decoder = load_decoder(model.path)
+    plain = unpack_decoder(pack_decoder(decoder, precision))
+    found = calibrate(decoder, [list(range(60))] * 4, config(precision=precision, smooth=None))
+    assert all(row["calibrated"] == row["nearest"] for row in found.rows)
+    served = unpack_decoder(pack_decoder(decoder, precision, found.grids))
+    for layer, block in enumerate(decoder.layers):
+        for name, linear in matrices(block).items():
+            assert torch.equal(linear.weight, matrices(plain.layers[layer])[name].weight)
+            torch.testing.assert_close(matrices(served.layers[layer])[name].weight, linear.weight)
 
 
 def test_a_mixture_of_experts_is_refused_by_name(dataset: Source, model: Source, tmp_path: Path) -> None:

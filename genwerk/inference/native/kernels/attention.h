@@ -46,6 +46,18 @@ static inline void add_values(float (*o)[MOST_HEAD], const float (*p)[PANEL], co
         for (int n = 0; n < N; ++n) store(o[r] + d + n * LANES, acc[r][n]);
 }
 
+// What each row ends with: o / l.
+static inline void divide(float* out, const float* o, F total, int size) {
+    const float inverse = 1.0f / sum(total);
+    for (int d = 0; d < size; d += LANES) store(out + d, load(o + d) * inverse);
+}
+
+// How many numbers of the cache's one head takes of a block.
+template <class Kept>
+constexpr int64_t numbers_of(int head) {
+    return int64_t(PANEL) * head;
+}
+
 // One head of a layer's cache: its part of the layer's first block, and how many numbers lie between two blocks.
 template <class Kept>
 struct Head {
@@ -134,10 +146,7 @@ static void attend_rows(const Queries& rows, int from, const Head<Kept>& cached)
         for (; d + 2 * LANES <= head; d += 2 * LANES) add_values<R, 2>(o, p, shrink, v + d, head, count, d);
         for (; d < head; d += LANES) add_values<R, 1>(o, p, shrink, v + d, head, count, d);
     }
-    for (int r = 0; r < R; ++r) {
-        const float inverse = 1.0f / sum(total[r]);
-        for (int d = 0; d < head; d += LANES) store(rows.out[from + r] + d, load(o[r] + d) * inverse);
-    }
+    for (int r = 0; r < R; ++r) divide(rows.out[from + r], o[r], total[r], head);
 }
 
 template <class Kept>

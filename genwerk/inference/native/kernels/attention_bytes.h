@@ -20,10 +20,10 @@ namespace genwerk {
 
 constexpr float FINE = 16383.0f;  // the largest weight of attention
 
-// What one head takes of a block: its numbers and, in bytes, their scales.
-template <class Kept>
-constexpr int64_t numbers_of(int head) {
-    return int64_t(PANEL) * head + (sizeof(Kept) == 1 ? PANEL * sizeof(float) : 0);
+// Bytes, and behind them their scales.
+template <>
+constexpr int64_t numbers_of<uint8_t>(int head) {
+    return int64_t(PANEL) * (head + int64_t(sizeof(float)));
 }
 
 static inline F scales_of(const uint8_t* block, int head, int slot) {
@@ -86,16 +86,16 @@ struct ByteScratch {
 };
 
 // 2^x for x <= 0: x = n + r with |r| <= 1/2, a polynomial in r, n added to the exponent. Relative error near 1e-4, none
-// at 0; below 2^-100 it is 0.
+// at 0; below 2^-100 it is 0, and of NaN it is NaN (whose lowest nine bits are 0: it comes from `top_of`).
 static inline F power(F x) {
-    const F bounded = larger(x, all(-100.0f)), shift = all(12582912.0f), high = bounded + shift;  // 1.5 * 2^23
+    const F bounded = larger(all(-100.0f), x), shift = all(12582912.0f), high = bounded + shift;  // 1.5 * 2^23
     const F r = bounded - (high - shift);
     F p = power_of_fraction(r);
     I whole, bits;
     std::memcpy(&whole, &high, sizeof whole), std::memcpy(&bits, &p, sizeof bits);
     bits += whole << 23;
     std::memcpy(&p, &bits, sizeof p);
-    return x < all(-100.0f) ? F{} : p;  // NaN: as little as there is, so that a value that is NaN too is seen
+    return x < all(-100.0f) ? F{} : p;
 }
 
 // Sixteen numbers to 16,383, rounded, as 128 high + low.
@@ -194,28 +194,27 @@ static inline void score_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& hea
     }
 }
 
-static inline void mix_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& head, int rows, int from, int to) {
+// More than 16 rows of weights, as there are where tiles are used.
+static inline void mix_bytes_in_tiles(ByteScratch& t, const Head<uint8_t>& head, int from, int to) {
     const Tiles shapes(true, HALF_TILES);
-    const bool two = rows > LANES;
     for (int d = 0; d < head.size; d += 2 * LANES) {
         zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>();
         for (int block = from; block <= to; ++block) {
             const uint8_t* v = head.values + head.table[block] * head.stride + 4 * d;
             const int8_t* p = t.p + block % STRIP * PANEL;
             load_tile<4>(p, STRIP_KEYS);
+            load_tile<5>(p + LANES * STRIP_KEYS, STRIP_KEYS);
             load_tile<6>(v, 4 * head.size);
             load_tile<7>(v + 64, 4 * head.size);
             add_signed_products<0, 4, 6>();
             add_signed_products<1, 4, 7>();
-            if (!two) continue;
-            load_tile<5>(p + LANES * STRIP_KEYS, STRIP_KEYS);
             add_signed_products<2, 5, 6>();
             add_signed_products<3, 5, 7>();
         }
         int32_t* out = t.sums + d;
         store_tile<0>(out, 4 * MOST_HEAD), store_tile<1>(out + LANES, 4 * MOST_HEAD);
         out += LANES * MOST_HEAD;
-        if (two) store_tile<2>(out, 4 * MOST_HEAD), store_tile<3>(out + LANES, 4 * MOST_HEAD);
+        store_tile<2>(out, 4 * MOST_HEAD), store_tile<3>(out + LANES, 4 * MOST_HEAD);
     }
 }
 
@@ -292,7 +291,7 @@ static inline void attend_strip(ByteScratch& t, const Head<uint8_t>& head, int c
     for (int r = 0; r < count; ++r) round_weights(t, r, from, to);
 #if defined(__AMX_INT8__)
     if (head.size % 32 == 0 && count > FEW_ROWS)
-        mix_bytes_in_tiles(t, head, 2 * count, from, to);
+        mix_bytes_in_tiles(t, head, from, to);
     else
 #endif
         each_few(MIX_BYTES, t, head, 2 * count, from, to);
@@ -316,10 +315,7 @@ static void attend(const Queries& rows, int count, const Head<uint8_t>& head) {
     each_strip(
         rows, count, head, [&](const float* const* q) { round_queries(t, q, count, head.size); },
         [&](int from, int to, const auto& oldest, const auto& newest) { attend_strip(t, head, count, from, to, oldest, newest); });
-    for (int r = 0; r < count; ++r) {
-        const float inverse = 1.0f / sum(t.total[r]);
-        for (int d = 0; d < head.size; d += LANES) store(rows.out[r] + d, load(t.o + r * head.size + d) * inverse);
-    }
+    for (int r = 0; r < count; ++r) divide(rows.out[r], t.o + r * head.size, t.total[r], head.size);
 }
 
 }  // namespace genwerk

@@ -48,9 +48,9 @@ static inline void keep_value(Bfloat16* block, int slot, const float* value, int
 }
 
 // 2^x for x <= 0: x = n + r with |r| <= 1/2, a polynomial in r. Relative error near 1e-4, a twentieth of bfloat16's, and
-// none at 0.
+// none at 0; of NaN it is NaN.
 static inline F power_of_two(F x) {
-    const F bounded = larger(x, all(-160.0f));
+    const F bounded = larger(all(-160.0f), x);
     const __m512 n = _mm512_roundscale_ps((__m512)bounded, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const F r = bounded - (F)n;
     const F p = power_of_fraction(r);
@@ -180,10 +180,7 @@ static void attend(const Queries& rows, int count, const Head<Bfloat16>& head) {
     each_strip(
         rows, count, head, [&](const float* const* q) { round_queries(t, q, count, head.size); },
         [&](int from, int to, const auto& oldest, const auto& newest) { attend_strip(t, head, count, from, to, oldest, newest); });
-    for (int r = 0; r < count; ++r) {
-        const float inverse = 1.0f / sum(t.total[r]);
-        for (int d = 0; d < head.size; d += LANES) store(rows.out[r] + d, load(t.o + r * head.size + d) * inverse);
-    }
+    for (int r = 0; r < count; ++r) divide(rows.out[r], t.o + r * head.size, t.total[r], head.size);
 }
 
 #endif

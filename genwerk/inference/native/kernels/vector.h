@@ -22,6 +22,7 @@ static inline void store(float* to, F value) { *reinterpret_cast<UnalignedF*>(to
 static inline F all(float value) { return value - F{}; }
 static inline I all(int32_t value) { return value - I{}; }
 static inline F to_float(I value) { return __builtin_convertvector(value, F); }
+// Of a number and NaN both return the second argument.
 static inline F larger(F a, F b) { return a > b ? a : b; }
 static inline F smaller(F a, F b) { return a < b ? a : b; }
 
@@ -73,10 +74,10 @@ static inline F nearest(F value) {
 }
 
 // e^x: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial in r, then the exponent of 2^n. Relative error below 2e-7.
-// Below -87 the result is exactly 0.
+// Below -87 the result is exactly 0, and of NaN it is NaN.
 static inline F exponential(F x) {
     const F tiny = all(-87.0f);
-    F bounded = smaller(larger(x, tiny), all(88.0f));
+    F bounded = smaller(all(88.0f), larger(tiny, x));
     F n = nearest(bounded * 1.44269504088896341f);
     F r = bounded - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
