@@ -3,9 +3,10 @@
     engine = start_replicas("handbook", makers, tokenizer)     # one maker of an engine per replica
 
 Every replica is a deployment of its own with one process, so the request goes to the very one that replicas.py chose;
-Serve watches it and starts another where it dies or hangs. With `ray start` run before, or RAY_ADDRESS set, the
-replicas are spread over that cluster; else Ray is started here, and ends with the server. The workspace must lie at the
-same path on every machine.
+Serve watches it and starts another where it dies or hangs. It is named after its server, so that several servers share
+a cluster, and one that was killed replaces what it left there when it starts again. With `ray start` run before, or
+RAY_ADDRESS set, the replicas are spread over that cluster; else Ray is started here, and ends with the server. The
+workspace must lie at the same path on every machine.
 
 Chosen:   errors of ours travel as values, because Ray wraps what is raised.
 Left out: Serve's own HTTP proxy and router (docs/decisions/0007-routing.md), autoscaling.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -202,13 +204,20 @@ class RayReplica:
 
 
 def start_replicas(
-    name: str, makers: Sequence[Callable[[], TextEngine]], tokenizer: Tokenizer, *, gpus: int = 0, address: str = ""
+    name: str,
+    makers: Sequence[Callable[[], TextEngine]],
+    tokenizer: Tokenizer,
+    *,
+    gpus: int = 0,
+    address: str = "",
+    server: str = "",
 ) -> Replicas:
     """Start a replica for every maker of an engine and wait until all are there.
 
     name      of the deployment, which Ray's logs and tools show.
     gpus      that each replica needs.
     address   of a Ray cluster; empty: the one that is there, else a new one; `local`: a new one.
+    server    where it answers on this machine, HOST:PORT; empty: nowhere, so they are this process's own.
 
     Raises ConfigError where Ray is not installed or no cluster answers at the address, ModelError where an engine
     cannot be made or replicas differ.
@@ -227,26 +236,36 @@ def start_replicas(
     machines = sum(node["Alive"] for node in ray.nodes())
     threads = min(probe().cores, max(1, probe().cores * machines // max(1, len(makers))))
     say(f"starting {len(makers)} replicas of {name} with Ray {ray.__version__}, {threads} threads each")
-    applications = [(made.bind(make, threads), f"genwerk-{name}-{number}") for number, make in enumerate(makers)]
+    names = [_application(name, server, number) for number in range(len(makers))]
+    targets = [
+        serve.RunTarget(made.bind(make, threads), name=application, route_prefix=None)
+        for make, application in zip(makers, names, strict=True)
+    ]
 
     def end(application: str) -> None:
-        if started and application == applications[-1][1]:
+        if started and application == names[-1]:
             serve.shutdown()
             ray.shutdown()
         elif not started:
             serve.delete(application)
 
     try:
-        handles = [serve.run(built, name=application, route_prefix=None) for built, application in applications]
-        removes = [lambda one=application: end(one) for _, application in applications]
+        handles = serve.run_many(targets)  # they load side by side
+        removes = [lambda one=application: end(one) for application in names]
         return Replicas([RayReplica(ray, *pair) for pair in zip(handles, removes, strict=True)], tokenizer)
     except BaseException as error:  # also where somebody stops the server before it serves
-        for _, application in applications:
+        for application in names:
             end(application)
         if not isinstance(error, RuntimeError):  # Serve's word for a replica that cannot be made
             raise
         what = f"the replicas cannot be started: {_first_line(error)}"
         raise ModelError(what, remedy="Serve the model without them to see why.") from error
+
+
+def _application(name: str, server: str, number: int) -> str:
+    """What Ray calls a replica: the same when its server starts again, and no other server's in the cluster."""
+    whose = f"{socket.gethostname()}-{server or f'process-{os.getpid()}'}"
+    return f"genwerk-{name}-{re.sub(r'[^0-9A-Za-z.-]', '_', whose)}-{number}"
 
 
 def connect(address: str) -> tuple[Any, bool]:

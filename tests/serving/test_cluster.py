@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -34,9 +35,10 @@ WITHOUT_RAY = pytest.mark.skipif(
 
 @dataclass
 class Setting:
-    """Two replicas, an engine like theirs in this process, and an adapter."""
+    """Two replicas, an engine like theirs in this process and what makes it, and an adapter."""
 
     cluster: Replicas
+    make: Callable[[], Engine]
     alone: Engine
     adapter: Path
 
@@ -48,7 +50,7 @@ def setting(tiny_workspace: Workspace) -> Iterator[Setting]:
     make = partial(Engine.load, model, name="tiny")
     alone = make()
     with closing(start_replicas("tiny", [make, make], alone.tokenizer, address="local")) as cluster:
-        yield Setting(cluster, alone, adapter)
+        yield Setting(cluster, make, alone, adapter)
 
 
 def ask(number: int, **sampling: object) -> Request:
@@ -116,6 +118,33 @@ def test_a_reader_who_leaves_ends_the_work_at_the_replica(setting: Setting) -> N
         next(stream)
     assert sum(setting.cluster._busy) == 0
     assert setting.cluster.generate(ask(2)) == setting.alone.generate(ask(2))
+
+
+@WITHOUT_RAY
+@pytest.mark.slow
+def test_servers_of_one_name_share_a_cluster_and_their_replicas_load_side_by_side(
+    setting: Setting, tmp_path: Path
+) -> None:
+    make, expected, places = setting.make, setting.alone.generate(ask(1)), [tmp_path / "one", tmp_path / "two"]
+
+    def meet(mine: Path, other: Path) -> Engine:  # makes one only while the other is being made
+        mine.touch()
+        ended = time.monotonic() + 20
+        while not other.exists():
+            assert time.monotonic() < ended, "the other replica is not being made"
+            time.sleep(0.05)
+        return make()
+
+    makers = [partial(meet, *pair) for pair in (places, places[::-1])]
+    start = partial(start_replicas, "tiny", tokenizer=setting.alone.tokenizer)
+    with closing(start(makers=makers, server="127.0.0.1:8000")) as one:
+        with closing(start(makers=[make], server="[::1]:8000")) as other:
+            theirs = processes(one), processes(other)
+            assert len({*theirs[0], *theirs[1], *processes(setting.cluster)}) == 5
+            again = start(makers=[make], server="[::1]:8000")  # as after a kill that left `other` behind
+            assert again.generate(ask(1)) == expected and processes(again) != theirs[1]
+        assert processes(one) == theirs[0] and one.generate(ask(1)) == expected
+    assert setting.cluster.generate(ask(1)) == expected
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
