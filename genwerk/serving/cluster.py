@@ -23,7 +23,6 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,7 +34,7 @@ from genwerk.core.progress import say
 from genwerk.core.types import Constraint
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import Asked, TextEngine
-from genwerk.serving.replicas import Facts, LostError, Replicas
+from genwerk.serving.replicas import Added, Facts, LostError, Replicas
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["EngineProcess", "connect", "start_replicas"]
@@ -56,8 +55,8 @@ class EngineProcess:
         torch.set_num_threads(threads)
         self._engine = make()
         self._facts = Facts.of(self._engine)
-        self._added: dict[str, Path] = {}
-        self._lock = threading.Lock()
+        self._added: dict[str, Added] = {}
+        self._lock = threading.RLock()  # around what changes the adapters
 
     async def facts(self) -> Facts:
         return self._facts
@@ -74,9 +73,7 @@ class EngineProcess:
             return error
         return None
 
-    async def stream(
-        self, asked: Asked, adapter_path: Path | None
-    ) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
+    async def stream(self, asked: Asked, added: Added | None) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
         """Deltas as they come, those that are there together; an error is the last."""
         queue: asyncio.Queue[Delta | GenwerkError | None] = asyncio.Queue()
         loop, stop = asyncio.get_running_loop(), threading.Event()
@@ -86,7 +83,7 @@ class EngineProcess:
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
         threading.Thread(
-            target=self._produce, args=(asked, adapter_path, put, stop), name="genwerk-answer", daemon=True
+            target=self._produce, args=(asked, added, put, stop), name="genwerk-answer", daemon=True
         ).start()
         try:
             ended = False
@@ -102,12 +99,12 @@ class EngineProcess:
     def _produce(
         self,
         asked: Asked,
-        adapter_path: Path | None,
+        added: Added | None,
         put: Callable[[Delta | GenwerkError | None], None],
         stop: threading.Event,
     ) -> None:
         try:
-            with closing(self._open(asked, adapter_path)) as deltas:
+            with closing(self._open(asked, added)) as deltas:
                 for delta in deltas:
                     put(delta)
                     if stop.is_set():
@@ -118,28 +115,31 @@ class EngineProcess:
             put(ModelError(f"the engine failed: {error!r}", remedy="Its replica's log says where."))
         put(None)
 
-    def _open(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
-        if asked.adapter is not None and adapter_path is not None:
+    def _open(self, asked: Asked, added: Added | None) -> Generator[Delta, None, None]:
+        if asked.adapter is not None and added is not None:
             with self._lock:
-                if self._added.get(asked.adapter) != adapter_path:
-                    self._add_adapter(asked.adapter, adapter_path)
+                if self._added.get(asked.adapter) != added:
+                    self._add_adapter(asked.adapter, added)
         return self._engine.ask(asked)
 
-    def _check(self, asked: Asked, adapter_path: Path | None) -> None:
-        self._open(asked, adapter_path).close()
+    def _check(self, asked: Asked, added: Added | None) -> None:
+        self._open(asked, added).close()
 
     def _check_constraint(self, constraint: Constraint) -> None:
         self._engine.check_constraint(constraint)
 
-    def _add_adapter(self, name: str, path: Path) -> None:
-        self._remove_adapter(name)  # it was out of reach when another of this name was removed
-        self._engine.add_adapter(name, path)
-        self._added[name] = path
+    def _add_adapter(self, name: str, added: Added) -> None:
+        added.check()
+        with self._lock:
+            self._remove_adapter(name)  # it was out of reach when another of this name was removed
+            self._engine.add_adapter(name, added.path)
+            self._added[name] = added
 
     def _remove_adapter(self, name: str) -> None:
-        self._added.pop(name, None)
-        if name in self._engine.adapters:
-            self._engine.remove_adapter(name)
+        with self._lock:
+            self._added.pop(name, None)
+            if name in self._engine.adapters:
+                self._engine.remove_adapter(name)
 
     def _save_cache(self) -> None:
         self._engine.save_cache()
@@ -156,14 +156,14 @@ class RayReplica:
         facts: Facts = self._ask(self._handle.facts)
         return facts
 
-    def check(self, asked: Asked, adapter_path: Path | None) -> None:
-        self._run("check", asked, adapter_path)
+    def check(self, asked: Asked, added: Added | None) -> None:
+        self._run("check", asked, added)
 
     def check_constraint(self, constraint: Constraint) -> None:
         self._run("check_constraint", constraint)
 
-    def add_adapter(self, name: str, path: Path) -> None:
-        self._run("add_adapter", name, path)
+    def add_adapter(self, name: str, added: Added) -> None:
+        self._run("add_adapter", name, added)
 
     def remove_adapter(self, name: str) -> None:
         self._run("remove_adapter", name)
@@ -174,8 +174,8 @@ class RayReplica:
     def close(self) -> None:
         self._remove()
 
-    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
-        response = self._handle.options(stream=True).stream.remote(asked, adapter_path)
+    def stream(self, asked: Asked, added: Added | None) -> Generator[Delta, None, None]:
+        response = self._handle.options(stream=True).stream.remote(asked, added)
         ended = False
         try:
             for items in response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -19,13 +20,15 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_chain
+import torch
 
-from genwerk.core.errors import ConfigError, RequestError
+from genwerk.core.errors import ConfigError, GenwerkError, ModelError, RequestError
 from genwerk.core.types import Constraint, Message, Request, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engine import Engine
-from genwerk.serving.cluster import connect, start_replicas
-from genwerk.serving.replicas import Replicas
+from genwerk.inference.model_files import files_sha256
+from genwerk.serving.cluster import EngineProcess, connect, start_replicas
+from genwerk.serving.replicas import Added, Replicas
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments")  # within Ray
 WITHOUT_RAY = pytest.mark.skipif(
@@ -132,7 +135,7 @@ def test_servers_of_one_name_share_a_cluster_and_their_replicas_load_side_by_sid
         ended = time.monotonic() + 20
         while not other.exists():
             assert time.monotonic() < ended, "the other replica is not being made"
-            time.sleep(0.05)
+            os.sched_yield()
         return make()
 
     makers = [partial(meet, *pair) for pair in (places, places[::-1])]
@@ -145,6 +148,43 @@ def test_servers_of_one_name_share_a_cluster_and_their_replicas_load_side_by_sid
             assert again.generate(ask(1)) == expected and processes(again) != theirs[1]
         assert processes(one) == theirs[0] and one.generate(ask(1)) == expected
     assert setting.cluster.generate(ask(1)) == expected
+
+
+def test_adapters_of_a_replica_change_one_at_a_time_and_only_to_the_files_that_were_named(tmp_path: Path) -> None:
+    changing, threads = threading.Lock(), torch.get_num_threads()
+
+    class Changing:
+        name, title, max_context, markers, file_hashes = "tiny", "native", 64, None, dict[str | None, str]()
+        adapters: tuple[str, ...] = ()
+
+        def add_adapter(self, name: str, path: Path) -> None:
+            with self.change():
+                self.adapters = (*self.adapters, name)
+
+        def remove_adapter(self, name: str) -> None:
+            with self.change():
+                self.adapters = tuple(one for one in self.adapters if one != name)
+
+        @contextmanager
+        def change(self) -> Iterator[None]:
+            assert changing.acquire(blocking=False), "two change the adapters at a time"
+            for _ in range(100):
+                os.sched_yield()
+            yield
+            changing.release()
+
+    engine = Changing()
+    process = EngineProcess(lambda: engine, threads)  # type: ignore[arg-type, return-value]
+    added = Added(tmp_path, files_sha256(tmp_path))
+
+    async def change() -> list[GenwerkError | None]:
+        tasks = ("add_adapter", "tuned", added), ("remove_adapter", "tuned")
+        return await asyncio.gather(*(process.run(*tasks[number % 2]) for number in range(40)))
+
+    assert asyncio.run(change()) == [None] * 40
+    assert len(engine.adapters) <= 1
+    refused = asyncio.run(process.run("add_adapter", "other", Added(tmp_path, "00ff")))
+    assert isinstance(refused, ModelError) and "other" not in engine.adapters
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
