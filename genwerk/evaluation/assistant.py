@@ -15,6 +15,7 @@ from genwerk.core.types import Message, Retrieved, Sampling
 from genwerk.evaluation.artifacts import Inputs
 from genwerk.evaluation.speed import Stopwatch
 from genwerk.inference.engines import load_engine
+from genwerk.inference.streaming import with_window
 from genwerk.inference.text_engine import TextEngine
 from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import load_decoder
@@ -44,9 +45,9 @@ class Assistant:
         given: Inputs,
         *,
         max_tokens: int,
-        served: Mapping[str, Any] | None = None,
+        served: Mapping[str, Any],
     ) -> None:
-        self._given, self._served = given, served or {}
+        self._given, self._served = given, served
         self._sampling = Sampling(max_tokens=max_tokens)
         self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
         self._quantised = given.artifact("quantised")
@@ -64,8 +65,10 @@ class Assistant:
 
     @cached_property
     def model(self) -> Decoder:
-        """The same network with its adapter at hand, for what is measured on whole texts."""
+        """The same network with its adapter at hand, for what is measured on whole texts; it sees of them what the
+        engine sees."""
         model = load_decoder(self._path).eval()
+        model.config = with_window(model.config, self._served.get("window"), self._served.get("sinks", 0))
         for name, path in self._adapters.items():
             load_adapter(model, name, path)
         return model

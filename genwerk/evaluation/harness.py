@@ -34,7 +34,7 @@ from genwerk.evaluation.abstention import measure_abstention
 from genwerk.evaluation.artifacts import Inputs
 from genwerk.evaluation.assistant import Assistant
 from genwerk.evaluation.citations import answer_questions, measure_citations
-from genwerk.evaluation.divergence import BOUNDS, measure_divergence
+from genwerk.evaluation.divergence import allowed_divergence, measure_divergence
 from genwerk.evaluation.measures import Measure, flatten
 from genwerk.evaluation.outcome import Outcome
 from genwerk.evaluation.perplexity import held_out_excerpts, measure_answer_loss, measure_bits_per_byte
@@ -42,6 +42,7 @@ from genwerk.evaluation.retrieval import measure_retrieval
 from genwerk.evaluation.speed import machine_facts, measure_speed
 from genwerk.inference.engine import Engine
 from genwerk.inference.engines import SERVED
+from genwerk.inference.runner import window_title
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.lora import adapter as adapter_on
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -157,7 +158,7 @@ class _Bench:
         for which, name in (("base", None), ("tuned", assistant.adapter)):
             if which == "tuned" and name is None:
                 continue
-            what = "base model" if name is None else "adapter on"
+            what = ("base model" if name is None else "adapter on") + window_title(model.config)
             with adapter_on(model, name):
                 measures.append(
                     measure_bits_per_byte(
@@ -172,10 +173,10 @@ class _Bench:
                 if held_out:
                     loss = f"perplexity.{which}_answer_loss"
                     measures.append(measure_answer_loss(loss, model, tokenizer, held_out, what=what))
-        engine = assistant.engine
-        if isinstance(engine, Engine) and engine.runner.precision in BOUNDS:  # no other engine rounds to integers
+        engine, cache = assistant.engine, config.cache_precision
+        if isinstance(engine, Engine) and allowed_divergence(engine.runner.precision, cache):  # vLLM is given floats
             with adapter_on(model, assistant.merged_adapter):
-                measures.append(measure_divergence(model, engine, excerpts, context=config.context))
+                measures.append(measure_divergence(model, engine, excerpts, context=config.context, cache=cache))
         if (pretrained := self._given.artifact("pretrained")) is not None:
             measures.append(self._pretrained(pretrained, excerpts))
         return Outcome(tuple(measures))
