@@ -6,6 +6,7 @@ Each part is loaded when it is first asked for, so that measuring retrieval alon
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,19 @@ class Assistant:
         self._sampling = Sampling(max_tokens=max_tokens)
         self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
         self._quantised = given.artifact("quantised")
+        self._ending = ExitStack()
 
     @cached_property
     def engine(self) -> TextEngine:
         """What answers, as it will be served."""
         path, adapters = (self._quantised.path, {}) if self._quantised else (self._path, self._adapters)
-        return load_engine(path, adapters=adapters, name="evaluated", **self._served)
+        engine = load_engine(path, adapters=adapters, name="evaluated", **self._served)
+        self._ending.callback(engine.close)
+        return engine
+
+    def close(self) -> None:
+        """Give back what the engine holds, where it was loaded."""
+        self._ending.close()
 
     @property
     def merged_adapter(self) -> str | None:

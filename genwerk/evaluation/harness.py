@@ -18,6 +18,7 @@ import gc
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import cached_property
 from typing import Any, Literal
 
@@ -79,15 +80,9 @@ def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> 
     Raises WorkspaceError for a missing input, DataError when nothing is held out or no question can be made.
     """
     given = Inputs.of(inputs)
-    bench = _Bench(config, given)
-    groups: dict[str, Callable[[], Outcome]] = {
-        "perplexity": bench.perplexity, "retrieval": bench.retrieval, "abstention": bench.abstention,
-        "answers": bench.answers,
-    }  # fmt: skip
-    wanted: list[str] = [name for name in groups if name in config.measures]
-    if "citations" in config.measures or "speed" in config.measures:
-        wanted.append("answers")
-    outcomes = [_once(step, name, groups[name]) for name in wanted]
+    served = {key: getattr(config, key) for key in SERVED}
+    with closing(Assistant(given, max_tokens=config.max_tokens, served=served)) as assistant:
+        outcomes = _measure(config, step, _Bench(config, given, assistant))
     measures = [measure for outcome in outcomes for measure in outcome.measures]
     timings = [measure for outcome in outcomes for measure in outcome.timings]
     report = {
@@ -105,6 +100,17 @@ def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> 
     return {name: value for name, value in flatten([*measures, *timings]).items() if math.isfinite(value)}
 
 
+def _measure(config: EvaluateConfig, step: Step, bench: _Bench) -> list[Outcome]:
+    groups: dict[str, Callable[[], Outcome]] = {
+        "perplexity": bench.perplexity, "retrieval": bench.retrieval, "abstention": bench.abstention,
+        "answers": bench.answers,
+    }  # fmt: skip
+    wanted: list[str] = [name for name in groups if name in config.measures]
+    if "citations" in config.measures or "speed" in config.measures:
+        wanted.append("answers")
+    return [_once(step, name, groups[name]) for name in wanted]
+
+
 def _once(step: Step, name: str, measure: Callable[[], Outcome]) -> Outcome:
     """Measure a group, or read what an earlier attempt at this very step measured before it was killed."""
     kept = step.scratch / f"{name}.json"
@@ -118,8 +124,8 @@ def _once(step: Step, name: str, measure: Callable[[], Outcome]) -> Outcome:
 class _Bench:
     """The parts under test, each loaded when first needed."""
 
-    def __init__(self, config: EvaluateConfig, given: Inputs) -> None:
-        self._config, self._given = config, given
+    def __init__(self, config: EvaluateConfig, given: Inputs, assistant: Assistant) -> None:
+        self._config, self._given, self._assistant = config, given, assistant
 
     @cached_property
     def _documents(self) -> list[Document]:
@@ -136,12 +142,6 @@ class _Bench:
                 remedy="Hold more documents out (`data.holdout`), or add documents with headings and prose.",
             )
         return found
-
-    @cached_property
-    def _assistant(self) -> Assistant:
-        config = self._config
-        served = {key: getattr(config, key) for key in SERVED}
-        return Assistant(self._given, max_tokens=config.max_tokens, served=served)
 
     def perplexity(self) -> Outcome:
         config, assistant = self._config, self._assistant

@@ -22,6 +22,7 @@ from genwerk.evaluation.harness import EvaluateConfig
 from genwerk.evaluation.measures import CATALOGUE
 from genwerk.evaluation.perplexity import held_out_excerpts
 from genwerk.evaluation.report import ReportConfig
+from genwerk.inference.engine import Engine
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.recipe import QUANTISE
 
@@ -106,10 +107,15 @@ def test_the_report_of_the_chain_is_written(
     assert report.files["report.json"] == evaluation.files["report.json"]
 
 
-def test_a_run_without_an_adapter_measures_the_base_alone(inputs: list[Artifact | Source], tmp_path: Path) -> None:
+def test_a_run_without_an_adapter_measures_the_base_alone_and_gives_its_engine_back(
+    inputs: list[Artifact | Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, dataset = inputs[0], inputs[4]
     config = CONFIG.model_copy(update={"measures": ("perplexity",)})
+    closed = list[Engine]()
+    monkeypatch.setattr(Engine, "close", lambda engine: closed.append(engine))
     made = Workspace(tmp_path).step(EVALUATE, config, model, dataset, kind="evaluation")
+    assert len(closed) == 1
     names = {entry["name"] for entry in read(made, "report.json")["measures"]}
     assert names == {"perplexity.base_bits_per_byte", "perplexity.base_answer_loss"}
 
