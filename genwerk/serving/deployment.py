@@ -26,7 +26,7 @@ from genwerk.core.types import Chunk, Document, Message, Request, Sampling, Verd
 from genwerk.core.workspace import Workspace
 from genwerk.data.questions import known_item_questions
 from genwerk.guardrails.policy import Guards, GuardsConfig, build_guards
-from genwerk.inference.engines import SERVED, choose_engine, load_engine
+from genwerk.inference.engines import OURS, SERVED, choose_engine, load_engine
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import TextEngine
 from genwerk.retrieval.abstention import Abstention, load_abstention
@@ -200,7 +200,7 @@ def open_engines(
     files = [prefixes / f"{name}-{number}.kv" if keeps else None for number in range(replicas)]
     chosen = choose_engine(
         model.path, serve.get("engine", "auto"), draft=serve.get("draft"), cache_file=files[0],
-        **{key: serve[key] for key in SERVED[2:] if key in serve},
+        **{key: serve[key] for key in OURS if key in serve},
     )  # fmt: skip
     makers = [partial(open_engine, model, adapter, name, {**serve, "engine": chosen}, file) for file in files]
     gpus = int(chosen == "vllm" and probe().cuda)
