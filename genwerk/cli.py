@@ -117,6 +117,8 @@ def generate(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Continue a text with any model in the workspace, without retrieval or guards."""
+    from contextlib import closing
+
     from genwerk.core.types import Sampling
     from genwerk.inference.engines import load_engine
 
@@ -125,21 +127,22 @@ def generate(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
         logprobs=None if receipt is None else 0,
     )  # fmt: skip
-    loaded = load_engine(
+    loading = load_engine(
         path, engine=engine, precision=precision, draft=ahead, window=window or None, sinks=sinks,
         cache_precision=cache_precision,
     )  # fmt: skip
-    deltas = []
-    sys.stdout.write(prompt)
-    for delta in loaded.stream_text(prompt, sampling):
-        deltas.append(delta)
-        sys.stdout.write(delta.text)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
-    if receipt is not None:
-        from genwerk.serving.replay import write_receipt
+    with closing(loading) as loaded:
+        deltas = []
+        sys.stdout.write(prompt)
+        for delta in loaded.stream_text(prompt, sampling):
+            deltas.append(delta)
+            sys.stdout.write(delta.text)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        if receipt is not None:
+            from genwerk.serving.replay import write_receipt
 
-        write_receipt(receipt, loaded, path, prompt, sampling, deltas)
+            write_receipt(receipt, loaded, path, prompt, sampling, deltas)
 
 
 @app.command(epilog="Example: `genwerk replay ans-0123456789abcdef`")

@@ -27,7 +27,7 @@ from genwerk.evaluation.gates import GateResult, all_passed, parse_gates, read_g
 from genwerk.evaluation.harness import EvaluateConfig
 from genwerk.evaluation.report import ReportConfig
 from genwerk.guardrails.policy import GuardsConfig
-from genwerk.inference.engines import SERVED
+from genwerk.inference.engines import OURS, SERVED
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
 from genwerk.retrieval.fitting import FitConfig
@@ -94,6 +94,11 @@ class ServeSection(Config):
     reranker: str = Field("", description="cross-encoder for /v1/rerank: a directory or a spec; empty: none")
     draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
 
+    def asked_for(self, *keys: str) -> dict[str, Any]:
+        """Those of `keys` that are not as they are by default."""
+        held = {key: getattr(self, key) for key in keys}
+        return {key: value for key, value in held.items() if value != type(self).model_fields[key].default}
+
 
 class Recipe(Config):
     """Everything `genwerk run` needs to know. Every key but `name` and `documents` has a default."""
@@ -154,8 +159,7 @@ def load_recipe(path: Path) -> Recipe:
     if "precision" in recipe.serve.model_fields_set and asked != recipe.served_precision:
         what = f"serve.precision is {asked}, but the model is quantised to {recipe.served_precision}"
         raise ConfigError(what, where=str(path), remedy="Leave out `serve.precision`, or give both the same.")
-    if recipe.serve.engine == "vllm":
-        _check_vllm(recipe, str(path))
+    _check_engine(recipe, str(path))
     found: dict[str, Any] = {"documents": tuple(_resolve(path.parent, item) for item in recipe.documents)}
     places = {key: getattr(recipe.serve, key) for key in ("draft", "reranker")}
     places = {key: place for key, place in places.items() if place and ":" not in place}
@@ -228,9 +232,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
-    for key in ("cache_precision", "window", "sinks", "draft", "reranker", "keep_prefixes", "replicas"):
-        if (asked := getattr(recipe.serve, key)) != ServeSection.model_fields[key].default:
-            pin["serve"][key] = asked
+    pin["serve"] |= recipe.serve.asked_for(*OURS, "draft", "reranker", "keep_prefixes", "replicas")
     if recipe.serve.questions:
         pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):
@@ -261,14 +263,16 @@ def fetch_source(spec: str) -> Source:
     return Source.of_folder(spec, path) if path.is_dir() else Source.of_file(spec, path)
 
 
-def _check_vllm(recipe: Recipe, where: str) -> None:
-    """Raise ConfigError for what needs an engine of ours."""
-    needs = {"quantise": recipe.quantise, "distill": recipe.distill, "serve.draft": recipe.serve.draft,
-             "serve.keep_prefixes": recipe.serve.keep_prefixes,
-             "serve.cache_precision": recipe.serve.cache_precision != "auto",
-             "serve.window": recipe.serve.window, "serve.sinks": recipe.serve.sinks}  # fmt: skip
-    if asked := [key for key, value in needs.items() if value]:
-        what = f"serve.engine is vllm, which cannot serve what `{asked[0]}` asks for"
+def _check_engine(recipe: Recipe, where: str) -> None:
+    """Raise ConfigError for what the engine that is named cannot serve, before anything is trained for it."""
+    engine, asked = recipe.serve.engine, list[str]()
+    if engine == "vllm":
+        asked = [key for key in ("quantise", "distill") if getattr(recipe, key)]
+        asked += [f"serve.{key}" for key in recipe.serve.asked_for(*OURS, "draft", "keep_prefixes")]
+    elif engine == "torch":
+        asked = [f"serve.{key}" for key in recipe.serve.asked_for("cache_precision")]
+    if asked:
+        what = f"serve.engine is {engine}, which cannot serve what `{asked[0]}` asks for"
         raise ConfigError(what, where=where, remedy=f"Leave out `{asked[0]}`, or serve with `engine: native`.")
 
 

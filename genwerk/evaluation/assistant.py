@@ -6,6 +6,7 @@ Each part is loaded when it is first asked for, so that measuring retrieval alon
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from genwerk.core.types import Message, Retrieved, Sampling
 from genwerk.evaluation.artifacts import Inputs
 from genwerk.evaluation.speed import Stopwatch
 from genwerk.inference.engines import load_engine
+from genwerk.inference.streaming import with_window
 from genwerk.inference.text_engine import TextEngine
 from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import load_decoder
@@ -44,18 +46,25 @@ class Assistant:
         given: Inputs,
         *,
         max_tokens: int,
-        served: Mapping[str, Any] | None = None,
+        served: Mapping[str, Any],
     ) -> None:
-        self._given, self._served = given, served or {}
+        self._given, self._served = given, served
         self._sampling = Sampling(max_tokens=max_tokens)
         self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
         self._quantised = given.artifact("quantised")
+        self._ending = ExitStack()
 
     @cached_property
     def engine(self) -> TextEngine:
         """What answers, as it will be served."""
         path, adapters = (self._quantised.path, {}) if self._quantised else (self._path, self._adapters)
-        return load_engine(path, adapters=adapters, name="evaluated", **self._served)
+        engine = load_engine(path, adapters=adapters, name="evaluated", **self._served)
+        self._ending.callback(engine.close)
+        return engine
+
+    def close(self) -> None:
+        """Give back what the engine holds, where it was loaded."""
+        self._ending.close()
 
     @property
     def merged_adapter(self) -> str | None:
@@ -64,8 +73,10 @@ class Assistant:
 
     @cached_property
     def model(self) -> Decoder:
-        """The same network with its adapter at hand, for what is measured on whole texts."""
+        """The same network with its adapter at hand, for what is measured on whole texts; it sees of them what the
+        engine sees."""
         model = load_decoder(self._path).eval()
+        model.config = with_window(model.config, self._served.get("window"), self._served.get("sinks", 0))
         for name, path in self._adapters.items():
             load_adapter(model, name, path)
         return model

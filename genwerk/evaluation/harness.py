@@ -18,6 +18,7 @@ import gc
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import cached_property
 from typing import Any, Literal
 
@@ -34,7 +35,7 @@ from genwerk.evaluation.abstention import measure_abstention
 from genwerk.evaluation.artifacts import Inputs
 from genwerk.evaluation.assistant import Assistant
 from genwerk.evaluation.citations import answer_questions, measure_citations
-from genwerk.evaluation.divergence import BOUNDS, measure_divergence
+from genwerk.evaluation.divergence import allowed_divergence, measure_divergence
 from genwerk.evaluation.measures import Measure, flatten
 from genwerk.evaluation.outcome import Outcome
 from genwerk.evaluation.perplexity import held_out_excerpts, measure_answer_loss, measure_bits_per_byte
@@ -42,6 +43,7 @@ from genwerk.evaluation.retrieval import measure_retrieval
 from genwerk.evaluation.speed import machine_facts, measure_speed
 from genwerk.inference.engine import Engine
 from genwerk.inference.engines import SERVED
+from genwerk.inference.runner import window_title
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.lora import adapter as adapter_on
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -78,15 +80,9 @@ def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> 
     Raises WorkspaceError for a missing input, DataError when nothing is held out or no question can be made.
     """
     given = Inputs.of(inputs)
-    bench = _Bench(config, given)
-    groups: dict[str, Callable[[], Outcome]] = {
-        "perplexity": bench.perplexity, "retrieval": bench.retrieval, "abstention": bench.abstention,
-        "answers": bench.answers,
-    }  # fmt: skip
-    wanted: list[str] = [name for name in groups if name in config.measures]
-    if "citations" in config.measures or "speed" in config.measures:
-        wanted.append("answers")
-    outcomes = [_once(step, name, groups[name]) for name in wanted]
+    served = {key: getattr(config, key) for key in SERVED}
+    with closing(Assistant(given, max_tokens=config.max_tokens, served=served)) as assistant:
+        outcomes = _measure(config, step, _Bench(config, given, assistant))
     measures = [measure for outcome in outcomes for measure in outcome.measures]
     timings = [measure for outcome in outcomes for measure in outcome.timings]
     report = {
@@ -104,6 +100,17 @@ def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> 
     return {name: value for name, value in flatten([*measures, *timings]).items() if math.isfinite(value)}
 
 
+def _measure(config: EvaluateConfig, step: Step, bench: _Bench) -> list[Outcome]:
+    groups: dict[str, Callable[[], Outcome]] = {
+        "perplexity": bench.perplexity, "retrieval": bench.retrieval, "abstention": bench.abstention,
+        "answers": bench.answers,
+    }  # fmt: skip
+    wanted: list[str] = [name for name in groups if name in config.measures]
+    if "citations" in config.measures or "speed" in config.measures:
+        wanted.append("answers")
+    return [_once(step, name, groups[name]) for name in wanted]
+
+
 def _once(step: Step, name: str, measure: Callable[[], Outcome]) -> Outcome:
     """Measure a group, or read what an earlier attempt at this very step measured before it was killed."""
     kept = step.scratch / f"{name}.json"
@@ -117,8 +124,8 @@ def _once(step: Step, name: str, measure: Callable[[], Outcome]) -> Outcome:
 class _Bench:
     """The parts under test, each loaded when first needed."""
 
-    def __init__(self, config: EvaluateConfig, given: Inputs) -> None:
-        self._config, self._given = config, given
+    def __init__(self, config: EvaluateConfig, given: Inputs, assistant: Assistant) -> None:
+        self._config, self._given, self._assistant = config, given, assistant
 
     @cached_property
     def _documents(self) -> list[Document]:
@@ -136,12 +143,6 @@ class _Bench:
             )
         return found
 
-    @cached_property
-    def _assistant(self) -> Assistant:
-        config = self._config
-        served = {key: getattr(config, key) for key in SERVED}
-        return Assistant(self._given, max_tokens=config.max_tokens, served=served)
-
     def perplexity(self) -> Outcome:
         config, assistant = self._config, self._assistant
         excerpts = held_out_excerpts(
@@ -157,7 +158,7 @@ class _Bench:
         for which, name in (("base", None), ("tuned", assistant.adapter)):
             if which == "tuned" and name is None:
                 continue
-            what = "base model" if name is None else "adapter on"
+            what = ("base model" if name is None else "adapter on") + window_title(model.config)
             with adapter_on(model, name):
                 measures.append(
                     measure_bits_per_byte(
@@ -172,10 +173,10 @@ class _Bench:
                 if held_out:
                     loss = f"perplexity.{which}_answer_loss"
                     measures.append(measure_answer_loss(loss, model, tokenizer, held_out, what=what))
-        engine = assistant.engine
-        if isinstance(engine, Engine) and engine.runner.precision in BOUNDS:  # no other engine rounds to integers
+        engine, cache = assistant.engine, config.cache_precision
+        if isinstance(engine, Engine) and allowed_divergence(engine.runner.precision, cache):  # vLLM is given floats
             with adapter_on(model, assistant.merged_adapter):
-                measures.append(measure_divergence(model, engine, excerpts, context=config.context))
+                measures.append(measure_divergence(model, engine, excerpts, context=config.context, cache=cache))
         if (pretrained := self._given.artifact("pretrained")) is not None:
             measures.append(self._pretrained(pretrained, excerpts))
         return Outcome(tuple(measures))

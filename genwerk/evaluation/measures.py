@@ -102,7 +102,7 @@ CATALOGUE: dict[str, Definition] = {
     ),
     "quantised.kl": Definition(
         "Divergence of what is served",
-        "How far the rounded weights that answer are from the same model in float32; 0 is not at all.",
+        "How far what answers, its weights or its cache rounded, is from the same model in float32; 0 is not at all.",
         "nats/token",
         False,
     ),

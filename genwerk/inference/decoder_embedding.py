@@ -2,8 +2,8 @@
 
     vector = m / |m|,    m = mean of the states of all tokens of a text after the last layer
 
-A text's states are computed alone, in one piece and on as many cores as any, between two steps of the engine, so they
-are the same to the bit whoever else asks. Texts wait in one line with those of other callers (encoding.py).
+A text's states are computed alone, in one piece and always on all cores, between two steps of the engine, so they are
+the same to the bit whoever else asks. Texts wait in one line with those of other callers (encoding.py).
 
 Left out: the native runner, whose kernels give logits alone; it is refused with what to do. The state of an end token
           in place of the mean, which is for models that were trained for vectors and do not generate.
@@ -54,22 +54,20 @@ class DecoderEmbedder:
         self._encoding = Encoding(self._compute, max_rows=engine.scheduler.max_rows, few=0)
         self._encoding.share(engine.between_steps)
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens that are read of each text."""
-        return list(map(len, self._read(texts)))
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token numbers of each text, whole."""
+        return self._engine.tokenizer.encode_batch(texts)
 
-    def embed(self, texts: Sequence[str], user: str = "") -> np.ndarray:
-        """Vectors (N, dimension) float32 in the order of `texts`. Raises RequestError for one beyond the context."""
-        most, sequences = self._engine.max_context, self._read(texts)
+    def embed_tokens(self, sequences: Sequence[Sequence[int]], user: str = "") -> np.ndarray:
+        """Vectors (N, dimension) float32 of texts that `tokenize` has read, in their order. Raises RequestError for one
+        beyond the context."""
+        most = self._engine.max_context
         if longest := max((len(one) for one in sequences if len(one) > most), default=0):
             what = f"a text has {longest} tokens, the model's context is {most}"
             raise RequestError(what, param="input", code="context_length_exceeded", remedy="Split the text.")
         if not sequences:
             return np.empty((0, self.dimension), dtype=np.float32)
         return self._encoding.run([EncodedText(one) for one in sequences], user).numpy()
-
-    def _read(self, texts: Sequence[str]) -> list[list[int]]:
-        return self._engine.tokenizer.encode_batch(texts)
 
     @torch.inference_mode()
     def _compute(self, texts: Sequence[EncodedText]) -> Tensor:

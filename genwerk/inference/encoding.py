@@ -10,7 +10,8 @@ first, and of a call its longest. The texts of a step lie one behind the other, 
 length are neighbours. A step of few tokens is computed on one core, which is faster than waiting for a second.
 
 A text's numbers are the same to the bit in any company where `compute` promises that (`steady`); where it does not, a
-text gets a step of its own. What a step raises is raised to the callers of its texts, and to nobody else.
+text gets a step of its own. What a step raises is raised to the callers of its texts, and to nobody else; who is
+interrupted while it computes leaves alone, and its texts of others are computed by them.
 
 Chosen:   steps of about a tenth of a second, between which answers get their tokens.
 Left out: pieces of a text (it must be read whole), priorities.
@@ -32,9 +33,9 @@ from torch import Tensor
 from genwerk.core.progress import say
 from genwerk.inference.fair_share import FairShare
 
-__all__ = ["FEW", "EncodedText", "Encoding"]
+__all__ = ["EncodedText", "Encoding"]
 
-FEW = 48  # tokens for which waiting for a second core costs more than it gives
+_FEW = 48  # tokens for which waiting for a second core costs more than it gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Encoding:
     few        tokens of a step up to which a single core computes it; 0 where bits depend on how many cores do
     """
 
-    def __init__(self, compute: Compute, *, steady: bool = True, max_rows: int = 1024, few: int = FEW) -> None:
+    def __init__(self, compute: Compute, *, steady: bool = True, max_rows: int = 1024, few: int = _FEW) -> None:
         self._compute, self._steady, self._max_rows, self._few = compute, steady, max_rows, few
         self._changed, self._stepping = threading.Condition(), False
         self._calls: list[_Call] = []
@@ -126,13 +127,14 @@ class Encoding:
                 batch = self._choose()
             try:
                 rows = list(zip(batch, self._rows([call.texts[place] for call, place in batch]), strict=True))
-            except BaseException as error:  # even an interrupt, or the callers of these texts would wait for ever
+            except Exception as error:
                 with self._changed:
                     for call, _ in batch:
                         call.error = error
-                if not isinstance(error, Exception):
-                    raise
                 return
+            except BaseException:  # an interrupt is of this caller alone; the others compute what it leaves
+                self._put_back(batch)
+                raise
         with self._changed:
             for (call, place), row in rows:
                 call.found[place] = row
@@ -155,6 +157,13 @@ class Encoding:
             self._served.count(call.user, size)
             room -= size
         return sorted(chosen, key=lambda one: -len(one[0].texts[one[1]].tokens))
+
+    def _put_back(self, batch: Sequence[tuple[_Call, int]]) -> None:
+        """Undo `_choose`."""
+        with self._changed:
+            for call, place in reversed(batch):
+                call.waiting.append(place)
+                self._served.count(call.user, -len(call.texts[place].tokens))
 
 
 @functools.cache

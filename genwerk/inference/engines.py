@@ -22,10 +22,11 @@ from genwerk.inference.native.packed_directory import packed_precision
 from genwerk.inference.runner_choice import RUNNERS
 from genwerk.inference.text_engine import TextEngine
 
-__all__ = ["ENGINES", "SERVED", "choose_engine", "load_engine"]
+__all__ = ["ENGINES", "OURS", "SERVED", "choose_engine", "load_engine"]
 
 ENGINES = (*RUNNERS, "vllm")
-SERVED = ("engine", "precision", "cache_precision", "window", "sinks")  # how a model is served, as a recipe says it
+OURS = ("cache_precision", "window", "sinks")  # what only engines of ours can be asked for
+SERVED = ("engine", "precision", *OURS)  # how a model is served, as a recipe says it
 
 
 def load_engine(

@@ -2,7 +2,7 @@
 
     Engine         engine.py            native kernels or PyTorch, in this process
     VllmEngine     vllm_engine.py       vLLM, in this process
-    Replicas       serving/cluster.py   any of these, several times, in processes of Ray Serve's
+    Replicas       serving/replicas.py  any of these, several times, in processes of Ray Serve's
 
 A chat becomes token ids here, by our tokenizer and template, so the same messages are the same prompt everywhere. An
 engine answers what is asked or refuses it with a RequestError that names it: nothing of a request is passed over.

@@ -61,7 +61,7 @@ def load_cross_encoder(path: Path) -> CrossEncoder:
         what = f"its classifier has {outputs} outputs" if outputs else "it has no classifier"
         remedy = "A cross-encoder such as ms-marco-MiniLM-L-6-v2 has a pooler and a classifier of one output."
         raise ModelError(f"this is no cross-encoder: {what}", where=str(path), remedy=remedy)
-    encoder = load_encoder(path)
+    encoder = load_encoder(path, tensors)
     size = encoder.config.d_model
     with torch.no_grad():
         pooler = Linear(size, {"dense": size}, bias=True)

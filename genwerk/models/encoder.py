@@ -178,14 +178,17 @@ def join_tokens(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
     return torch.tensor([token for sequence in sequences for token in sequence]), lengths
 
 
-def load_encoder(path: Path) -> Encoder:
-    """Read a Hugging Face directory of a BERT encoder. Raises ModelError for missing or unsupported files."""
+def load_encoder(path: Path, tensors: Mapping[str, Tensor] | None = None) -> Encoder:
+    """Read a Hugging Face directory of a BERT encoder. Raises ModelError for missing or unsupported files.
+
+    tensors   of its files, where they have been read already
+    """
     values = read_json(path / "config.json")
     config = _config(values, path)
     with torch.device("meta"):
         encoder = Encoder(config)
     encoder = encoder.to_empty(device="cpu")
-    tensors = read_model_tensors(path)
+    tensors = read_model_tensors(path) if tensors is None else tensors
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
     fill_slots(((prefix + name, slot) for name, slot in _slots(encoder)), tensors, path)
     encoder.requires_grad_(False).pack()

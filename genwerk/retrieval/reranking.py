@@ -11,6 +11,7 @@ Try it:   pytest tests/retrieval/test_reranking.py
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +59,14 @@ class VectorScorer:
 class Reranker:
     """A cross-encoder with its tokenizer: scores in [0, 1]. Any thread may call it.
 
-    window   most tokens of query and text together, [CLS] and twice [SEP] included.
+    window      most tokens of query and text together, [CLS] and twice [SEP] included.
+    tokenizer   one that cuts nothing, as `read_tokenizer` gives it.
     """
 
     def __init__(self, model: CrossEncoder, tokenizer: tokenizers.Tokenizer, *, name: str) -> None:
         self.name, self.window = name, model.encoder.config.max_tokens
-        self._tokenizer = tokenizer
-        tokenizer.enable_truncation(self.window, strategy="only_second")  # what is cut off comes as further windows
+        self._reader, self._tokenizer = tokenizer, copy.deepcopy(tokenizer)
+        self._tokenizer.enable_truncation(self.window, strategy="only_second")  # the rest comes as further windows
         self._encoding = Encoding(
             lambda pairs: score_pairs(model, [pair.tokens for pair in pairs], [pair.types for pair in pairs]),
             steady=model.encoder.steady,
@@ -93,16 +95,10 @@ class Reranker:
 
     def _pairs(self, query: str, texts: Sequence[str]) -> list[list[EncodedText]]:
         """The query with each window of each text."""
-        try:
-            found = self._tokenizer.encode_batch([(query, text) for text in texts])
-        except Exception as error:  # the library raises bare Exception where the query alone fills the window
-            raise self._refused() from error
-        if found[0].sequence_ids.count(0) > self.window // 2:
-            raise self._refused()
+        half, length = self.window // 2, len(self._reader.encode(query, add_special_tokens=False).ids)
+        if length > half:
+            what = f"the query has {length} tokens, more than {half}: half of what {self.name} reads of query and text"
+            remedy = "Ask a shorter query."
+            raise RequestError(what, param="query", code="context_length_exceeded", remedy=remedy)
+        found = self._tokenizer.encode_batch([(query, text) for text in texts])
         return [[EncodedText(part.ids, part.type_ids) for part in (first, *first.overflowing)] for first in found]
-
-    def _refused(self) -> RequestError:
-        half = self.window // 2
-        what = f"the query has more than {half} tokens, half of what {self.name} reads of query and text together"
-        remedy = "Ask a shorter query."
-        return RequestError(what, param="query", code="context_length_exceeded", remedy=remedy)

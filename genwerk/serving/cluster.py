@@ -3,9 +3,10 @@
     engine = start_replicas("handbook", makers, tokenizer)     # one maker of an engine per replica
 
 Every replica is a deployment of its own with one process, so the request goes to the very one that replicas.py chose;
-Serve watches it and starts another where it dies or hangs. With `ray start` run before, or RAY_ADDRESS set, the
-replicas are spread over that cluster; else Ray is started here, and ends with the server. The workspace must lie at the
-same path on every machine.
+Serve watches it and starts another where it dies or hangs. It is named after its server, so that several servers share
+a cluster, and one that was killed replaces what it left there when it starts again. With `ray start` run before, or
+RAY_ADDRESS set, the replicas are spread over that cluster; else Ray is started here, and ends with the server. The
+workspace must lie at the same path on every machine.
 
 Chosen:   errors of ours travel as values, because Ray wraps what is raised.
 Left out: Serve's own HTTP proxy and router (docs/decisions/0007-routing.md), autoscaling.
@@ -17,11 +18,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from genwerk.core.progress import say
 from genwerk.core.types import Constraint
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import Asked, TextEngine
-from genwerk.serving.replicas import Facts, LostError, Replicas
+from genwerk.serving.replicas import Added, Facts, LostError, Replicas
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["EngineProcess", "connect", "start_replicas"]
@@ -54,8 +55,8 @@ class EngineProcess:
         torch.set_num_threads(threads)
         self._engine = make()
         self._facts = Facts.of(self._engine)
-        self._added: dict[str, Path] = {}
-        self._lock = threading.Lock()
+        self._added: dict[str, Added] = {}
+        self._lock = threading.RLock()  # around what changes the adapters
 
     async def facts(self) -> Facts:
         return self._facts
@@ -72,9 +73,7 @@ class EngineProcess:
             return error
         return None
 
-    async def stream(
-        self, asked: Asked, adapter_path: Path | None
-    ) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
+    async def stream(self, asked: Asked, added: Added | None) -> AsyncGenerator[tuple[Delta | GenwerkError, ...], None]:
         """Deltas as they come, those that are there together; an error is the last."""
         queue: asyncio.Queue[Delta | GenwerkError | None] = asyncio.Queue()
         loop, stop = asyncio.get_running_loop(), threading.Event()
@@ -84,7 +83,7 @@ class EngineProcess:
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
         threading.Thread(
-            target=self._produce, args=(asked, adapter_path, put, stop), name="genwerk-answer", daemon=True
+            target=self._produce, args=(asked, added, put, stop), name="genwerk-answer", daemon=True
         ).start()
         try:
             ended = False
@@ -100,12 +99,12 @@ class EngineProcess:
     def _produce(
         self,
         asked: Asked,
-        adapter_path: Path | None,
+        added: Added | None,
         put: Callable[[Delta | GenwerkError | None], None],
         stop: threading.Event,
     ) -> None:
         try:
-            with closing(self._open(asked, adapter_path)) as deltas:
+            with closing(self._open(asked, added)) as deltas:
                 for delta in deltas:
                     put(delta)
                     if stop.is_set():
@@ -116,28 +115,31 @@ class EngineProcess:
             put(ModelError(f"the engine failed: {error!r}", remedy="Its replica's log says where."))
         put(None)
 
-    def _open(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
-        if asked.adapter is not None and adapter_path is not None:
+    def _open(self, asked: Asked, added: Added | None) -> Generator[Delta, None, None]:
+        if asked.adapter is not None and added is not None:
             with self._lock:
-                if self._added.get(asked.adapter) != adapter_path:
-                    self._add_adapter(asked.adapter, adapter_path)
+                if self._added.get(asked.adapter) != added:
+                    self._add_adapter(asked.adapter, added)
         return self._engine.ask(asked)
 
-    def _check(self, asked: Asked, adapter_path: Path | None) -> None:
-        self._open(asked, adapter_path).close()
+    def _check(self, asked: Asked, added: Added | None) -> None:
+        self._open(asked, added).close()
 
     def _check_constraint(self, constraint: Constraint) -> None:
         self._engine.check_constraint(constraint)
 
-    def _add_adapter(self, name: str, path: Path) -> None:
-        self._remove_adapter(name)  # it was out of reach when another of this name was removed
-        self._engine.add_adapter(name, path)
-        self._added[name] = path
+    def _add_adapter(self, name: str, added: Added) -> None:
+        added.check()
+        with self._lock:
+            self._remove_adapter(name)  # it was out of reach when another of this name was removed
+            self._engine.add_adapter(name, added.path)
+            self._added[name] = added
 
     def _remove_adapter(self, name: str) -> None:
-        self._added.pop(name, None)
-        if name in self._engine.adapters:
-            self._engine.remove_adapter(name)
+        with self._lock:
+            self._added.pop(name, None)
+            if name in self._engine.adapters:
+                self._engine.remove_adapter(name)
 
     def _save_cache(self) -> None:
         self._engine.save_cache()
@@ -154,14 +156,14 @@ class RayReplica:
         facts: Facts = self._ask(self._handle.facts)
         return facts
 
-    def check(self, asked: Asked, adapter_path: Path | None) -> None:
-        self._run("check", asked, adapter_path)
+    def check(self, asked: Asked, added: Added | None) -> None:
+        self._run("check", asked, added)
 
     def check_constraint(self, constraint: Constraint) -> None:
         self._run("check_constraint", constraint)
 
-    def add_adapter(self, name: str, path: Path) -> None:
-        self._run("add_adapter", name, path)
+    def add_adapter(self, name: str, added: Added) -> None:
+        self._run("add_adapter", name, added)
 
     def remove_adapter(self, name: str) -> None:
         self._run("remove_adapter", name)
@@ -172,8 +174,8 @@ class RayReplica:
     def close(self) -> None:
         self._remove()
 
-    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
-        response = self._handle.options(stream=True).stream.remote(asked, adapter_path)
+    def stream(self, asked: Asked, added: Added | None) -> Generator[Delta, None, None]:
+        response = self._handle.options(stream=True).stream.remote(asked, added)
         ended = False
         try:
             for items in response:
@@ -202,13 +204,20 @@ class RayReplica:
 
 
 def start_replicas(
-    name: str, makers: Sequence[Callable[[], TextEngine]], tokenizer: Tokenizer, *, gpus: int = 0, address: str = ""
+    name: str,
+    makers: Sequence[Callable[[], TextEngine]],
+    tokenizer: Tokenizer,
+    *,
+    gpus: int = 0,
+    address: str = "",
+    server: str = "",
 ) -> Replicas:
     """Start a replica for every maker of an engine and wait until all are there.
 
     name      of the deployment, which Ray's logs and tools show.
     gpus      that each replica needs.
     address   of a Ray cluster; empty: the one that is there, else a new one; `local`: a new one.
+    server    where it answers on this machine, HOST:PORT; empty: nowhere, so they are this process's own.
 
     Raises ConfigError where Ray is not installed or no cluster answers at the address, ModelError where an engine
     cannot be made or replicas differ.
@@ -227,26 +236,36 @@ def start_replicas(
     machines = sum(node["Alive"] for node in ray.nodes())
     threads = min(probe().cores, max(1, probe().cores * machines // max(1, len(makers))))
     say(f"starting {len(makers)} replicas of {name} with Ray {ray.__version__}, {threads} threads each")
-    applications = [(made.bind(make, threads), f"genwerk-{name}-{number}") for number, make in enumerate(makers)]
+    names = [_application(name, server, number) for number in range(len(makers))]
+    targets = [
+        serve.RunTarget(made.bind(make, threads), name=application, route_prefix=None)
+        for make, application in zip(makers, names, strict=True)
+    ]
 
     def end(application: str) -> None:
-        if started and application == applications[-1][1]:
+        if started and application == names[-1]:
             serve.shutdown()
             ray.shutdown()
         elif not started:
             serve.delete(application)
 
     try:
-        handles = [serve.run(built, name=application, route_prefix=None) for built, application in applications]
-        removes = [lambda one=application: end(one) for _, application in applications]
+        handles = serve.run_many(targets)  # they load side by side
+        removes = [lambda one=application: end(one) for application in names]
         return Replicas([RayReplica(ray, *pair) for pair in zip(handles, removes, strict=True)], tokenizer)
     except BaseException as error:  # also where somebody stops the server before it serves
-        for _, application in applications:
+        for application in names:
             end(application)
         if not isinstance(error, RuntimeError):  # Serve's word for a replica that cannot be made
             raise
         what = f"the replicas cannot be started: {_first_line(error)}"
         raise ModelError(what, remedy="Serve the model without them to see why.") from error
+
+
+def _application(name: str, server: str, number: int) -> str:
+    """What Ray calls a replica: the same when its server starts again, and no other server's in the cluster."""
+    whose = f"{socket.gethostname()}-{server or f'process-{os.getpid()}'}"
+    return f"genwerk-{name}-{re.sub(r'[^0-9A-Za-z.-]', '_', whose)}-{number}"
 
 
 def connect(address: str) -> tuple[Any, bool]:

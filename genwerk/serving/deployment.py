@@ -26,7 +26,7 @@ from genwerk.core.types import Chunk, Document, Message, Request, Sampling, Verd
 from genwerk.core.workspace import Workspace
 from genwerk.data.questions import known_item_questions
 from genwerk.guardrails.policy import Guards, GuardsConfig, build_guards
-from genwerk.inference.engines import SERVED, choose_engine, load_engine
+from genwerk.inference.engines import OURS, SERVED, choose_engine, load_engine
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import TextEngine
 from genwerk.retrieval.abstention import Abstention, load_abstention
@@ -127,11 +127,14 @@ class Deployment:
             return 0
 
 
-def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1, cache_precision: str = "") -> Deployment:
+def load_deployment(
+    workspace: Workspace, name: str, *, replicas: int = 1, cache_precision: str = "", server: str = ""
+) -> Deployment:
     """Load what the pin `serving-NAME` names. Raises WorkspaceError if nothing was promoted, ModelError, AssetError.
 
     replicas          engines in processes of Ray Serve's; 1: one engine in this process
     cache_precision   of keys and values; empty: as the recipe says
+    server            where it will answer, HOST:PORT; names the replicas, see `start_replicas`
     """
     ids = workspace.pinned(f"serving-{name}")
     if "model" not in ids:
@@ -146,7 +149,7 @@ def load_deployment(workspace: Workspace, name: str, *, replicas: int = 1, cache
     if cache_precision:
         notes["cache_precision"] = cache_precision
     with ExitStack() as loading:
-        engine = open_engines(model, adapter, name, notes, workspace.root / PREFIXES, replicas)
+        engine = open_engines(model, adapter, name, notes, workspace.root / PREFIXES, replicas, server)
         loading.callback(engine.close)  # where anything below fails: replicas would stay in their cluster
         reranker, reranker_name = _load_reranker(str(notes.get("reranker") or ""), engine)
         deployment = Deployment(
@@ -180,7 +183,13 @@ def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, An
 
 
 def open_engines(
-    model: Artifact, adapter: Artifact | None, name: str, serve: Mapping[str, Any], prefixes: Path, replicas: int
+    model: Artifact,
+    adapter: Artifact | None,
+    name: str,
+    serve: Mapping[str, Any],
+    prefixes: Path,
+    replicas: int,
+    server: str = "",
 ) -> TextEngine:
     """The engine of a model artifact, or so many of them as one. `prefixes`: folder of their cache files."""
     keeps = bool(serve.get("keep_prefixes"))
@@ -191,10 +200,11 @@ def open_engines(
     files = [prefixes / f"{name}-{number}.kv" if keeps else None for number in range(replicas)]
     chosen = choose_engine(
         model.path, serve.get("engine", "auto"), draft=serve.get("draft"), cache_file=files[0],
-        **{key: serve[key] for key in SERVED[2:] if key in serve},
+        **{key: serve[key] for key in OURS if key in serve},
     )  # fmt: skip
     makers = [partial(open_engine, model, adapter, name, {**serve, "engine": chosen}, file) for file in files]
-    return start_replicas(name, makers, Tokenizer.load(model.path), gpus=int(chosen == "vllm" and probe().cuda))
+    gpus = int(chosen == "vllm" and probe().cuda)
+    return start_replicas(name, makers, Tokenizer.load(model.path), gpus=gpus, server=server)
 
 
 def open_engine(

@@ -27,12 +27,12 @@ __all__ = ["Encoders"]
 
 
 class Vectors(Protocol):
-    """What answers a request for embeddings."""
+    """What answers a request for embeddings: reads texts, and makes a vector of each that was read."""
 
     dimension: int
 
-    def embed(self, texts: Sequence[str], user: str = "") -> np.ndarray: ...
-    def count_tokens(self, texts: Sequence[str]) -> list[int]: ...
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]: ...
+    def embed_tokens(self, sequences: Sequence[Sequence[int]], user: str = "") -> np.ndarray: ...
 
 
 class Encoders:
@@ -48,8 +48,9 @@ class Encoders:
         if call.dimensions not in (None, vectors.dimension):
             what = f"{call.model} gives {vectors.dimension} dimensions and no other number"
             raise invalid("dimensions", what)
-        found = vectors.embed(call.texts, user)
-        return embeddings_json(found, call.model, sum(vectors.count_tokens(call.texts)), as_base64=call.base64)
+        sequences = vectors.tokenize(call.texts)
+        found = vectors.embed_tokens(sequences, user)
+        return embeddings_json(found, call.model, sum(map(len, sequences)), as_base64=call.base64)
 
     def rerank(self, call: RerankCall, user: str = "") -> dict[str, Any]:
         """The best `top_n` documents, best first; of equals the one that was sent first. Raises RequestError."""

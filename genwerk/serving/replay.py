@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -28,7 +28,8 @@ from genwerk.core.types import Message, Receipt, Request, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engines import load_engine
 from genwerk.inference.generation import Delta
-from genwerk.inference.receipt import cache_of, loading_of, version_differences, window_of
+from genwerk.inference.model_files import files_sha256
+from genwerk.inference.receipt import cache_of, check_replayable, loading_of, version_differences, window_of
 from genwerk.inference.text_engine import TextEngine
 from genwerk.monitoring.answers import AnswerLog, receipt_from
 from genwerk.serving.trace import ANSWERS
@@ -72,8 +73,8 @@ def print_replay(
     """
     console = console or Console(highlight=False)
     recorded = find_recorded(workspace, name, model, adapter)
-    engine = load_as_recorded(recorded)
-    differences = compare(recorded, engine)
+    with closing(load_as_recorded(recorded)) as engine:
+        differences = compare(recorded, engine)
     what = f"{len(recorded.tokens)} tokens" + (f" and {len(recorded.logprobs)} logprobs" if recorded.logprobs else "")
     if not differences:
         console.print(f"[green]✓[/] {escape(name)}: the same {what}, made by {escape(engine.title)}", soft_wrap=True)
@@ -93,8 +94,12 @@ def find_recorded(workspace: Workspace, name: str, model: str = "", adapter: str
 
 
 def load_as_recorded(recorded: Recorded) -> TextEngine:
-    """The engine that the receipt asks for. Raises RequestError where this machine or the model is another."""
+    """The engine that the receipt asks for. Raises RequestError where this machine or the model is another: where its
+    files are others, before it is loaded."""
     receipt = recorded.receipt
+    places = {"model": recorded.model} | ({"adapter": recorded.adapter} if recorded.adapter else {})
+    weights = {part: files_sha256(path) for part, path in places.items()}
+    check_replayable(receipt, receipt.model, receipt.template_sha256, weights)
     kind, precision = loading_of(receipt)
     window, sinks = window_of(receipt)
     adapters = {receipt.adapter: recorded.adapter} if receipt.adapter and recorded.adapter else {}
@@ -102,10 +107,13 @@ def load_as_recorded(recorded: Recorded) -> TextEngine:
         recorded.model, adapters=adapters, name=receipt.model, engine=kind, precision=precision,
         window=window, sinks=sinks, cache_precision=cache_of(receipt),
     )  # fmt: skip
-    engine.check_receipt(receipt, recorded.prompt)
-    if found := version_differences(receipt, engine.title):
-        remedy = "Equal tokens are promised by the versions that made the answer only: replay it with those."
-        raise RequestError("; ".join(found), param="versions", code="receipt_mismatch", remedy=remedy)
+    with ExitStack() as refused:
+        refused.callback(engine.close)
+        engine.check_receipt(receipt, recorded.prompt)
+        if found := version_differences(receipt, engine.title):
+            remedy = "Equal tokens are promised by the versions that made the answer only: replay it with those."
+            raise RequestError("; ".join(found), param="versions", code="receipt_mismatch", remedy=remedy)
+        refused.pop_all()
     return engine
 
 

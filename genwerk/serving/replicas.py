@@ -34,7 +34,7 @@ from genwerk.inference.text_engine import Asked, TextEngine
 from genwerk.serving.routing import Router
 from genwerk.tokenizers.tokenizer import Tokenizer
 
-__all__ = ["Facts", "LostError", "Replica", "Replicas"]
+__all__ = ["Added", "Facts", "LostError", "Replica", "Replicas"]
 
 _LIVES = 3
 _PATIENCE = 300.0  # seconds to wait where no replica is there
@@ -63,6 +63,20 @@ class Facts:
         return ", ".join(f"{name} {ours} and {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs)
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """An adapter that was added while serving: where it lies on every machine, and the hash of its files."""
+
+    path: Path
+    sha256: str
+
+    def check(self) -> None:
+        """Raise ModelError where other files lie on this machine."""
+        if files_sha256(self.path) != self.sha256:
+            remedy = "Put the same files there on every machine that has a replica."
+            raise ModelError("replicas differ: this adapter's files are others", where=str(self.path), remedy=remedy)
+
+
 class LostError(GenwerkError):
     """A replica has died, or cannot be reached."""
 
@@ -72,24 +86,26 @@ class LostError(GenwerkError):
 class Replica(Protocol):
     """An engine somewhere else. Every method raises LostError where it has died, and what the engine raises.
 
-    adapter_path   where the adapter that is asked for lies, if it was added later
+    added   the adapter that is asked for, if it was added later
     """
 
     def facts(self) -> Facts:
         """Waits until the replica is there."""
         ...
 
-    def check(self, asked: Asked, adapter_path: Path | None) -> None:
+    def check(self, asked: Asked, added: Added | None) -> None:
         """Raise what the engine would before the first step."""
         ...
 
     def check_constraint(self, constraint: Constraint) -> None: ...
 
-    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]: ...
+    def stream(self, asked: Asked, added: Added | None) -> Generator[Delta, None, None]: ...
 
-    def add_adapter(self, name: str, path: Path) -> None: ...
+    def add_adapter(self, name: str, added: Added) -> None: ...
 
-    def remove_adapter(self, name: str) -> None: ...
+    def remove_adapter(self, name: str) -> None:
+        """Drop an adapter, if it is there."""
+        ...
 
     def save_cache(self) -> None: ...
 
@@ -108,7 +124,7 @@ class Replicas(TextEngine):
         self.name, self._title, self.max_context, self.markers = (
             facts.name, facts.title, facts.max_context, facts.markers,
         )  # fmt: skip
-        self._adapters: dict[str, Path | None] = dict.fromkeys(facts.adapters)
+        self._adapters: dict[str, Added | None] = dict.fromkeys(facts.adapters)
         self.file_hashes = dict(facts.file_hashes)
         self._router, self._busy = router or Router(len(self._replicas)), [0] * len(self._replicas)
         self._facts, self._down = facts, set[int]()
@@ -129,18 +145,23 @@ class Replicas(TextEngine):
             return frozenset(self._down)
 
     def _answer(self, asked: Asked) -> Generator[Delta, None, None]:
-        adapter_path = self._adapter_path(asked.adapter)
-        self._on_any(lambda replica: replica.check(asked, adapter_path))
-        return self._deltas(asked)
+        added, chain = self._added(asked.adapter), chain_of(asked.adapter, asked.prompt)
+        self._on_any(lambda replica: replica.check(asked, added), chain)  # what it prepares is of use there
+        return self._deltas(asked, chain)
 
     def check_constraint(self, constraint: Constraint) -> None:
         self._on_any(lambda replica: replica.check_constraint(constraint))
 
     def add_adapter(self, name: str, path: Path) -> None:
         check_new_adapter(name, self.adapters)
-        self._on_all(lambda replica: replica.add_adapter(name, path))
-        self.file_hashes[name] = files_sha256(path)
-        self._adapters[name] = path  # one that comes back is told with the first request
+        added = Added(path, files_sha256(path))
+        try:
+            self._on_all(lambda replica: replica.add_adapter(name, added))
+        except BaseException:
+            self._on_all(lambda replica: replica.remove_adapter(name))
+            raise
+        self.file_hashes[name] = added.sha256
+        self._adapters[name] = added  # one that comes back is told with the first request
 
     def remove_adapter(self, name: str) -> None:
         check_adapter(name, self.adapters)
@@ -155,19 +176,18 @@ class Replicas(TextEngine):
         for replica in self._replicas:
             replica.close()
 
-    def _adapter_path(self, adapter: str | None) -> Path | None:
-        """Where an adapter lies that was added later. Raises RequestError (404) where there is none, or no more."""
+    def _added(self, adapter: str | None) -> Added | None:
+        """An adapter, if it was added later. Raises RequestError (404) where there is none, or no more."""
         known = dict(self._adapters)
         check_adapter(adapter, tuple(known))
         return None if adapter is None else known[adapter]
 
-    def _deltas(self, asked: Asked) -> Generator[Delta, None, None]:
-        adapter_path = self._adapter_path(asked.adapter)  # it may have been removed before the first step
-        chain, sent = chain_of(asked.adapter, asked.prompt), list[Delta]()
+    def _deltas(self, asked: Asked, chain: Tokens[bytes]) -> Generator[Delta, None, None]:
+        added, sent = self._added(asked.adapter), list[Delta]()  # it may have been removed before the first step
         for _ in range(_LIVES):
             place = self._enter(chain)
             try:
-                with closing(self._replicas[place].stream(asked, adapter_path)) as stream:
+                with closing(self._replicas[place].stream(asked, added)) as stream:
                     for delta in unsent(stream, sent):
                         sent.append(delta)
                         yield delta
@@ -202,10 +222,10 @@ class Replicas(TextEngine):
     def _usable(self) -> list[int]:
         return [place for place in range(len(self._replicas)) if place not in self._down]
 
-    def _on_any(self, task: Callable[[Replica], None]) -> None:
-        """Run it at the least busy replica; at another one if that is lost."""
+    def _on_any(self, task: Callable[[Replica], None], chain: Tokens[bytes] = ()) -> None:
+        """Run it at the replica that a prompt of `chain` goes to; at another one if that is lost."""
         for _ in range(_LIVES):
-            place = self._enter(())
+            place = self._enter(chain)
             try:
                 return task(self._replicas[place])
             except LostError:

@@ -40,7 +40,9 @@ def serve_deployment(
     check_door(host, KeyStore(workspace.root / KEYS))
     listener = _listen(host, port)
     try:
-        deployment = load_deployment(workspace, name, replicas=replicas, cache_precision=cache_precision)
+        deployment = load_deployment(
+            workspace, name, replicas=replicas, cache_precision=cache_precision, server=_address(listener)
+        )
         serve(deployment, host, port, listener=listener)
     finally:
         listener.close()
@@ -66,9 +68,7 @@ def serve(
         with closing(AnswerLog(root / ANSWERS)) as log:
             app = create_app(Assistant(deployment, log), keys=keys, hosts=hosts, max_body=max_body, queue=queue)
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
-            address, bound = listener.getsockname()[:2]
-            shown = f"[{address}]" if ":" in address else address
-            say(f"✓ {deployment.name} answers at http://{shown}:{bound} (Ctrl-C stops it)", style="green")
+            say(f"✓ {deployment.name} answers at http://{_address(listener)} (Ctrl-C stops it)", style="green")
             sys.stderr.flush()
             _Server(config, deployment.engine, ending).run(sockets=[listener])
 
@@ -87,6 +87,12 @@ class _Server(uvicorn.Server):
             await run_sync(self._engine.save_cache)
         finally:
             await run_sync(self._ending.close)
+
+
+def _address(listener: socket.socket) -> str:
+    """HOST:PORT as it stands in a URL."""
+    address, port = listener.getsockname()[:2]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

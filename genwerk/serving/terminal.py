@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -28,16 +30,14 @@ def chat_in_terminal(
     """
     console = console or Console(highlight=False)
     deployment = load_deployment(workspace, name)
-    chosen = choose_adapter(deployment, adapter)
-    log = AnswerLog(workspace.root / ANSWERS)
-    assistant = Assistant(deployment, log)
-    try:
-        if question:
-            ask_once(assistant, (Message("user", question),), chosen, console)
-        else:
-            _converse(assistant, chosen, console)
-    finally:
-        log.close()
+    with closing(deployment.engine):
+        chosen = choose_adapter(deployment, adapter)
+        with closing(AnswerLog(workspace.root / ANSWERS)) as log:
+            assistant = Assistant(deployment, log)
+            if question:
+                ask_once(assistant, (Message("user", question),), chosen, console)
+            else:
+                _converse(assistant, chosen, console)
 
 
 def choose_adapter(deployment: Deployment, adapter: str) -> str | None:

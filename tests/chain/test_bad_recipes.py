@@ -42,6 +42,16 @@ def recipe(folder: Path, text: str) -> Path:
             "name: a\ndocuments: ./docs\ndistill: {}\nserve: {engine: vllm}\n",
             ("serve.engine is vllm", "distill", "engine: native"),
         ),
+        *(
+            (f"name: a\ndocuments: ./docs\nserve: {{engine: {engine}, {asked}}}\n", (f"is {engine}", f"`serve.{key}`"))
+            for engine, asked, key in (
+                ("vllm", "window: 64, precision: float32", "window"),
+                ("vllm", "sinks: 4", "sinks"),
+                ("vllm", "keep_prefixes: true", "keep_prefixes"),
+                ("vllm", "cache_precision: int8", "cache_precision"),
+                ("torch", "cache_precision: int8", "cache_precision"),
+            )
+        ),
         ("documents: ./docs\n", ("name",)),
         ("name: a\ndocuments: [\n", ("not valid YAML", "line")),
         ("- a\n- b\n", ("must be a mapping",)),

@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_chain import NAME, make_deployment
 
 from genwerk.core.artifact import Artifact, Source
-from genwerk.core.errors import ConfigError, WorkspaceError
+from genwerk.core.errors import ConfigError, ModelError, WorkspaceError
 from genwerk.core.workspace import Workspace
 from genwerk.data.documents import load_documents
-from genwerk.evaluation import harness
+from genwerk.evaluation import divergence, harness
+from genwerk.evaluation.artifacts import Inputs
+from genwerk.evaluation.assistant import Assistant
+from genwerk.evaluation.divergence import allowed_divergence
 from genwerk.evaluation.harness import EvaluateConfig
 from genwerk.evaluation.measures import CATALOGUE
 from genwerk.evaluation.perplexity import held_out_excerpts
 from genwerk.evaluation.report import ReportConfig
+from genwerk.inference.engine import Engine
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.recipe import QUANTISE
 
@@ -102,10 +107,15 @@ def test_the_report_of_the_chain_is_written(
     assert report.files["report.json"] == evaluation.files["report.json"]
 
 
-def test_a_run_without_an_adapter_measures_the_base_alone(inputs: list[Artifact | Source], tmp_path: Path) -> None:
+def test_a_run_without_an_adapter_measures_the_base_alone_and_gives_its_engine_back(
+    inputs: list[Artifact | Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, dataset = inputs[0], inputs[4]
     config = CONFIG.model_copy(update={"measures": ("perplexity",)})
+    closed = list[Engine]()
+    monkeypatch.setattr(Engine, "close", lambda engine: closed.append(engine))
     made = Workspace(tmp_path).step(EVALUATE, config, model, dataset, kind="evaluation")
+    assert len(closed) == 1
     names = {entry["name"] for entry in read(made, "report.json")["measures"]}
     assert names == {"perplexity.base_bits_per_byte", "perplexity.base_answer_loss"}
 
@@ -119,6 +129,36 @@ def test_a_quantised_model_is_measured_beside_the_merged_one(inputs: list[Artifa
     made = workspace.step(EVALUATE, config, model, adapter, small, dataset, kind="evaluation")
     assert 0 < float(made.metrics["quantised.kl"]) < 0.15
     assert {entry["name"] for entry in read(made, "report.json")["measures"]} <= set(CATALOGUE)
+
+
+def test_keys_and_values_that_are_rounded_are_measured_too(inputs: list[Artifact | Source], tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"measures": ("perplexity",), "cache_precision": "int8"})
+    made = Workspace(tmp_path).step(EVALUATE, config, inputs[0], inputs[4], kind="evaluation")
+    assert abs(float(made.metrics["quantised.kl"])) < allowed_divergence("float32", "int8")
+    (measure,) = (one for one in read(made, "report.json")["measures"] if one["name"] == "quantised.kl")
+    assert measure["how"].startswith("float32, cache int8 against float32")
+
+
+def test_what_is_further_away_than_rounding_explains_is_refused(
+    inputs: list[Artifact | Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert allowed_divergence("float32", "auto") == 0
+    assert allowed_divergence("int8", "auto") < allowed_divergence("int8", "int8")
+    monkeypatch.setattr(divergence, "allowed_divergence", lambda *_: -1.0)
+    config = CONFIG.model_copy(update={"measures": ("perplexity",), "cache_precision": "int8"})
+    with pytest.raises(ModelError, match="in float32, cache int8 the model is ") as refused:
+        Workspace(tmp_path).step(EVALUATE, config, inputs[0], inputs[4], kind="evaluation")
+    assert "cache_precision" in refused.value.remedy
+
+
+def test_whole_texts_are_seen_through_the_window_that_is_served(inputs: list[Artifact | Source]) -> None:
+    given, tokens = Inputs.of(inputs), list(range(5, 105))
+    window = {"window": 16, "sinks": 2}
+    windowed, free = (Assistant(given, max_tokens=8, served=served) for served in (window, {}))
+    with torch.no_grad():
+        seen, whole = (one.model(torch.tensor([tokens]))[0] for one in (windowed, free))
+    served = torch.as_tensor(windowed.engine.logits(tokens))  # type: ignore[attr-defined]
+    assert float((seen - served).abs().max()) < 1e-5 < 1e-3 < float((whole - served).abs().max())
 
 
 def test_a_measure_without_its_input_is_refused_by_name(inputs: list[Artifact | Source], tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from interleaved import by_turns
 
 from genwerk.core.errors import ModelError
 from genwerk.core.types import Message, Request, Sampling
-from genwerk.inference.engine import Engine
+from genwerk.inference.engine import Delta, Engine
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.inference.receipt import Receipt, cache_of, loading_of, window_of
+from genwerk.inference.several import take_turns
 from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import save_decoder
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -54,7 +54,9 @@ def test_answers_are_the_same_with_preemption_and_prefixes_as_with_neither(direc
 
     roomy, tight = load(directory, "int8", 4096, share_prefixes=False), load(directory, "int8", 288, max_context=256)
     alone = [roomy.generate(ask(number)).logprobs for number in range(4)]
-    told = by_turns([tight.stream(ask(number)) for number in range(4)])
+    told: list[list[Delta]] = [[] for _ in alone]
+    for number, delta in take_turns([tight.stream(ask(number)) for number in range(4)]):
+        told[number].append(delta)
     for one, other in zip(alone, told, strict=True):
         assert list(one) == [delta.logprob for delta in other]
     tight.blocks.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -22,21 +22,20 @@ TEXTS = ["bread", "a longer text about water", "ä", "bread"]
 def test_vectors_are_mean_states(tiny_model: Decoder, byte_tokenizer: Tokenizer) -> None:
     engine = Engine(make_runner(tiny_model, engine="torch", positions=512), byte_tokenizer, name="tiny")
     embedder = DecoderEmbedder(engine)
-    found = embedder.embed(TEXTS)
+    found = embedder.embed_tokens(embedder.tokenize(TEXTS))
     assert found.shape == (4, 32) and found.dtype == np.float32
     for text, vector in zip(TEXTS, found, strict=True):
         with torch.inference_mode():
             states = tiny_model.hidden(torch.tensor([byte_tokenizer.encode(text)]))[0]
         assert np.array_equal(vector, torch.nn.functional.normalize(states.mean(0), dim=-1).numpy())
-        assert embedder.embed([text])[0].tobytes() == vector.tobytes()
-    assert embedder.count_tokens(["bread"]) == [5]
-    assert embedder.embed([]).shape == (0, 32)
+        assert embedder.embed_tokens(embedder.tokenize([text]))[0].tobytes() == vector.tobytes()
+    assert embedder.embed_tokens([]).shape == (0, 32)
 
 
 def test_a_text_beyond_the_context_is_refused(tiny_model: Decoder, byte_tokenizer: Tokenizer) -> None:
     engine = Engine(make_runner(tiny_model, engine="torch", positions=64), byte_tokenizer, name="tiny")
     with pytest.raises(RequestError, match="65 tokens, the model's context is 64"):
-        DecoderEmbedder(engine).embed(["x" * 65])
+        DecoderEmbedder(engine).embed_tokens([[7] * 65])
 
 
 def test_a_runner_without_states_is_refused_with_what_to_do(tiny_model: Decoder, byte_tokenizer: Tokenizer) -> None:
@@ -45,7 +44,16 @@ def test_a_runner_without_states_is_refused_with_what_to_do(tiny_model: Decoder,
         DecoderEmbedder(engine)
 
 
-def test_a_text_is_computed_on_as_many_cores_in_any_company(tiny_model: Decoder, byte_tokenizer: Tokenizer) -> None:
+@pytest.fixture
+def two_cores() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_a_text_is_computed_on_all_cores_in_any_company(tiny_model: Decoder, byte_tokenizer: Tokenizer) -> None:
     engine = Engine(make_runner(tiny_model, engine="torch", positions=512), byte_tokenizer, name="tiny", max_rows=512)
     assert isinstance(engine.runner, StatesRunner)
     cores, states = list[int](), engine.runner.states
@@ -56,14 +64,15 @@ def test_a_text_is_computed_on_as_many_cores_in_any_company(tiny_model: Decoder,
 
     engine.runner.states = watched  # type: ignore[method-assign]
     embedder = DecoderEmbedder(engine)
-    texts = [
-        "short",
-        "a text of thirty characters …",
-        "a text that is longer than forty-eight tokens by itself, and so",
-        "ä",
-    ]
-    torch.set_num_threads(2)
-    together = embedder.embed(texts)
-    alone = np.concatenate([embedder.embed([text]) for text in texts])
+    texts = embedder.tokenize(
+        [
+            "short",
+            "a text of thirty characters …",
+            "a text that is longer than forty-eight tokens by itself, and so",
+            "ä",
+        ]
+    )
+    together = embedder.embed_tokens(texts)
+    alone = np.concatenate([embedder.embed_tokens([text]) for text in texts])
     assert together.tobytes() == alone.tobytes()
     assert cores == [2] * 2 * len(texts)

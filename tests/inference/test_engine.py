@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from interleaved import by_turns
 
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Request, Sampling
-from genwerk.inference.engine import Engine, Generation
+from genwerk.inference.engine import Delta, Engine, Generation
+from genwerk.inference.several import take_turns
 from genwerk.models.decoder import Decoder
 from genwerk.models.lora import load_adapter, merge_adapter
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -123,7 +123,9 @@ def count_preemptions(engine: Engine) -> list[object]:
 def test_interleaved_requests_equal_isolated_ones(tiny_engine: Engine) -> None:
     requests = [ask("question " * (n * 20 + 1), temperature=1.0, seed=n, logprobs=2) for n in range(4)]
     alone = [essence(tiny_engine.generate(request)) for request in requests]
-    got = by_turns([tiny_engine.stream(request) for request in requests])
+    got: list[list[Delta]] = [[] for _ in requests]
+    for number, delta in take_turns([tiny_engine.stream(request) for request in requests]):
+        got[number].append(delta)
     assert [tuple(delta.token for delta in deltas) for deltas in got] == [tokens for tokens, *_ in alone]
     assert [tuple(delta.logprob for delta in deltas) for deltas in got] == [one[2] for one in alone]
 

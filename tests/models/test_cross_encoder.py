@@ -10,6 +10,7 @@ import transformers
 
 from genwerk.core.errors import ModelError
 from genwerk.models.cross_encoder import load_cross_encoder, score_pairs
+from genwerk.models.weights import read_model_tensors
 
 
 def save(path: Path, labels: int) -> transformers.BertForSequenceClassification:
@@ -36,6 +37,20 @@ def test_scores_equal_transformers_and_do_not_depend_on_the_company(tmp_path: Pa
         assert abs(float(logit.sigmoid() - score)) < 1e-5
         assert torch.equal(score_pairs(ours, [pair], [kind])[0], score)
     assert float(found.max() - found.min()) > 0.01
+
+
+def test_its_weights_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, 1)
+    read = list[Path]()
+
+    def watched(path: Path) -> dict[str, torch.Tensor]:
+        read.append(path)
+        return read_model_tensors(path)
+
+    for module in ("cross_encoder", "encoder"):
+        monkeypatch.setattr(f"genwerk.models.{module}.read_model_tensors", watched)
+    load_cross_encoder(tmp_path)
+    assert read == [tmp_path]
 
 
 def test_what_is_no_cross_encoder_is_refused_before_it_is_loaded(

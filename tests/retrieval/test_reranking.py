@@ -11,8 +11,10 @@ import torch
 import transformers
 
 from genwerk.core.errors import ModelError, RequestError
+from genwerk.models.cross_encoder import load_cross_encoder
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.reranking import Reranker, VectorScorer
+from genwerk.tokenizers.tokenizer import read_tokenizer
 
 TEXTS = ["Bread and water.", "the bees", "", "water " * 9, "Trains leave at 10:30!"]
 
@@ -76,9 +78,26 @@ def test_the_best_window_of_a_long_text_counts(cross_encoder_dir: Path) -> None:
 def test_a_query_that_takes_more_than_half_of_the_window_is_refused(cross_encoder_dir: Path, words: int) -> None:
     reranker = Reranker.load(cross_encoder_dir)
     assert reranker.window == 48 and len(reranker.score("bread " * 24, ["water"] * 2).scores) == 2
-    with pytest.raises(RequestError, match="more than 24 tokens") as raised:
+    with pytest.raises(RequestError, match=f"the query has {words} tokens, more than 24") as raised:
         reranker.score("bread " * words, ["water"])
     assert (raised.value.param, raised.value.code) == ("query", "context_length_exceeded")
+
+
+def test_what_the_library_raises_is_not_taken_for_a_long_query(
+    cross_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = read_tokenizer(cross_encoder_dir)
+    reranker = Reranker(load_cross_encoder(cross_encoder_dir), tokenizer, name="tiny")
+    assert tokenizer.truncation is None  # the caller's own stays as it was
+    assert len(tokenizer.encode("bread " * 100).ids) > reranker.window
+
+    class Broken:
+        def encode_batch(self, pairs: list[tuple[str, str]]) -> list[tokenizers.Encoding]:
+            raise Exception("a panic in the library")
+
+    monkeypatch.setattr(reranker, "_tokenizer", Broken())
+    with pytest.raises(Exception, match="a panic in the library"):
+        reranker.score("bread", ["water"])
 
 
 def test_a_query_and_its_texts_are_read_once(cross_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -18,13 +20,15 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_chain
+import torch
 
-from genwerk.core.errors import ConfigError, RequestError
+from genwerk.core.errors import ConfigError, GenwerkError, ModelError, RequestError
 from genwerk.core.types import Constraint, Message, Request, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engine import Engine
-from genwerk.serving.cluster import connect, start_replicas
-from genwerk.serving.replicas import Replicas
+from genwerk.inference.model_files import files_sha256
+from genwerk.serving.cluster import EngineProcess, connect, start_replicas
+from genwerk.serving.replicas import Added, Replicas
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments")  # within Ray
 WITHOUT_RAY = pytest.mark.skipif(
@@ -34,9 +38,10 @@ WITHOUT_RAY = pytest.mark.skipif(
 
 @dataclass
 class Setting:
-    """Two replicas, an engine like theirs in this process, and an adapter."""
+    """Two replicas, an engine like theirs in this process and what makes it, and an adapter."""
 
     cluster: Replicas
+    make: Callable[[], Engine]
     alone: Engine
     adapter: Path
 
@@ -48,7 +53,7 @@ def setting(tiny_workspace: Workspace) -> Iterator[Setting]:
     make = partial(Engine.load, model, name="tiny")
     alone = make()
     with closing(start_replicas("tiny", [make, make], alone.tokenizer, address="local")) as cluster:
-        yield Setting(cluster, alone, adapter)
+        yield Setting(cluster, make, alone, adapter)
 
 
 def ask(number: int, **sampling: object) -> Request:
@@ -116,6 +121,70 @@ def test_a_reader_who_leaves_ends_the_work_at_the_replica(setting: Setting) -> N
         next(stream)
     assert sum(setting.cluster._busy) == 0
     assert setting.cluster.generate(ask(2)) == setting.alone.generate(ask(2))
+
+
+@WITHOUT_RAY
+@pytest.mark.slow
+def test_servers_of_one_name_share_a_cluster_and_their_replicas_load_side_by_side(
+    setting: Setting, tmp_path: Path
+) -> None:
+    make, expected, places = setting.make, setting.alone.generate(ask(1)), [tmp_path / "one", tmp_path / "two"]
+
+    def meet(mine: Path, other: Path) -> Engine:  # makes one only while the other is being made
+        mine.touch()
+        ended = time.monotonic() + 20
+        while not other.exists():
+            assert time.monotonic() < ended, "the other replica is not being made"
+            os.sched_yield()
+        return make()
+
+    makers = [partial(meet, *pair) for pair in (places, places[::-1])]
+    start = partial(start_replicas, "tiny", tokenizer=setting.alone.tokenizer)
+    with closing(start(makers=makers, server="127.0.0.1:8000")) as one:
+        with closing(start(makers=[make], server="[::1]:8000")) as other:
+            theirs = processes(one), processes(other)
+            assert len({*theirs[0], *theirs[1], *processes(setting.cluster)}) == 5
+            again = start(makers=[make], server="[::1]:8000")  # as after a kill that left `other` behind
+            assert again.generate(ask(1)) == expected and processes(again) != theirs[1]
+        assert processes(one) == theirs[0] and one.generate(ask(1)) == expected
+    assert setting.cluster.generate(ask(1)) == expected
+
+
+def test_adapters_of_a_replica_change_one_at_a_time_and_only_to_the_files_that_were_named(tmp_path: Path) -> None:
+    changing, threads = threading.Lock(), torch.get_num_threads()
+
+    class Changing:
+        name, title, max_context, markers, file_hashes = "tiny", "native", 64, None, dict[str | None, str]()
+        adapters: tuple[str, ...] = ()
+
+        def add_adapter(self, name: str, path: Path) -> None:
+            with self.change():
+                self.adapters = (*self.adapters, name)
+
+        def remove_adapter(self, name: str) -> None:
+            with self.change():
+                self.adapters = tuple(one for one in self.adapters if one != name)
+
+        @contextmanager
+        def change(self) -> Iterator[None]:
+            assert changing.acquire(blocking=False), "two change the adapters at a time"
+            for _ in range(100):
+                os.sched_yield()
+            yield
+            changing.release()
+
+    engine = Changing()
+    process = EngineProcess(lambda: engine, threads)  # type: ignore[arg-type, return-value]
+    added = Added(tmp_path, files_sha256(tmp_path))
+
+    async def change() -> list[GenwerkError | None]:
+        tasks = ("add_adapter", "tuned", added), ("remove_adapter", "tuned")
+        return await asyncio.gather(*(process.run(*tasks[number % 2]) for number in range(40)))
+
+    assert asyncio.run(change()) == [None] * 40
+    assert len(engine.adapters) <= 1
+    refused = asyncio.run(process.run("add_adapter", "other", Added(tmp_path, "00ff")))
+    assert isinstance(refused, ModelError) and "other" not in engine.adapters
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,13 @@ from genwerk.cli import app
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint, Message, Sampling
 from genwerk.core.workspace import Workspace
+from genwerk.inference.engine import Engine
+from genwerk.inference.engines import load_engine
 from genwerk.inference.reasoning import Markers
+from genwerk.serving import replay
 from genwerk.serving.assistant import Ask, Assistant
 from genwerk.serving.replay import compare, find_recorded, load_as_recorded, print_replay
+from genwerk.serving.terminal import chat_in_terminal
 
 SAMPLED = Sampling(max_tokens=12, temperature=1.1, seed=5, logprobs=2)
 
@@ -92,8 +96,13 @@ def test_what_was_thought_comes_out_again(
     assert compare(recorded, again) == []
 
 
-def test_other_weights_are_refused_with_both_hashes(tiny_workspace: Workspace, plain: str, tmp_path: Path) -> None:
-    recorded = find_recorded(tiny_workspace, plain)
+def test_other_weights_are_refused_with_both_hashes_and_not_loaded(
+    tiny_workspace: Workspace, plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded, loaded = find_recorded(tiny_workspace, plain), []
+    monkeypatch.setattr(
+        replay, "load_engine", lambda *given, **options: loaded.append(given) or load_engine(*given, **options)
+    )
     assert set(recorded.receipt.weights) == {"model", "adapter"}
     for part, name in (("model", "model.safetensors"), ("adapter", "adapter_model.safetensors")):
         other = tmp_path / part
@@ -105,9 +114,30 @@ def test_other_weights_are_refused_with_both_hashes(tiny_workspace: Workspace, p
         known = recorded.receipt.weights[part]
         with pytest.raises(RequestError, match=f"receipt's weights.{part} is {known}, this engine's is ") as raised:
             load_as_recorded(replace(recorded, **{part: other}))
-        assert raised.value.code == "receipt_mismatch"
+        assert raised.value.code == "receipt_mismatch" and not loaded
     older = replace(recorded, receipt=replace(recorded.receipt, weights={}))
     assert compare(older, load_as_recorded(older)) == []
+
+
+def test_an_engine_is_given_back_however_a_replay_ends(
+    tiny_workspace: Workspace, plain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = list[Engine]()
+    monkeypatch.setattr(Engine, "close", lambda engine: closed.append(engine))
+    print_replay(tiny_workspace, plain, console=Console(file=io.StringIO()))
+    assert len(closed) == 1
+    recorded = find_recorded(tiny_workspace, plain)
+    with pytest.raises(RequestError):
+        load_as_recorded(replace(recorded, receipt=replace(recorded.receipt, template_sha256="0" * 64)))
+    assert len(closed) == 2
+    chat_in_terminal(tiny_workspace, tiny_chain.NAME, question="What is a lambda?", console=Console(file=io.StringIO()))
+    assert len(closed) == 3
+    with pytest.raises(RequestError, match="no adapter"):
+        chat_in_terminal(tiny_workspace, tiny_chain.NAME, adapter="other", console=Console(file=io.StringIO()))
+    assert len(closed) == 4
+    model = str(recorded.model)
+    assert CliRunner().invoke(app, ["generate", "--model", model, "--prompt", "a", "--max-tokens", "2"]).exit_code == 0
+    assert len(closed) == 5
 
 
 def test_a_difference_is_shown_with_its_place(tiny_workspace: Workspace, plain: str) -> None:

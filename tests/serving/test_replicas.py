@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +20,10 @@ from genwerk.core.workspace import Workspace
 from genwerk.inference.blocks import chain_of
 from genwerk.inference.engine import Engine
 from genwerk.inference.generation import Delta
+from genwerk.inference.model_files import files_sha256
 from genwerk.inference.text_engine import Asked
 from genwerk.serving import replicas as module
-from genwerk.serving.replicas import Facts, LostError, Replicas
+from genwerk.serving.replicas import Added, Facts, LostError, Replicas
 
 
 class LocalReplica:
@@ -32,6 +34,7 @@ class LocalReplica:
         self._facts = Facts.of(self.engine)
         self.left: float = float("inf")
         self.asked: list[Asked] = []
+        self.checked: list[Asked] = []
         self.dead, self._back = False, threading.Event()
 
     def die_after(self, deltas: int) -> None:
@@ -48,15 +51,16 @@ class LocalReplica:
             self._back.wait()
         return self._facts
 
-    def check(self, asked: Asked, adapter_path: Path | None) -> None:
-        self._open(asked, adapter_path).close()
+    def check(self, asked: Asked, added: Added | None) -> None:
+        self.checked.append(asked)
+        self._open(asked, added).close()
 
     def check_constraint(self, constraint: Constraint) -> None:
         self.engine.check_constraint(constraint)
 
-    def stream(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
+    def stream(self, asked: Asked, added: Added | None) -> Generator[Delta, None, None]:
         self.asked.append(asked)
-        with closing(self._open(asked, adapter_path)) as deltas:
+        with closing(self._open(asked, added)) as deltas:
             for delta in deltas:
                 self.left -= 1
                 if self.left < 0:
@@ -64,21 +68,22 @@ class LocalReplica:
                     raise LostError("killed")
                 yield delta
 
-    def _open(self, asked: Asked, adapter_path: Path | None) -> Generator[Delta, None, None]:
+    def _open(self, asked: Asked, added: Added | None) -> Generator[Delta, None, None]:
         if self.dead:
             raise LostError("dead")
         if asked.adapter and asked.adapter not in self.engine.adapters:
-            assert adapter_path is not None
-            self.engine.add_adapter(asked.adapter, adapter_path)
+            assert added is not None
+            self.engine.add_adapter(asked.adapter, added.path)
         return self.engine.ask(asked)
 
-    def add_adapter(self, name: str, path: Path) -> None:
+    def add_adapter(self, name: str, added: Added) -> None:
         if self.dead:
             raise LostError("dead")
-        self.engine.add_adapter(name, path)
+        self.engine.add_adapter(name, added.path)
 
     def remove_adapter(self, name: str) -> None:
-        self.engine.remove_adapter(name)
+        if name in self.engine.adapters:
+            self.engine.remove_adapter(name)
 
     def save_cache(self) -> None: ...
 
@@ -221,6 +226,47 @@ def test_adapters_come_and_go_on_all_and_one_that_comes_back_learns_of_them(
         assert cluster._changed.wait_for(lambda: not cluster._down, 30)
     with pytest.raises(RequestError):
         cluster.add_adapter("tuned", paths[1])
+
+
+@pytest.mark.parametrize("where", ["here", "at a replica"])
+def test_an_adapter_that_cannot_be_read_is_on_none(
+    where: str,
+    cluster: Replicas,
+    local: list[LocalReplica],
+    paths: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((module, "files_sha256") if where == "here" else (local[1], "add_adapter")), fail)
+        with pytest.raises(OSError, match="the disk is gone"):
+            cluster.add_adapter("tuned", paths[1])
+    assert cluster.adapters == () and set(cluster.file_hashes) == {None}
+    assert not any(replica.engine.adapters for replica in local)
+    cluster.add_adapter("tuned", paths[1])
+    assert cluster.file_hashes["tuned"] == local[0].engine.file_hashes["tuned"]
+
+
+def test_an_adapter_whose_files_are_others_is_refused(paths: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(paths[1], tmp_path / "tuned")
+    added = Added(tmp_path / "tuned", files_sha256(paths[1]))
+    added.check()
+    changed = tmp_path / "tuned" / "adapter_config.json"
+    changed.chmod(0o644)
+    changed.write_text(changed.read_text() + " ")
+    with pytest.raises(ModelError, match="files are others"):
+        added.check()
+
+
+def test_a_request_is_checked_where_it_is_answered(cluster: Replicas, local: list[LocalReplica]) -> None:
+    with closing(cluster.stream(ask())) as busy:
+        next(busy)
+        for number in range(3):
+            cluster.generate(replace(ask(number, seed=number), messages=ask().messages))
+    assert [len(replica.asked) for replica in local] == [4, 0]
+    assert [len(replica.checked) for replica in local] == [4, 0]
 
 
 def test_an_adapter_that_is_removed_meanwhile_is_refused_and_not_loaded_again(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvicorn
 
+from genwerk.core.errors import ConfigError
+from genwerk.core.workspace import Workspace
 from genwerk.serving import run
 from genwerk.serving.deployment import Deployment
-from genwerk.serving.run import serve
+from genwerk.serving.run import serve, serve_deployment
 
 
 @pytest.fixture
@@ -55,3 +58,20 @@ def test_an_engine_that_cannot_keep_its_cache_is_closed_all_the_same(
     with pytest.raises(ZeroDivisionError):
         serve(tiny_deployment, port=0)
     assert told == ["close"]
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_replicas_are_told_where_their_server_answers(
+    host: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = dict[str, str]()
+
+    def load(*_: object, **options: str) -> Deployment:
+        told.update(options)
+        raise ConfigError("nothing to serve")
+
+    monkeypatch.setattr(run, "load_deployment", load)
+    with pytest.raises(ConfigError, match="nothing to serve"):
+        serve_deployment(Workspace(tmp_path), "handbook", host=host, port=0, replicas=2)
+    address, _, port = told["server"].rpartition(":")
+    assert address == shown and int(port) > 0
