@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.types import Message, Request, Sampling
