@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
@@ -39,11 +39,12 @@ from genwerk.serving.encoding_request import parse_embeddings, parse_rerank
 from genwerk.serving.errors import describe, handle_genwerk_error, handle_http_error
 from genwerk.serving.fields import parse_body
 from genwerk.serving.middleware import BodyLimit, Door, Measured, SecurityHeaders
-from genwerk.serving.openai_reply import ChatShape, add_usage, whole_completion
+from genwerk.serving.openai_reply import ChatShape, add_usage, encode_json, whole_completion
 from genwerk.serving.openai_request import ChatCall, parse_chat
 from genwerk.serving.streaming import Admission, EventStream, event, gone, relay
 from genwerk.serving.trace import as_json, build_trace
 
+_Call = TypeVar("_Call")
 PAGE = Path(__file__).parent / "page"
 MAX_BODY = 8_000_000
 QUEUE = 16
@@ -149,12 +150,22 @@ class _Server:
         return JSONResponse(await run_sync(build))
 
     async def embeddings(self, request: Request) -> Response:
-        call = parse_embeddings(parse_body(await request.body()))
-        return JSONResponse(await run_sync(self.encoders.embeddings, call, _user(request)))
+        return await self._read(request, parse_embeddings, self.encoders.embeddings)
 
     async def rerank(self, request: Request) -> Response:
-        call = parse_rerank(parse_body(await request.body()))
-        return JSONResponse(await run_sync(self.encoders.rerank, call, _user(request)))
+        return await self._read(request, parse_rerank, self.encoders.rerank)
+
+    async def _read(
+        self, request: Request, parse: Callable[[Mapping[str, Any]], _Call], answer: Callable[[_Call, str], Any]
+    ) -> Response:
+        """Texts are read and their reply is spelled in a thread, which counts as an answer in progress."""
+        data, user = await request.body(), _user(request)
+        self.admission.enter()
+        try:
+            spelled = await run_sync(lambda: encode_json(answer(parse(parse_body(data)), user)))
+        finally:
+            self.admission.leave()
+        return Response(spelled, media_type="application/json")
 
     async def load_adapter(self, request: Request) -> Response:
         call = parse_body(await request.body())
@@ -165,8 +176,8 @@ class _Server:
         return PlainTextResponse(await run_sync(unload_adapter, self.deployment, call))
 
     async def chat(self, request: Request) -> Response:
-        body = parse_body(await request.body())
-        call = await run_sync(parse_chat, body, self.deployment, _groups(request))
+        data = await request.body()
+        call = await run_sync(lambda: parse_chat(parse_body(data), self.deployment, _groups(request)))
 
         def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
             return answer_several(self.assistant, call.ask, call.several, stop)
@@ -186,8 +197,8 @@ class _Server:
         return shape
 
     async def completions(self, request: Request) -> Response:
-        body = parse_body(await request.body())
-        call = await run_sync(parse_completion, body, self.deployment, _groups(request))
+        data = await request.body()
+        call = await run_sync(lambda: parse_completion(parse_body(data), self.deployment, _groups(request)))
 
         def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
             return answer_prompts(self.assistant, call, stop)
@@ -199,7 +210,7 @@ class _Server:
         return EventStream(completion_lines(call, self.deployment, first, events))
 
     async def _whole(
-        self, request: Request, whole: Coroutine[Any, Any, dict[str, Any]], events: AsyncGenerator[ChoiceEvent, None]
+        self, request: Request, whole: Coroutine[Any, Any, bytes], events: AsyncGenerator[ChoiceEvent, None]
     ) -> Response:
         collecting = asyncio.ensure_future(whole)
         watching = asyncio.ensure_future(gone(request.receive))
@@ -213,9 +224,9 @@ class _Server:
             await events.aclose()
         if collecting.cancelled():
             return Response(status_code=499)  # nobody is there to read it
-        return JSONResponse(collecting.result())
+        return Response(collecting.result(), media_type="application/json")
 
-    async def _collect(self, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]) -> dict[str, Any]:
+    async def _collect(self, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]) -> bytes:
         shapes: dict[int, ChatShape] = {}
         logprobs: dict[int, list[TokenLogprob]] = {}
         finished: dict[int, Finished] = {}
@@ -232,7 +243,7 @@ class _Server:
                     logprobs[item.index] += item.event.logprobs
                 case Finished():
                     finished[item.index] = item.event
-        return await run_sync(whole_completion, shapes, finished, logprobs)
+        return await run_sync(lambda: encode_json(whole_completion(shapes, finished, logprobs)))
 
     async def _lines(
         self, first: ChatShape, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]

@@ -17,7 +17,7 @@ from genwerk.serving.choices import ChoiceEvent
 from genwerk.serving.completion_request import CompletionCall
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.errors import describe
-from genwerk.serving.openai_reply import ChatShape, finite, token_text, usage_json
+from genwerk.serving.openai_reply import ChatShape, encode_json, finite, token_text, usage_json
 from genwerk.serving.streaming import event
 
 __all__ = ["completion_lines", "whole_text_completion"]
@@ -134,12 +134,12 @@ class _Reply:
 
 async def whole_text_completion(
     call: CompletionCall, deployment: Deployment, events: AsyncGenerator[ChoiceEvent, None]
-) -> dict[str, Any]:
-    """All answers as one object, which is made in a thread."""
+) -> bytes:
+    """All answers as one object, which is made and spelled in a thread."""
     reply = _Reply(call, deployment)
     async for item in events:
         reply.keep(item)
-    return await run_sync(reply.whole)
+    return await run_sync(lambda: encode_json(reply.whole()))
 
 
 async def completion_lines(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncGenerator
 
@@ -32,6 +33,6 @@ def test_a_whole_completion_is_made_in_a_thread(assistant: Assistant, monkeypatc
             return method(*given, **options)  # type: ignore[operator]
 
         monkeypatch.setattr(Tokenizer, name, watched)
-    whole = asyncio.run(whole_text_completion(call, assistant.deployment, events()))
+    whole = json.loads(asyncio.run(whole_text_completion(call, assistant.deployment, events())))
     assert len(whole["choices"]) == 2 and whole["choices"][0]["logprobs"]["tokens"]
     assert spelled and threading.get_ident() not in spelled

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 
 from genwerk.core.errors import RequestError
 from genwerk.monitoring.metrics import ServerMetrics
+from genwerk.serving.encoders import Encoders
 from genwerk.serving.streaming import CAPACITY, Admission, relay
 
 LONG = {
@@ -79,6 +81,33 @@ def test_health_answers_and_others_are_refused_while_the_only_slot_is_taken(star
         assert refused.status_code == 429 and refused.json()["error"]["code"] == "overloaded"
         assert refused.headers["retry-after"]
     assert "genwerk_overload_refusals_total 1.0" in httpx.get(f"{server.url}/metrics", timeout=60).text
+
+
+def test_texts_that_are_read_count_as_answers_in_progress(
+    start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, came, go_on = start_server(queue=2), threading.Semaphore(0), threading.Event()
+
+    def slow(self: Encoders, call: Any, user: str = "") -> dict[str, Any]:
+        came.release()
+        assert go_on.wait(60)
+        return {"object": "list"}
+
+    monkeypatch.setattr(Encoders, "embeddings", slow)
+    asked = {"embeddings": {"model": "encoder", "input": "a"}, "chat/completions": LONG,
+             "rerank": {"model": "encoder", "query": "a", "documents": ["b"]}}  # fmt: skip
+
+    def ask(path: str) -> httpx.Response:
+        return httpx.post(f"{server.url}/v1/{path}", json=asked[path], timeout=60)
+
+    with ThreadPoolExecutor(2) as pool:
+        slow_ones = [pool.submit(ask, "embeddings") for _ in range(2)]
+        assert all(came.acquire(timeout=30) for _ in slow_ones)
+        assert [ask(path).status_code for path in asked] == [429, 429, 429]
+        assert httpx.get(f"{server.url}/health", timeout=60).status_code == 200
+        go_on.set()
+        assert [one.result(60).json() for one in slow_ones] == [{"object": "list"}] * 2
+    assert ask("rerank").status_code == 200 and server.app.state.admission.in_flight == 0
 
 
 def test_two_at_once_get_what_they_get_alone(running: Any) -> None:
