@@ -23,7 +23,7 @@ from genwerk.inference.several import MOST
 from genwerk.serving.assistant import Ask, Assistant
 from genwerk.serving.choices import ChoiceEvent, answer_several
 from genwerk.serving.deployment import Deployment
-from genwerk.serving.fields import flag, invalid, refuse_unserved, text
+from genwerk.serving.fields import flag, invalid, is_ids, refuse_unserved, text
 from genwerk.serving.openai_request import (
     SAMPLING,
     find_model,
@@ -93,7 +93,7 @@ def answer_prompts(assistant: Assistant, call: CompletionCall, stop: Event) -> G
 
 
 def _prompts(given: object) -> list[object]:
-    if isinstance(given, str) or _is_ids(given):
+    if isinstance(given, str) or is_ids(given):
         return [given]
     if not isinstance(given, list) or not given:
         raise invalid("prompt", "it must be a text, token ids, or a list of either")
@@ -105,7 +105,7 @@ def _message(item: object, deployment: Deployment) -> Message:
     tokenizer, most = deployment.engine.tokenizer, deployment.engine.max_context
     if isinstance(item, str):
         message = Message("prompt", item)
-    elif isinstance(item, list) and _is_ids(item):
+    elif is_ids(item):
         if strange := [token for token in item if not 0 <= token < tokenizer.vocab_size]:
             remedy = f"Token ids are whole numbers below {tokenizer.vocab_size}."
             raise invalid("prompt", f"there is no token {strange[0]}", remedy)
@@ -120,7 +120,3 @@ def _message(item: object, deployment: Deployment) -> Message:
         what, remedy = f"a prompt has {count} tokens, the model's context is {most} with the answer", "Shorten it."
         raise RequestError(what, param="prompt", code="context_length_exceeded", remedy=remedy)
     return message
-
-
-def _is_ids(item: object) -> bool:
-    return isinstance(item, list) and len(item) > 0 and all(type(entry) is int for entry in item)

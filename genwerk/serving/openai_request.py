@@ -21,7 +21,7 @@ from genwerk.inference.limits import check_priority, check_sampling
 from genwerk.inference.several import MOST, check_several
 from genwerk.serving.assistant import Ask
 from genwerk.serving.deployment import Deployment
-from genwerk.serving.fields import flag, invalid, no_model, refuse_unserved, text
+from genwerk.serving.fields import flag, invalid, is_ids, no_model, refuse_unserved, text
 
 SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty",
@@ -34,6 +34,7 @@ _KNOWN = frozenset(
      "self_consistency", "priority")
 )  # fmt: skip
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_DIGITS = 12  # more than a token id has
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def read_several(body: Mapping[str, Any], sampling: Sampling, grounded: bool) ->
 def _bias(given: object) -> tuple[tuple[int, float], ...]:
     if given is None:
         return ()
-    if not isinstance(given, dict) or not all(str(token).isdigit() for token in given):
+    if not isinstance(given, dict) or not all(token.isdecimal() and len(token) <= _DIGITS for token in given):
         raise invalid("logit_bias", "it must be an object from token ids to numbers")
     return tuple((int(token), bias) for token, bias in given.items())
 
@@ -144,7 +145,7 @@ def _bias(given: object) -> tuple[tuple[int, float], ...]:
 def _token_ids(given: object) -> tuple[int, ...]:
     if given is None:
         return ()
-    if not isinstance(given, list) or not all(isinstance(token, int) for token in given):
+    if given != [] and not is_ids(given):
         raise invalid("stop_token_ids", "it must be a list of token ids")
     return tuple(given)
 

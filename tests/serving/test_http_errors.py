@@ -35,6 +35,52 @@ def test_invalid_json_is_400(http: httpx.Client, body: bytes) -> None:
     assert response.status_code == 400 and problem(response)["code"] == "invalid_json"
 
 
+USER = [{"role": "user", "content": "x"}]
+SMALLEST: dict[str, dict[str, Any]] = {
+    "chat/completions": {"model": "handbook-base", "messages": USER, "grounded": False, "max_tokens": 1},
+    "completions": {"model": "handbook-base", "prompt": "x", "max_tokens": 1},
+    "embeddings": {"model": "encoder", "input": "x"},
+    "rerank": {"model": "encoder", "query": "x", "documents": ["x"]},
+    "load_lora_adapter": {"lora_name": "x", "lora_path": "x"},
+    "unload_lora_adapter": {"lora_name": "x"},
+}
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "a\\udc00b", "\\udc00\\ud800"])
+@pytest.mark.parametrize("path", SMALLEST)
+def test_half_a_character_is_refused_wherever_it_stands(http: httpx.Client, path: str, half: str) -> None:
+    for name, value in SMALLEST[path].items():
+        if "x" in (told := json.dumps(value)):
+            rest = {key: other for key, other in SMALLEST[path].items() if key != name}
+            body = json.dumps(rest)[:-1] + f', "{name}": {told.replace(chr(34) + "x", chr(34) + half)}}}'
+            refused = http.post(f"/v1/{path}", content=body.replace("{, ", "{"))
+            assert refused.status_code == 400 and problem(refused)["param"] == name, (name, refused.text)
+    named = http.post(f"/v1/{path}", content=f'{{"{half}": 1}}')
+    assert named.status_code == 400 and problem(named)["code"] == "invalid_value"
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", 10**400), ("temperature", 10**400), ("temperature", -(10**400)), ("max_tokens", 10**400),
+     ("priority", 10**400), ("n", 10**400), ("top_p", float("nan")), ("temperature", float("inf")),
+     ("logit_bias", {"²": 1}), ("logit_bias", {"9" * 5000: 1}), ("logit_bias", {"1": 10**400}),
+     ("stop_token_ids", [True]), ("stop_token_ids", [10**400])],
+)  # fmt: skip
+def test_odd_numbers_are_refused_by_name(http: httpx.Client, path: str, name: str, value: Any) -> None:
+    refused = http.post(f"/v1/{path}", content=json.dumps(SMALLEST[path] | {name: value}))
+    assert refused.status_code == 400 and problem(refused)["param"] in (name, "stop_tokens"), refused.text
+
+
+@pytest.mark.parametrize("odd", ["\0", "\uffff", "x" * 5000, "a\0/b", "𝄞", "\u202e", "e" + "\u0301" * 300])
+@pytest.mark.parametrize("path", SMALLEST)
+def test_odd_but_whole_text_is_no_surprise(http: httpx.Client, path: str, odd: str) -> None:
+    for name, value in SMALLEST[path].items():
+        if "x" in (told := json.dumps(value)):
+            asked = SMALLEST[path] | {name: json.loads(told.replace('"x"', json.dumps(odd)))}
+            assert http.post(f"/v1/{path}", json=asked).status_code in (200, 400, 404), name
+
+
 def test_unknown_route_is_404_and_wrong_method_405(http: httpx.Client) -> None:
     missing = http.get("/v1/other")
     assert missing.status_code == 404 and problem(missing)["code"] == "unknown_url"
