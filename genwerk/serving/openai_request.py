@@ -66,7 +66,7 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[st
     messages = _messages(body.get("messages"), grounded)
     include_usage = reads_usage(body, stream)
     text(body, "user")
-    constraint, thinking = read_constraint(body, grounded, deployment), flag(body, "include_reasoning", True)
+    constraint, thinking = read_constraint(body, grounded), flag(body, "include_reasoning", True)
     ask = Ask(messages, sampling, adapter, grounded, groups, constraint, thinking, read_priority(body))
     if sampling.thinking_budget is not None and deployment.engine.markers is None:
         raise invalid("thinking_budget", "this model has no thinking section", "Leave it out.")
@@ -157,11 +157,8 @@ def read_priority(body: Mapping[str, Any]) -> int:
     return priority
 
 
-def read_constraint(body: Mapping[str, Any], grounded: bool, deployment: Deployment) -> Constraint | None:
-    """The form that `response_format` or one of vLLM's `guided_` fields asks for.
-
-    Raises RequestError, also for one that the engine cannot hold answers to.
-    """
+def read_constraint(body: Mapping[str, Any], grounded: bool) -> Constraint | None:
+    """The form that `response_format` or one of vLLM's `guided_` fields asks for. Raises RequestError."""
     asked: dict[str, Constraint] = {}
     for name, kind in (("guided_regex", "regex"), ("guided_grammar", "grammar"), ("guided_choice", "choice")):
         if body.get(name) is not None:
@@ -174,10 +171,7 @@ def read_constraint(body: Mapping[str, Any], grounded: bool, deployment: Deploym
     if asked and grounded:
         what = "sentences of a grounded answer are checked and may be left out, which would break the form"
         raise invalid(next(iter(asked)), what, "Ask with `grounded` false.")
-    constraint = next(iter(asked.values()), None)
-    if constraint is not None:
-        deployment.engine.check_constraint(constraint)
-    return constraint
+    return next(iter(asked.values()), None)
 
 
 def _response_format(given: object) -> Constraint | None:
