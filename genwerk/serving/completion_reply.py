@@ -17,6 +17,7 @@ from genwerk.serving.choices import ChoiceEvent
 from genwerk.serving.completion_request import CompletionCall
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.errors import describe
+from genwerk.serving.offsets import Offsets, Place
 from genwerk.serving.openai_reply import ChatShape, encode_json, finite, token_text, usage_json
 from genwerk.serving.streaming import event
 
@@ -29,8 +30,8 @@ class _Choice:
 
     shape: ChatShape
     prompt: Message
-    texts: list[str] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
+    offsets: Offsets
+    pieces: list[Piece] = field(default_factory=list)
     finished: Finished | None = None
 
 
@@ -49,10 +50,9 @@ class _Reply:
             shape = ChatShape(self._deployment, self._call.model, item.event, item.index,
                               first.shape.id if first else "")  # fmt: skip
             prompt = self._call.asks[item.index // self._call.several.n].messages[0]
-            self.choices[item.index] = _Choice(shape, prompt)
+            self.choices[item.index] = _Choice(shape, prompt, Offsets(self._tokenizer))
         elif isinstance(item.event, Piece):
-            self.choices[item.index].texts.append(item.event.text)
-            self.choices[item.index].logprobs += item.event.logprobs
+            self.choices[item.index].pieces.append(item.event)
         elif isinstance(item.event, Finished):
             self.choices[item.index].finished = item.event
 
@@ -62,7 +62,7 @@ class _Reply:
         if isinstance(item.event, Started):
             return self._chunk(item.index, raw_text(self._tokenizer, choice.prompt)) if self._call.echo else None
         if isinstance(item.event, Piece):
-            return self._chunk(item.index, item.event.text, logprobs=item.event.logprobs)
+            return self._chunk(item.index, item.event.text, places=choice.offsets.of_piece(item.event))
         if isinstance(item.event, Finished):
             extra = {"genwerk": choice.shape.extra(item.event)}
             return self._chunk(item.index, "", finish_reason=item.event.reply.finish_reason) | extra
@@ -85,24 +85,28 @@ class _Reply:
 
     def _whole_choice(self, index: int, choice: _Choice) -> dict[str, Any]:
         assert choice.finished is not None
-        before, places = "", list[tuple[int, TokenLogprob | None]]()
+        before, places, offsets = "", list[Place](), Offsets(self._tokenizer)
         if self._call.echo:
             before = raw_text(self._tokenizer, choice.prompt)
             if found := choice.finished.prompt_logprobs:
                 first = encode_messages(self._tokenizer, [choice.prompt])[0]
-                places = [(first if one is None else one.token, one) for one in found]
-                before = self._tokenizer.decode((token for token, _ in places), skip_special=False)
-        places += [(one.token, one) for one in choice.logprobs]
+                tokens = [first if one is None else one.token for one in found]
+                before = self._tokenizer.decode(tokens, skip_special=False)
+                places = list(map(offsets.place, tokens, found))
+            offsets = Offsets(self._tokenizer, len(before))
+        for piece in choice.pieces:
+            places += offsets.of_piece(piece)
         return {
-            "text": before + "".join(choice.texts), "index": index, "logprobs": self._logprobs(places),
-            "finish_reason": choice.finished.reply.finish_reason, "genwerk": choice.shape.extra(choice.finished),
+            "text": before + "".join(piece.text for piece in choice.pieces), "index": index,
+            "logprobs": self._logprobs(places), "finish_reason": choice.finished.reply.finish_reason,
+            "genwerk": choice.shape.extra(choice.finished),
         }  # fmt: skip
 
     def _chunk(
-        self, index: int, text: str, *, logprobs: Sequence[TokenLogprob] = (), finish_reason: str | None = None
+        self, index: int, text: str, *, places: Sequence[Place] = (), finish_reason: str | None = None
     ) -> dict[str, Any]:
-        shown = self._logprobs([(one.token, one) for one in logprobs])
-        choice = {"text": text, "index": index, "logprobs": shown, "finish_reason": finish_reason}
+        logprobs = self._logprobs(places)
+        choice = {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason}
         return self._head() | {"choices": [choice]}
 
     def _head(self) -> dict[str, Any]:
@@ -112,16 +116,15 @@ class _Reply:
             "id": shape.id.replace("chatcmpl-", "cmpl-")
         }
 
-    def _logprobs(self, places: Sequence[tuple[int, TokenLogprob | None]]) -> dict[str, Any] | None:
+    def _logprobs(self, places: Sequence[Place]) -> dict[str, Any] | None:
         """Lists as long as there are tokens; the first token of a prompt has no log-probability."""
         if not places:
             return None
-        tokens = [token_text(self._tokenizer, token) for token, _ in places]
-        starts = [0]
-        for text in tokens[:-1]:
-            starts.append(starts[-1] + len(text))
-        top = [None if one is None else self._likeliest(one) for _, one in places]
-        own = [None if one is None else finite(one.logprob) for _, one in places]
+        tokens = [token_text(self._tokenizer, place.token) for place in places]
+        found = [place.logprob for place in places]
+        top = [None if one is None else self._likeliest(one) for one in found]
+        own = [None if one is None else finite(one.logprob) for one in found]
+        starts = [place.start for place in places]
         return {"tokens": tokens, "token_logprobs": own, "top_logprobs": top, "text_offset": starts}
 
     def _likeliest(self, one: TokenLogprob) -> dict[str, float]:
