@@ -15,7 +15,7 @@ import pytest
 from genwerk.core.errors import RequestError
 from genwerk.monitoring.metrics import ServerMetrics
 from genwerk.serving.encoders import Encoders
-from genwerk.serving.streaming import CAPACITY, Admission, relay
+from genwerk.serving.streaming import AHEAD, Admission, relay
 
 LONG = {
     "model": "handbook-base", "grounded": False, "max_tokens": 1900, "stream": True, "temperature": 1.0, "seed": 3,
@@ -181,5 +181,23 @@ def test_a_reader_that_stops_reading_stops_the_producer() -> None:
 
     asyncio.run(read_two())
     assert source.closed.wait(30)
-    assert source.made <= CAPACITY + 4
+    assert source.made <= AHEAD + 4
     assert metrics.value("genwerk_cancelled_total") == 1
+
+
+def test_no_slot_is_lost_where_there_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = ServerMetrics()
+    source, admission = Source(3), Admission(1, metrics)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def read() -> list[int]:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await anext(relay(source, admission, metrics))
+        assert (admission.in_flight, source.made) == (0, 0)
+        return [item async for item in relay(source, admission, metrics)]
+
+    assert asyncio.run(read()) == [0, 1, 2]
