@@ -16,8 +16,9 @@ from genwerk.core.types import Usage
 from genwerk.inference.generation import Delta, TokenLogprob
 from genwerk.serving.assistant import Assistant
 from genwerk.serving.choices import ChoiceEvent
-from genwerk.serving.completion_reply import completion_lines, whole_text_completion
+from genwerk.serving.completion_reply import CompletionReply
 from genwerk.serving.completion_request import CompletionCall, answer_prompts, parse_completion
+from genwerk.serving.shapes import stream_lines, whole_reply
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 SAYINGS = (
@@ -61,11 +62,11 @@ def test_tokens_stand_in_the_text_where_they_are_told_to(assistant: Assistant, s
         return each()
 
     async def whole(call: CompletionCall) -> Any:
-        return json.loads(await whole_text_completion(call, deployment, events(call)))["choices"][0]
+        return json.loads(await whole_reply(CompletionReply(call, deployment), events(call)))["choices"][0]
 
     async def streamed(call: CompletionCall) -> list[Any]:
-        items = events(call)
-        lines = [line async for line in completion_lines(call, deployment, await anext(items), items)]
+        items, shape = events(call), CompletionReply(call, deployment)
+        lines = [line async for line in stream_lines(shape, await anext(items), items, False)]
         return [json.loads(line[6:])["choices"][0] for line in lines[:-1]]
 
     asked = {"model": "handbook-base", "prompt": "A clef 𝄞 it is, ", "max_tokens": 200, "logprobs": 0}
@@ -104,6 +105,6 @@ def test_a_whole_completion_is_made_in_a_thread(assistant: Assistant, monkeypatc
             return method(*given, **options)  # type: ignore[operator]
 
         monkeypatch.setattr(Tokenizer, name, watched)
-    whole = json.loads(asyncio.run(whole_text_completion(call, assistant.deployment, events())))
+    whole = json.loads(asyncio.run(whole_reply(CompletionReply(call, assistant.deployment), events())))
     assert len(whole["choices"]) == 2 and whole["choices"][0]["logprobs"]["tokens"]
     assert spelled and threading.get_ident() not in spelled

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genwerk.serving import app, openai_reply
+from genwerk.serving import app, openai_reply, shapes
 from genwerk.serving.openai_reply import encode_json
 
 _TEXTS = st.text(st.characters(codec="utf-8"))
@@ -46,7 +46,8 @@ def test_vectors_are_spelled_beside_the_event_loop(running: Any, monkeypatch: py
             on_loop.append(False)
         return encode_json(body)
 
-    monkeypatch.setattr(app, "encode_json", watched)
+    for module in (app, shapes):
+        monkeypatch.setattr(module, "encode_json", watched)
     client = running.client()
     assert client.embeddings.create(model="encoder", input=["lambda", "with"]).data[1].embedding
     client.chat.completions.create(model="handbook", messages=[{"role": "user", "content": "x"}], max_tokens=2)
