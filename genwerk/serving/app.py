@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -107,6 +108,7 @@ class _Server:
         self.assistant, self.keys = assistant, keys
         self.deployment, self.browser = assistant.deployment, Browser(assistant.deployment)
         self.admission, self.encoders = Admission(queue, assistant.metrics), Encoders(assistant.deployment)
+        self.readers = CapacityLimiter(queue)  # threads of their own: the door's few are for short work
 
     async def page(self, request: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
@@ -163,7 +165,7 @@ class _Server:
         data, user = await request.body(), _user(request)
         self.admission.enter()
         try:
-            spelled = await run_sync(lambda: encode_json(answer(parse(parse_body(data)), user)))
+            spelled = await run_sync(lambda: encode_json(answer(parse(parse_body(data)), user)), limiter=self.readers)
         finally:
             self.admission.leave()
         return Response(spelled, media_type="application/json")
