@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from genwerk.core.types import Message
@@ -26,6 +27,7 @@ class CompletionReply:
         self._call, self._tokenizer = call, deployment.engine.tokenizer
         self._told = Told(deployment, call.model, call.several.n)
         self._offsets: dict[int, Offsets] = {}  # of choices that are streamed
+        self._first_token = cache(self._read_first_token)
 
     def keep(self, item: ChoiceEvent) -> None:
         self._told.keep(item)
@@ -56,13 +58,17 @@ class CompletionReply:
     def _prompt(self, index: int) -> Message:
         return self._call.asks[index // self._call.several.n].messages[0]
 
+    def _read_first_token(self, prompt: Message) -> int:
+        """The one whose log-probability nobody knows, and which is therefore not told."""
+        return encode_messages(self._tokenizer, [prompt])[0]
+
     def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
         before, places, offsets = "", list[Place](), Offsets(self._tokenizer)
         if self._call.echo:
             prompt, found = self._prompt(index), choice.whole.prompt_logprobs
             before = raw_text(self._tokenizer, prompt)
             if found:
-                first = encode_messages(self._tokenizer, [prompt])[0]
+                first = self._first_token(prompt)
                 tokens = [first if one is None else one.token for one in found]
                 before = self._tokenizer.decode(tokens, skip_special=False)
                 places = list(map(offsets.place, tokens, found))
