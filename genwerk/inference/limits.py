@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -32,9 +31,7 @@ class Range(NamedTuple):
     def holds(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
-        if not math.isfinite(value) or not self.low <= value <= self.high:
-            return False
-        return not (self.above and value == self.low)
+        return self.low <= value <= self.high and not (self.above and value == self.low)
 
 
 RANGES: Mapping[str, Range] = MappingProxyType(

@@ -182,7 +182,8 @@ class TextEngine(Protocol):
     def check_prompt(self, prompt: Sequence[int]) -> None:
         """Raise RequestError for a prompt that is empty or leaves no room for an answer."""
         if not prompt:
-            raise RequestError("the prompt is empty", param="prompt", remedy="Give at least one character.")
+            what, remedy = "the prompt is empty", "Give at least one character."
+            raise RequestError(what, param="prompt", code="invalid_value", remedy=remedy)
         if len(prompt) >= self.max_context:
             raise RequestError(
                 f"the prompt has {len(prompt)} tokens, the model's context is {self.max_context} with the answer",

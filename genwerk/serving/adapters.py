@@ -56,12 +56,12 @@ def _field(call: Mapping[str, Any], name: str) -> str:
 def _inside(deployment: Deployment, given: str) -> Path:
     """The folder that `given` names in the workspace."""
     root = deployment.workspace.root.resolve()
-    path = (root / given).resolve()
-    if path.is_relative_to(root) and path.is_dir():
-        return path
     try:
+        path = (root / given).resolve()
+        if path.is_relative_to(root) and path.is_dir():
+            return path
         artifact = deployment.workspace.find(given)
-    except WorkspaceError as error:
+    except (WorkspaceError, OSError, ValueError) as error:  # too long for a path, or with a character that none has
         remedy = "Give the id of an adapter in the workspace, or a folder below it."
         raise RequestError(
             f"there is no adapter `{given}` in the workspace", param="lora_path", status=404, code="adapter_not_found",

@@ -7,13 +7,13 @@ Everything that blocks (the model, SQLite, files, scrypt) runs in threads; the e
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,25 +25,28 @@ from starlette.staticfiles import StaticFiles
 
 from genwerk import __version__
 from genwerk.core.errors import GenwerkError
-from genwerk.core.types import Usage
-from genwerk.inference.engine import TokenLogprob
 from genwerk.serving.adapters import load_adapter, unload_adapter
-from genwerk.serving.assistant import Assistant, Finished, Found, Piece, Started, Thought
+from genwerk.serving.assistant import Assistant
 from genwerk.serving.auth import KeyStore
 from genwerk.serving.browse import REPORT_POLICY, Browser
+from genwerk.serving.chat_reply import ChatReply
 from genwerk.serving.choices import ChoiceEvent, answer_several
-from genwerk.serving.completion_reply import completion_lines, whole_text_completion
-from genwerk.serving.completion_request import answer_prompts, parse_completion
+from genwerk.serving.completion_reply import CompletionReply
+from genwerk.serving.completion_request import CompletionCall, answer_prompts, parse_completion
+from genwerk.serving.deployment import Deployment
 from genwerk.serving.encoders import Encoders
 from genwerk.serving.encoding_request import parse_embeddings, parse_rerank
-from genwerk.serving.errors import describe, handle_genwerk_error, handle_http_error
+from genwerk.serving.errors import handle_genwerk_error, handle_http_error
 from genwerk.serving.fields import parse_body
 from genwerk.serving.middleware import BodyLimit, Door, Measured, SecurityHeaders
-from genwerk.serving.openai_reply import ChatShape, add_usage, whole_completion
+from genwerk.serving.openai_reply import encode_json
 from genwerk.serving.openai_request import ChatCall, parse_chat
-from genwerk.serving.streaming import Admission, EventStream, event, gone, relay
+from genwerk.serving.shapes import Shape, stream_lines, whole_reply
+from genwerk.serving.streaming import Admission, EventStream, relay, respond_whole
 from genwerk.serving.trace import as_json, build_trace
 
+_Call = TypeVar("_Call")
+_Asked = TypeVar("_Asked", ChatCall, CompletionCall)
 PAGE = Path(__file__).parent / "page"
 MAX_BODY = 8_000_000
 QUEUE = 16
@@ -105,6 +108,7 @@ class _Server:
         self.assistant, self.keys = assistant, keys
         self.deployment, self.browser = assistant.deployment, Browser(assistant.deployment)
         self.admission, self.encoders = Admission(queue, assistant.metrics), Encoders(assistant.deployment)
+        self.readers = CapacityLimiter(queue)  # threads of their own: the door's few are for short work
 
     async def page(self, request: Request) -> Response:
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
@@ -149,12 +153,22 @@ class _Server:
         return JSONResponse(await run_sync(build))
 
     async def embeddings(self, request: Request) -> Response:
-        call = parse_embeddings(parse_body(await request.body()))
-        return JSONResponse(await run_sync(self.encoders.embeddings, call, _user(request)))
+        return await self._read(request, parse_embeddings, self.encoders.embeddings)
 
     async def rerank(self, request: Request) -> Response:
-        call = parse_rerank(parse_body(await request.body()))
-        return JSONResponse(await run_sync(self.encoders.rerank, call, _user(request)))
+        return await self._read(request, parse_rerank, self.encoders.rerank)
+
+    async def _read(
+        self, request: Request, parse: Callable[[Mapping[str, Any]], _Call], answer: Callable[[_Call, str], Any]
+    ) -> Response:
+        """Texts are read and their reply is spelled in a thread, which counts as an answer in progress."""
+        data, user = await request.body(), _user(request)
+        self.admission.enter()
+        try:
+            spelled = await run_sync(lambda: encode_json(answer(parse(parse_body(data)), user)), limiter=self.readers)
+        finally:
+            self.admission.leave()
+        return Response(spelled, media_type="application/json")
 
     async def load_adapter(self, request: Request) -> Response:
         call = parse_body(await request.body())
@@ -165,103 +179,28 @@ class _Server:
         return PlainTextResponse(await run_sync(unload_adapter, self.deployment, call))
 
     async def chat(self, request: Request) -> Response:
-        body = parse_body(await request.body())
-        call = await run_sync(parse_chat, body, self.deployment, _groups(request))
-
-        def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
+        def answer(call: ChatCall, stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
             return answer_several(self.assistant, call.ask, call.several, stop)
 
-        events = relay(produce, self.admission, self.assistant.metrics)
-        if not call.stream:
-            return await self._whole(request, self._collect(call, events), events)
-        first = await anext(events)  # an unsound request raises here, in time for its status
-        return EventStream(self._lines(self._shape(call, first, {}), call, events))
-
-    def _shape(self, call: ChatCall, item: ChoiceEvent, shapes: dict[int, ChatShape]) -> ChatShape:
-        """The shape of the choice that starts with `item`."""
-        assert isinstance(item.event, Started)
-        whole_id = shapes[0].id if shapes else ""
-        shape = ChatShape(self.deployment, call.model, item.event, item.index, whole_id)
-        shapes[item.index] = shape
-        return shape
+        return await self._answer(request, parse_chat, ChatReply, answer)
 
     async def completions(self, request: Request) -> Response:
-        body = parse_body(await request.body())
-        call = await run_sync(parse_completion, body, self.deployment, _groups(request))
+        answer = partial(answer_prompts, self.assistant)
+        return await self._answer(request, parse_completion, CompletionReply, answer)
 
-        def produce(stop: threading.Event) -> Generator[ChoiceEvent, None, None]:
-            return answer_prompts(self.assistant, call, stop)
-
-        events = relay(produce, self.admission, self.assistant.metrics)
+    async def _answer(
+        self, request: Request, parse: Callable[[Mapping[str, Any], Deployment, tuple[str, ...]], _Asked],
+        shape_of: Callable[[_Asked, Deployment], Shape],
+        answer: Callable[[_Asked, threading.Event], Generator[ChoiceEvent, None, None]],
+    ) -> Response:  # fmt: skip
+        data, groups = await request.body(), _groups(request)
+        call = await run_sync(lambda: parse(parse_body(data), self.deployment, groups))
+        shape = shape_of(call, self.deployment)
+        events = relay(lambda stop: answer(call, stop), self.admission, self.assistant.metrics)
         if not call.stream:
-            return await self._whole(request, whole_text_completion(call, self.deployment, events), events)
-        first = await anext(events)
-        return EventStream(completion_lines(call, self.deployment, first, events))
-
-    async def _whole(
-        self, request: Request, whole: Coroutine[Any, Any, dict[str, Any]], events: AsyncGenerator[ChoiceEvent, None]
-    ) -> Response:
-        collecting = asyncio.ensure_future(whole)
-        watching = asyncio.ensure_future(gone(request.receive))
-        try:
-            await asyncio.wait({collecting, watching}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            watching.cancel()
-            if not collecting.done():
-                collecting.cancel()
-                await asyncio.gather(collecting, return_exceptions=True)
-            await events.aclose()
-        if collecting.cancelled():
-            return Response(status_code=499)  # nobody is there to read it
-        return JSONResponse(collecting.result())
-
-    async def _collect(self, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]) -> dict[str, Any]:
-        shapes: dict[int, ChatShape] = {}
-        logprobs: dict[int, list[TokenLogprob]] = {}
-        finished: dict[int, Finished] = {}
-        async for item in events:
-            match item.event:
-                case Started():
-                    self._shape(call, item, shapes)
-                    logprobs[item.index] = []
-                case Found(passages):
-                    shapes[item.index].passages = passages
-                case Thought(text):
-                    shapes[item.index].thinking += text
-                case Piece():
-                    logprobs[item.index] += item.event.logprobs
-                case Finished():
-                    finished[item.index] = item.event
-        return await run_sync(whole_completion, shapes, finished, logprobs)
-
-    async def _lines(
-        self, first: ChatShape, call: ChatCall, events: AsyncGenerator[ChoiceEvent, None]
-    ) -> AsyncGenerator[bytes, None]:
-        def line(chunk: dict[str, Any]) -> bytes:
-            return event({**chunk, "usage": None} if call.include_usage and "usage" not in chunk else chunk)
-
-        shapes, used = {first.index: first}, Usage(0, 0)
-        async with contextlib.aclosing(events):
-            yield line(first.first_chunk())
-            try:
-                async for item in events:
-                    match item.event:
-                        case Started():
-                            yield line(self._shape(call, item, shapes).first_chunk())
-                        case Found():
-                            yield line(shapes[item.index].found_chunk(item.event))
-                        case Thought(text):
-                            yield line(shapes[item.index].thought_chunk(text))
-                        case Piece():
-                            yield line(shapes[item.index].piece_chunk(item.event))
-                        case Finished():
-                            yield line(shapes[item.index].last_chunk(item.event))
-                            used = add_usage(used, item.event.reply.usage)
-                if call.include_usage:
-                    yield line(first.usage_chunk(used))
-            except Exception as error:  # the status has been sent; the error goes out as an event of its own
-                yield event(describe(error)[1])
-            yield event("[DONE]")
+            return await respond_whole(request.receive, whole_reply(shape, events), events)
+        first = await anext(events)  # an unsound request raises here, in time for its status
+        return EventStream(stream_lines(shape, first, events, call.include_usage))
 
 
 def _user(request: Request) -> str:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from genwerk.core.errors import RequestError
 from genwerk.core.types import (
     Citation,
     Constraint,
@@ -131,7 +130,8 @@ AssistantEvent = Started | Found | Thought | Piece | Finished
 Events = Generator[AssistantEvent, None, None]
 
 
-Source = Callable[[Request], Answer]
+Source = Callable[[Request], Callable[[], Answer]]
+"""Checks what is asked, raising RequestError, and computes nothing; what it gives back opens the answer."""
 
 
 class StoppedError(Exception):
@@ -184,17 +184,18 @@ class _Run:
     def events(self) -> Events:
         messages, inbound, allowed = self._inspect_messages()
         engine = self.deployment.engine
-        question = raw_text(engine.tokenizer, messages[-1])
-        constraint = self.ask.constraint
-        self.receipt = engine.receipt(Request(messages, self.ask.sampling, self.ask.adapter, constraint=constraint))
+        question, ask = raw_text(engine.tokenizer, messages[-1]), self.ask
+        request = Request(
+            messages, ask.sampling, ask.adapter, self._user, constraint=ask.constraint, priority=ask.priority
+        )
+        self.receipt = engine.receipt(request)
         if not allowed:
             yield Started(self.id, self.receipt, self.ask.mode, inbound)
             said = raw_text(engine.tokenizer, self.ask.messages[-1])
             yield from self._refuse(mask_pii(said), inbound)
             return
-        self._check_size(messages)
-        yield Started(self.id, self.receipt, self.ask.mode, inbound)
-        work = self._grounded(messages) if self.ask.grounded else self._plain(messages)
+        work = self._work(request)
+        yield Started(self.id, self.receipt, ask.mode, inbound)
         for event in work:
             if isinstance(event, _Draft):
                 verdicts = (*inbound, *summarise(self.outbound))
@@ -219,16 +220,12 @@ class _Run:
                 return (*messages, *self.ask.messages[place + 1 :]), tuple(verdicts), False
         return tuple(messages), tuple(verdicts), True
 
-    def _check_size(self, messages: tuple[Message, ...]) -> None:
-        engine = self.deployment.engine
-        count = engine.count_tokens(messages)
-        if count >= engine.max_context:
-            raise RequestError(
-                f"the messages have {count} tokens, the context of the model is {engine.max_context}",
-                param="messages",
-                code="context_length_exceeded",
-                remedy="The answer needs room too: shorten them or start a new conversation.",
-            )
+    def _work(self, request: Request) -> Iterator[AssistantEvent | _Draft]:
+        """What answers. What the engine refuses is refused here, before anything is computed."""
+        if not self.ask.grounded:
+            return self._plain(self.source(request))
+        self.deployment.engine.stream(request).close()  # the chat by itself; passages are chosen to fit
+        return self._grounded(request.messages)
 
     def _refuse(self, question: str, verdicts: tuple[Verdict, ...]) -> Events:
         blocking = next(verdict for verdict in verdicts if not verdict.allowed)
@@ -242,8 +239,9 @@ class _Run:
         self.prompt = request.messages
         return until(self.stop, self.deployment.engine.stream(request))
 
-    def _single(self, request: Request) -> Answer:
-        return Answer(request, until(self.stop, self.deployment.engine.stream(request)))
+    def _single(self, request: Request) -> Callable[[], Answer]:
+        answer = Answer(request, until(self.stop, self.deployment.engine.stream(request)))
+        return lambda: answer
 
     def _check(self, text: str) -> Verdict:
         """All output guards as one verdict: the last one that acted, or a pass."""
@@ -283,15 +281,12 @@ class _Run:
                         event.text, event.tokens, event.usage, event.finish_reason, event.citations, event.abstained
                     )
 
-    def _plain(self, messages: tuple[Message, ...]) -> Iterator[AssistantEvent | _Draft]:
+    def _plain(self, open_answer: Callable[[], Answer]) -> Iterator[AssistantEvent | _Draft]:
         held, thoughts = Holdback(), Holdback()
         texts: list[str] = []
         tokens: list[int] = []
         reason, usage = "stop", Usage(0, 0)
-        ask = self.ask
-        answer = self.source(
-            Request(messages, ask.sampling, ask.adapter, self._user, constraint=ask.constraint, priority=ask.priority)
-        )
+        answer = open_answer()
         self.receipt, self.support = self.deployment.engine.receipt(answer.request), answer.support
         self.prompt = answer.request.messages
         with closing(answer.deltas):

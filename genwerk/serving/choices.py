@@ -6,9 +6,10 @@ The input guards look before anything is drawn; the model computes all answers t
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from genwerk.core.types import Request, Several
 from genwerk.inference.several import Answer, Answers, take_turns
@@ -41,19 +42,19 @@ def answer_several(
 
 
 class _Drawing:
-    """The answers' streams, opened together when the first is asked for."""
+    """The answers' streams, which are checked together when the first is asked for."""
 
     def __init__(self, assistant: Assistant, several: Several, stop: threading.Event) -> None:
         self._engine, self._several, self._stop = assistant.deployment.engine, several, stop
         self._answers: Answers | None = None
 
     def source(self, place: int) -> Source:
-        def open_answer(request: Request) -> Answer:
+        def check(request: Request) -> Callable[[], Answer]:
             if self._answers is None:
                 self._answers = Answers(lambda one: until(self._stop, self._engine.stream(one)), request, self._several)
-            return self._answers.open(place)
+            return partial(self._answers.open, place)
 
-        return open_answer
+        return check
 
     def close(self) -> None:
         if self._answers is not None:

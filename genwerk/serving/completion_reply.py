@@ -2,126 +2,101 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from anyio.to_thread import run_sync
-
-from genwerk.core.types import Message, Usage
-from genwerk.inference.engine import TokenLogprob
+from genwerk.core.types import Message
+from genwerk.inference.generation import TokenLogprob
 from genwerk.inference.prompts import encode_messages, raw_text
 from genwerk.serving.assistant import Finished, Piece, Started
 from genwerk.serving.choices import ChoiceEvent
 from genwerk.serving.completion_request import CompletionCall
 from genwerk.serving.deployment import Deployment
-from genwerk.serving.errors import describe
-from genwerk.serving.openai_reply import ChatShape, finite, token_text, usage_json
-from genwerk.serving.streaming import event
+from genwerk.serving.offsets import Offsets, Place
+from genwerk.serving.openai_reply import finite, token_text, usage_json
+from genwerk.serving.told import Choice, Told
 
-__all__ = ["completion_lines", "whole_text_completion"]
-
-
-@dataclass
-class _Choice:
-    """One answer as it comes."""
-
-    shape: ChatShape
-    prompt: Message
-    texts: list[str] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    finished: Finished | None = None
+__all__ = ["CompletionReply"]
 
 
-class _Reply:
-    """All choices of one request."""
+class CompletionReply:
+    """The answers to the prompts of one request. See `Shape`."""
 
     def __init__(self, call: CompletionCall, deployment: Deployment) -> None:
-        self._call, self._deployment = call, deployment
-        self._tokenizer = deployment.engine.tokenizer
-        self.choices: dict[int, _Choice] = {}
+        self._call, self._tokenizer = call, deployment.engine.tokenizer
+        self._told = Told(deployment, call.model, call.several.n)
+        self._offsets: dict[int, Offsets] = {}  # of choices that are streamed
+        self._first_token = cache(self._read_first_token)
 
     def keep(self, item: ChoiceEvent) -> None:
-        """Remember an event."""
-        if isinstance(item.event, Started):
-            first = next(iter(self.choices.values()), None)
-            shape = ChatShape(self._deployment, self._call.model, item.event, item.index,
-                              first.shape.id if first else "")  # fmt: skip
-            prompt = self._call.asks[item.index // self._call.several.n].messages[0]
-            self.choices[item.index] = _Choice(shape, prompt)
-        elif isinstance(item.event, Piece):
-            self.choices[item.index].texts.append(item.event.text)
-            self.choices[item.index].logprobs += item.event.logprobs
-        elif isinstance(item.event, Finished):
-            self.choices[item.index].finished = item.event
+        self._told.keep(item)
 
     def chunk(self, item: ChoiceEvent) -> dict[str, Any] | None:
-        """What a stream says of an event that was kept, if anything."""
-        choice = self.choices[item.index]
-        if isinstance(item.event, Started):
-            return self._chunk(item.index, raw_text(self._tokenizer, choice.prompt)) if self._call.echo else None
-        if isinstance(item.event, Piece):
-            return self._chunk(item.index, item.event.text, logprobs=item.event.logprobs)
-        if isinstance(item.event, Finished):
-            extra = {"genwerk": choice.shape.extra(item.event)}
-            return self._chunk(item.index, "", finish_reason=item.event.reply.finish_reason) | extra
+        index, event = item.index, item.event
+        match event:
+            case Started():
+                self._offsets[index] = Offsets(self._tokenizer)
+                return self._chunk(index, raw_text(self._tokenizer, self._prompt(index))) if self._call.echo else None
+            case Piece():
+                return self._chunk(index, event.text, places=self._offsets[index].of_piece(event))
+            case Finished():
+                extra = {"genwerk": self._told.choices[index].extra()}
+                return self._chunk(index, "", finish_reason=event.reply.finish_reason) | extra
         return None
 
     def whole(self) -> dict[str, Any]:
-        """The completion, once all are finished."""
-        choices = [self._whole_choice(index, choice) for index, choice in sorted(self.choices.items())]
-        return self._head() | {"choices": choices, "usage": usage_json(self.usage())}
+        choices = [self._choice(index, choice) for index, choice in self._told.in_order()]
+        return self._head() | {"choices": choices, "usage": usage_json(self._told.usage())}
 
     def usage_chunk(self) -> dict[str, Any]:
-        """The chunk without choices that `stream_options.include_usage` asks for."""
-        return self._head() | {"choices": [], "usage": usage_json(self.usage())}
+        return self._head() | {"choices": [], "usage": usage_json(self._told.usage())}
 
-    def usage(self) -> Usage:
-        """Each prompt counts once, each answer by itself."""
-        used = [(index, choice.finished.reply.usage) for index, choice in self.choices.items() if choice.finished]
-        prompts = sum(usage.prompt_tokens for index, usage in used if index % self._call.several.n == 0)
-        return Usage(prompts, sum(usage.completion_tokens for _, usage in used))
+    def _head(self) -> dict[str, Any]:
+        return self._told.head("text_completion", "cmpl")
 
-    def _whole_choice(self, index: int, choice: _Choice) -> dict[str, Any]:
-        assert choice.finished is not None
-        before, places = "", list[tuple[int, TokenLogprob | None]]()
+    def _prompt(self, index: int) -> Message:
+        return self._call.asks[index // self._call.several.n].messages[0]
+
+    def _read_first_token(self, prompt: Message) -> int:
+        """The one whose log-probability nobody knows, and which is therefore not told."""
+        return encode_messages(self._tokenizer, [prompt])[0]
+
+    def _choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        before, places, offsets = "", list[Place](), Offsets(self._tokenizer)
         if self._call.echo:
-            before = raw_text(self._tokenizer, choice.prompt)
-            if found := choice.finished.prompt_logprobs:
-                first = encode_messages(self._tokenizer, [choice.prompt])[0]
-                places = [(first if one is None else one.token, one) for one in found]
-                before = self._tokenizer.decode((token for token, _ in places), skip_special=False)
-        places += [(one.token, one) for one in choice.logprobs]
+            prompt, found = self._prompt(index), choice.whole.prompt_logprobs
+            before = raw_text(self._tokenizer, prompt)
+            if found:
+                first = self._first_token(prompt)
+                tokens = [first if one is None else one.token for one in found]
+                before = self._tokenizer.decode(tokens, skip_special=False)
+                places = list(map(offsets.place, tokens, found))
+            offsets = Offsets(self._tokenizer, len(before))
+        for piece in choice.pieces:
+            places += offsets.of_piece(piece)
         return {
-            "text": before + "".join(choice.texts), "index": index, "logprobs": self._logprobs(places),
-            "finish_reason": choice.finished.reply.finish_reason, "genwerk": choice.shape.extra(choice.finished),
+            "text": before + "".join(piece.text for piece in choice.pieces), "index": index,
+            "logprobs": self._logprobs(places), "finish_reason": choice.whole.reply.finish_reason,
+            "genwerk": choice.extra(),
         }  # fmt: skip
 
     def _chunk(
-        self, index: int, text: str, *, logprobs: Sequence[TokenLogprob] = (), finish_reason: str | None = None
+        self, index: int, text: str, *, places: Sequence[Place] = (), finish_reason: str | None = None
     ) -> dict[str, Any]:
-        shown = self._logprobs([(one.token, one) for one in logprobs])
-        choice = {"text": text, "index": index, "logprobs": shown, "finish_reason": finish_reason}
+        logprobs = self._logprobs(places)
+        choice = {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason}
         return self._head() | {"choices": [choice]}
 
-    def _head(self) -> dict[str, Any]:
-        shape = next(iter(self.choices.values())).shape
-        head = shape.head("text_completion")
-        return {key: value for key, value in head.items() if key != "service_tier"} | {
-            "id": shape.id.replace("chatcmpl-", "cmpl-")
-        }
-
-    def _logprobs(self, places: Sequence[tuple[int, TokenLogprob | None]]) -> dict[str, Any] | None:
+    def _logprobs(self, places: Sequence[Place]) -> dict[str, Any] | None:
         """Lists as long as there are tokens; the first token of a prompt has no log-probability."""
         if not places:
             return None
-        tokens = [token_text(self._tokenizer, token) for token, _ in places]
-        starts = [0]
-        for text in tokens[:-1]:
-            starts.append(starts[-1] + len(text))
-        top = [None if one is None else self._likeliest(one) for _, one in places]
-        own = [None if one is None else finite(one.logprob) for _, one in places]
+        tokens = [token_text(self._tokenizer, place.token) for place in places]
+        found = [place.logprob for place in places]
+        top = [None if one is None else self._likeliest(one) for one in found]
+        own = [None if one is None else finite(one.logprob) for one in found]
+        starts = [place.start for place in places]
         return {"tokens": tokens, "token_logprobs": own, "top_logprobs": top, "text_offset": starts}
 
     def _likeliest(self, one: TokenLogprob) -> dict[str, float]:
@@ -130,38 +105,3 @@ class _Reply:
         for token, logprob in (*one.top, (one.token, one.logprob)):
             found.setdefault(token_text(self._tokenizer, token), finite(logprob))
         return found
-
-
-async def whole_text_completion(
-    call: CompletionCall, deployment: Deployment, events: AsyncGenerator[ChoiceEvent, None]
-) -> dict[str, Any]:
-    """All answers as one object, which is made in a thread."""
-    reply = _Reply(call, deployment)
-    async for item in events:
-        reply.keep(item)
-    return await run_sync(reply.whole)
-
-
-async def completion_lines(
-    call: CompletionCall, deployment: Deployment, first: ChoiceEvent, events: AsyncGenerator[ChoiceEvent, None]
-) -> AsyncGenerator[bytes, None]:
-    """The lines of a stream."""
-    reply = _Reply(call, deployment)
-
-    def lines(item: ChoiceEvent) -> list[bytes]:
-        reply.keep(item)
-        chunk = reply.chunk(item)
-        return [] if chunk is None else [event(chunk | {"usage": None} if call.include_usage else chunk)]
-
-    async with contextlib.aclosing(events):
-        try:
-            for line in lines(first):
-                yield line
-            async for item in events:
-                for line in lines(item):
-                    yield line
-            if call.include_usage:
-                yield event(reply.usage_chunk())
-        except Exception as error:  # the status has been sent; the error goes out as an event of its own
-            yield event(describe(error)[1])
-        yield event("[DONE]")

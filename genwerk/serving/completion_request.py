@@ -10,7 +10,7 @@ served: no model here fills in.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
@@ -18,12 +18,12 @@ from typing import Any
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Message, Several
 from genwerk.inference.limits import check_sampling
-from genwerk.inference.prompts import encode_messages, tokens_message
+from genwerk.inference.prompts import tokens_message
 from genwerk.inference.several import MOST
 from genwerk.serving.assistant import Ask, Assistant
 from genwerk.serving.choices import ChoiceEvent, answer_several
 from genwerk.serving.deployment import Deployment
-from genwerk.serving.fields import flag, invalid, refuse_unserved, text
+from genwerk.serving.fields import flag, invalid, is_ids, refuse_unserved, text
 from genwerk.serving.openai_request import (
     SAMPLING,
     find_model,
@@ -58,7 +58,7 @@ class CompletionCall:
 
 
 def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tuple[str, ...] = ()) -> CompletionCall:
-    """Check a completions request, which takes time: prompts become tokens here.
+    """Check a completions request.
 
     Raises RequestError: 404 for an unknown model, else 400 with the field.
     """
@@ -72,7 +72,7 @@ def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tu
     check_sampling(sampling, deployment.engine.tokenizer.vocab_size)
     if stream and echo and shown is not None:
         raise invalid("echo", "log-probabilities of the prompt come with a whole answer", "Ask without `stream`.")
-    priority, constraint = read_priority(body), read_constraint(body, False, deployment)
+    priority, constraint = read_priority(body), read_constraint(body, False)
     text(body, "user")
     several, prompts = read_several(body, sampling, False), _prompts(body.get("prompt"))
     if several.drawn * len(prompts) > MOST:
@@ -85,15 +85,35 @@ def parse_completion(body: Mapping[str, Any], deployment: Deployment, groups: tu
 
 def answer_prompts(assistant: Assistant, call: CompletionCall, stop: Event) -> Generator[ChoiceEvent, None, None]:
     """The events of the answers to all prompts, which are computed together, one of each in turn. Choice n · p + i is
-    answer i to prompt p. Where it ends early `stop` is set, and the work on all of them ends."""
-    streams = [answer_several(assistant, ask, call.several, stop) for ask in call.asks]
-    with closing(read_together(streams, stop)) as turns:
-        for place, item in turns:
+    answer i to prompt p. Raises RequestError before the first event where one of the prompts is refused. Where it ends
+    early `stop` is set, and the work on all of them ends."""
+    with ExitStack() as opened:
+        answers = [
+            opened.enter_context(closing(answer_several(assistant, ask, call.several, stop))) for ask in call.asks
+        ]
+        streams = [_resumed(_started(events), events) for events in answers]
+        for place, item in opened.enter_context(closing(read_together(streams, stop))):
             yield ChoiceEvent(place * call.several.n + item.index, item.event)
 
 
+def _started(events: Generator[ChoiceEvent, None, None]) -> ChoiceEvent:
+    """The first event, before which the request is checked."""
+    try:
+        return next(events)
+    except RequestError as error:
+        if error.param != "messages":
+            raise
+        raise RequestError(error.what, param="prompt", code=error.code, remedy=error.remedy) from error
+
+
+def _resumed(first: ChoiceEvent, events: Generator[ChoiceEvent, None, None]) -> Generator[ChoiceEvent, None, None]:
+    with closing(events):
+        yield first
+        yield from events
+
+
 def _prompts(given: object) -> list[object]:
-    if isinstance(given, str) or _is_ids(given):
+    if isinstance(given, str) or is_ids(given):
         return [given]
     if not isinstance(given, list) or not given:
         raise invalid("prompt", "it must be a text, token ids, or a list of either")
@@ -101,26 +121,11 @@ def _prompts(given: object) -> list[object]:
 
 
 def _message(item: object, deployment: Deployment) -> Message:
-    """A prompt, which has a token and leaves room for another."""
-    tokenizer, most = deployment.engine.tokenizer, deployment.engine.max_context
     if isinstance(item, str):
-        message = Message("prompt", item)
-    elif isinstance(item, list) and _is_ids(item):
-        if strange := [token for token in item if not 0 <= token < tokenizer.vocab_size]:
-            remedy = f"Token ids are whole numbers below {tokenizer.vocab_size}."
-            raise invalid("prompt", f"there is no token {strange[0]}", remedy)
-        message = tokens_message(item)
-    else:
+        return Message("prompt", item)
+    if not is_ids(item):
         raise invalid("prompt", "it must be a text, token ids, or a list of either")
-    count = len(encode_messages(tokenizer, [message]))
-    if count == 0:
-        what = "it is empty, and this model knows no token that a text begins with"
-        raise invalid("prompt", what, "Give at least one character.")
-    if count >= most:
-        what, remedy = f"a prompt has {count} tokens, the model's context is {most} with the answer", "Shorten it."
-        raise RequestError(what, param="prompt", code="context_length_exceeded", remedy=remedy)
-    return message
-
-
-def _is_ids(item: object) -> bool:
-    return isinstance(item, list) and len(item) > 0 and all(type(entry) is int for entry in item)
+    size = deployment.engine.tokenizer.vocab_size
+    if strange := [token for token in item if not 0 <= token < size]:
+        raise invalid("prompt", f"there is no token {strange[0]}", f"Token ids are whole numbers below {size}.")
+    return tokens_message(item)

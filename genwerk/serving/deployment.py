@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,7 +94,7 @@ class Deployment:
         ]
         return {part: self.artifacts[part] for part in parts if part in self.artifacts}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes when any part changes."""
         return f"fp_{digest({part: artifact.id for part, artifact in self.artifacts.items()})[:12]}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from genwerk.serving.fields import flag, invalid, refuse_unserved, text
+from genwerk.serving.fields import flag, invalid, is_ids, refuse_unserved, text
 
 __all__ = ["EmbeddingCall", "RerankCall", "parse_embeddings", "parse_rerank"]
 
@@ -43,7 +43,7 @@ def parse_embeddings(body: Mapping[str, Any]) -> EmbeddingCall:
     model = text(body, "model", required=True)
     given = body.get("input")
     texts = [given] if isinstance(given, str) else given
-    if isinstance(given, list) and any(_is_ids(item) or isinstance(item, int) for item in given):
+    if is_ids(given) or (isinstance(given, list) and any(map(is_ids, given))):
         raise invalid("input", "lists of token ids are not taken", "Send the text itself.")
     if not isinstance(texts, list) or not texts or not all(isinstance(item, str) for item in texts):
         raise invalid("input", "it must be a string or a list of strings")
@@ -85,7 +85,3 @@ def _document(item: object, place: int) -> str:
             f"documents[{place}]", "it must be a text that is not empty, or an object with nothing but `text`"
         )
     return held
-
-
-def _is_ids(item: object) -> bool:
-    return isinstance(item, list) and all(isinstance(entry, int) for entry in item)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeGuard
 
 from genwerk.core.errors import RequestError
 
-__all__ = ["flag", "invalid", "no_model", "parse_body", "refuse_unserved", "text"]
+__all__ = ["flag", "invalid", "is_ids", "no_model", "parse_body", "refuse_unserved", "text"]
 
 # Fields of OpenAI's that are not served, with the value that means "not used" and is therefore let pass.
 _UNSERVED: dict[str, Any] = {
@@ -19,10 +20,11 @@ _UNSERVED: dict[str, Any] = {
     "service_tier": "auto", "safety_identifier": None, "prompt_cache_key": None, "echo": False,
     "suffix": None,
 }  # fmt: skip
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def parse_body(data: bytes) -> dict[str, Any]:
-    """The JSON object in a request body. Raises RequestError (400)."""
+    """The JSON object in a request body. Raises RequestError (400), also for text that is no Unicode."""
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -30,7 +32,15 @@ def parse_body(data: bytes) -> dict[str, Any]:
         raise RequestError(f"the request body is not valid JSON: {reason}", code="invalid_json") from None
     if not isinstance(body, dict):
         raise RequestError("the request body must be a JSON object", code="invalid_json")
+    for name, value in body.items():
+        if any(_HALF.search(found) for found in _texts([name, value])):
+            raise invalid(_HALF.sub("?", name), "a text holds half a character", "Surrogates come in pairs.")
     return body
+
+
+def is_ids(value: object) -> TypeGuard[list[int]]:
+    """Whether it is a list of whole numbers, at least one."""
+    return isinstance(value, list) and len(value) > 0 and all(type(one) is int for one in value)
 
 
 def refuse_unserved(body: Mapping[str, Any], known: frozenset[str]) -> None:
@@ -76,6 +86,19 @@ def no_model(name: str, known: list[str]) -> RequestError:
         f"there is no model `{name}`", param="model", status=404, code="model_not_found",
         remedy=f"Models: {', '.join(known)}.",
     )  # fmt: skip
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a JSON value, names included."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            waiting += [*one, *one.values()]
 
 
 def invalid(param: str, what: str, remedy: str = "") -> RequestError:

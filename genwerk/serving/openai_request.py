@@ -21,7 +21,7 @@ from genwerk.inference.limits import check_priority, check_sampling
 from genwerk.inference.several import MOST, check_several
 from genwerk.serving.assistant import Ask
 from genwerk.serving.deployment import Deployment
-from genwerk.serving.fields import flag, invalid, no_model, refuse_unserved, text
+from genwerk.serving.fields import flag, invalid, is_ids, no_model, refuse_unserved, text
 
 SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty",
@@ -34,6 +34,7 @@ _KNOWN = frozenset(
      "self_consistency", "priority")
 )  # fmt: skip
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_DIGITS = 12  # more than a token id has
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def parse_chat(body: Mapping[str, Any], deployment: Deployment, groups: tuple[st
     messages = _messages(body.get("messages"), grounded)
     include_usage = reads_usage(body, stream)
     text(body, "user")
-    constraint, thinking = read_constraint(body, grounded, deployment), flag(body, "include_reasoning", True)
+    constraint, thinking = read_constraint(body, grounded), flag(body, "include_reasoning", True)
     ask = Ask(messages, sampling, adapter, grounded, groups, constraint, thinking, read_priority(body))
     if sampling.thinking_budget is not None and deployment.engine.markers is None:
         raise invalid("thinking_budget", "this model has no thinking section", "Leave it out.")
@@ -136,7 +137,7 @@ def read_several(body: Mapping[str, Any], sampling: Sampling, grounded: bool) ->
 def _bias(given: object) -> tuple[tuple[int, float], ...]:
     if given is None:
         return ()
-    if not isinstance(given, dict) or not all(str(token).isdigit() for token in given):
+    if not isinstance(given, dict) or not all(token.isdecimal() and len(token) <= _DIGITS for token in given):
         raise invalid("logit_bias", "it must be an object from token ids to numbers")
     return tuple((int(token), bias) for token, bias in given.items())
 
@@ -144,7 +145,7 @@ def _bias(given: object) -> tuple[tuple[int, float], ...]:
 def _token_ids(given: object) -> tuple[int, ...]:
     if given is None:
         return ()
-    if not isinstance(given, list) or not all(isinstance(token, int) for token in given):
+    if given != [] and not is_ids(given):
         raise invalid("stop_token_ids", "it must be a list of token ids")
     return tuple(given)
 
@@ -156,11 +157,8 @@ def read_priority(body: Mapping[str, Any]) -> int:
     return priority
 
 
-def read_constraint(body: Mapping[str, Any], grounded: bool, deployment: Deployment) -> Constraint | None:
-    """The form that `response_format` or one of vLLM's `guided_` fields asks for.
-
-    Raises RequestError, also for one that the engine cannot hold answers to.
-    """
+def read_constraint(body: Mapping[str, Any], grounded: bool) -> Constraint | None:
+    """The form that `response_format` or one of vLLM's `guided_` fields asks for. Raises RequestError."""
     asked: dict[str, Constraint] = {}
     for name, kind in (("guided_regex", "regex"), ("guided_grammar", "grammar"), ("guided_choice", "choice")):
         if body.get(name) is not None:
@@ -173,10 +171,7 @@ def read_constraint(body: Mapping[str, Any], grounded: bool, deployment: Deploym
     if asked and grounded:
         what = "sentences of a grounded answer are checked and may be left out, which would break the form"
         raise invalid(next(iter(asked)), what, "Ask with `grounded` false.")
-    constraint = next(iter(asked.values()), None)
-    if constraint is not None:
-        deployment.engine.check_constraint(constraint)
-    return constraint
+    return next(iter(asked.values()), None)
 
 
 def _response_format(given: object) -> Constraint | None:

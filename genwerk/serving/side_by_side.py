@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from genwerk.inference.several import take_turns
+from genwerk.serving.streaming import End, Feeder
 
-__all__ = ["AHEAD", "read_together"]
+__all__ = ["read_together"]
 
 T = TypeVar("T")
-AHEAD = 16  # items of a stream that may wait for their reader before its thread pauses
 
 
 def read_together(
@@ -29,11 +27,12 @@ def read_together(
 ) -> Generator[tuple[int, T], None, None]:
     """An item of each stream in turn, with its place, until all have ended. Raises what a stream raises.
 
-    Where it ends early, by an error or by close(), `stop` is set, which the streams are to heed. All are closed, and
-    their threads have ended, when it returns.
+    Where it ends early, by an error or by close(), `stop` is set, which the streams are to heed. All that were begun
+    are closed, and their threads have ended, when it returns.
     """
-    readers = [_Reader(stream) for stream in streams]
+    readers: list[_Reader[T]] = []
     try:
+        readers.extend(map(_Reader, streams))
         yield from take_turns(readers)
     except BaseException:
         stop.set()
@@ -43,46 +42,22 @@ def read_together(
             reader.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The stream has ended, or raised `error`."""
-
-    error: BaseException | None = None
-
-
 class _Reader(Iterator[T], Generic[T]):
-    """A stream, and the thread that runs it. Raises what the stream raises."""
+    """A stream, read from the thread that runs it. Raises what the stream raises."""
 
     def __init__(self, stream: Generator[T, None, None]) -> None:
-        self._stream, self._left = stream, False
-        self._items: SimpleQueue[T | _End] = SimpleQueue()
-        self._room = threading.Semaphore(AHEAD)
-        self._thread = threading.Thread(target=self._run, name="genwerk-stream", daemon=True)
-        self._thread.start()
+        self._items: SimpleQueue[T | End] = SimpleQueue()
+        self._feeder = Feeder(stream, self._items.put, "genwerk-stream")
 
     def __next__(self) -> T:
         item = self._items.get()
-        if not isinstance(item, _End):
-            self._room.release()
+        if not isinstance(item, End):
+            self._feeder.took()
             return item
         self._items.put(item)
         raise StopIteration if item.error is None else item.error
 
     def close(self) -> None:
         """Close the stream at its next item, and wait for that."""
-        self._left = True
-        self._room.release()
-        self._thread.join()
-
-    def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            with closing(self._stream):
-                for item in self._stream:
-                    self._room.acquire()
-                    if self._left:
-                        break
-                    self._items.put(item)
-        except BaseException as raised:  # raised again to the reader
-            error = raised
-        self._items.put(_End(error))
+        self._feeder.leave()
+        self._feeder.join()

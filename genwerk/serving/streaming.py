@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -22,14 +22,53 @@ from genwerk.core.errors import RequestError
 from genwerk.monitoring.metrics import ServerMetrics
 
 T = TypeVar("T")
-CAPACITY = 16  # items that may wait for a slow client before its producer pauses
+AHEAD = 16  # items that may wait for their reader before their thread pauses
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
-    """The producer has finished, or failed with `error`."""
+class End:
+    """The stream has ended, or raised `error`."""
 
     error: BaseException | None = None
+
+
+class Feeder(Generic[T]):
+    """A blocking stream in a thread of its own, which puts its items and then an `End`. The reader says what it took.
+
+    Raises RuntimeError where no thread can be started; the stream has not been touched then.
+    """
+
+    def __init__(self, stream: Generator[T, None, None], put: Callable[[T | End], None], name: str) -> None:
+        self._stream, self._put, self._left = stream, put, False
+        self._room = threading.Semaphore(AHEAD)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def took(self) -> None:
+        """The reader has one item less to take."""
+        self._room.release()
+
+    def leave(self) -> None:
+        """The reader takes nothing more: the stream is closed at its next item."""
+        self._left = True
+        self._room.release()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            with contextlib.closing(self._stream):
+                for item in self._stream:
+                    self._room.acquire()
+                    if self._left:
+                        break
+                    self._put(item)
+        except BaseException as raised:  # raised again to the reader
+            error = raised
+        self._put(End(error))
 
 
 class Admission:
@@ -61,38 +100,6 @@ class Admission:
             self._metrics.in_flight.set(self.in_flight)
 
 
-class _Producer(Generic[T]):
-    """The thread's side of `relay`."""
-
-    def __init__(self, produce: Callable[[threading.Event], Generator[T, None, None]], admission: Admission) -> None:
-        self._produce, self._admission = produce, admission
-        self._loop = asyncio.get_running_loop()
-        self._room = threading.Semaphore(CAPACITY)
-        self.stop, self.ended = threading.Event(), False
-        self.queue: asyncio.Queue[T | _End] = asyncio.Queue()
-
-    def run(self) -> None:
-        error: BaseException | None = None
-        try:
-            with contextlib.closing(self._produce(self.stop)) as items:
-                for item in items:
-                    self._room.acquire()
-                    if self.stop.is_set():
-                        break
-                    self._hand_over(item)
-        except BaseException as raised:
-            error = raised
-        self._admission.leave()
-        self._hand_over(_End(error))
-
-    def _hand_over(self, item: T | _End) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped and nobody reads
-            self._loop.call_soon_threadsafe(self.queue.put_nowait, item)
-
-    def release(self) -> None:
-        self._room.release()
-
-
 async def relay(
     produce: Callable[[threading.Event], Generator[T, None, None]], admission: Admission, metrics: ServerMetrics
 ) -> AsyncGenerator[T, None]:
@@ -100,31 +107,59 @@ async def relay(
 
     Closing this generator before its end sets `stop` and counts a cancellation.
     """
+    stop, loop = threading.Event(), asyncio.get_running_loop()
+    items: asyncio.Queue[T | End] = asyncio.Queue()
+
+    def put(item: T | End) -> None:
+        if isinstance(item, End):
+            admission.leave()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped and nobody reads
+            loop.call_soon_threadsafe(items.put_nowait, item)
+
+    stream, ended = produce(stop), False
     admission.enter()
-    producer = _Producer(produce, admission)
-    threading.Thread(target=producer.run, name="genwerk-answer", daemon=True).start()
-    ended = False
     try:
-        while True:
-            item = await producer.queue.get()
-            if isinstance(item, _End):
-                ended = True
-                if item.error is not None:
-                    raise item.error
-                return
-            producer.release()
+        feeder = Feeder(stream, put, "genwerk-answer")
+    except RuntimeError:  # no thread to be had
+        admission.leave()
+        raise
+    try:
+        while not isinstance(item := await items.get(), End):
+            feeder.took()
             yield item
+        ended = True
+        if item.error is not None:
+            raise item.error
     finally:
         if not ended:
             metrics.cancelled()
-            producer.stop.set()
-            producer.release()
+            stop.set()
+            feeder.leave()
 
 
 async def gone(receive: Receive) -> None:
     """Return when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def respond_whole(
+    receive: Receive, spelled: Coroutine[Any, Any, bytes], events: AsyncGenerator[Any, None]
+) -> Response:
+    """The JSON that is `spelled` from `events`, which are closed as soon as the client leaves."""
+    collecting = asyncio.ensure_future(spelled)
+    watching = asyncio.ensure_future(gone(receive))
+    try:
+        await asyncio.wait({collecting, watching}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watching.cancel()
+        if not collecting.done():
+            collecting.cancel()
+            await asyncio.gather(collecting, return_exceptions=True)
+        await events.aclose()
+    if collecting.cancelled():
+        return Response(status_code=499)  # nobody is there to read it
+    return Response(collecting.result(), media_type="application/json")
 
 
 class EventStream(Response):

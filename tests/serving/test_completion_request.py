@@ -1,4 +1,4 @@
-"""Prompts are counted before they are read, read beside the event loop, and refused where there is nothing to read."""
+"""Prompts are counted before they are read, read once and beside the event loop, and refused where they are empty."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ def test_prompts_are_read_beside_the_event_loop(running: Any, monkeypatch: pytes
     monkeypatch.setattr(Tokenizer, "encode", watched)
     running.client().completions.create(model="handbook-base", prompt=["A loop", "Names"], max_tokens=2)
     assert on_loop and not any(on_loop)
+
+
+def test_a_prompt_becomes_tokens_once(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, read = Tokenizer.encode, list[str]()
+
+    def counted(self: Tokenizer, text: str, *, special: bool = False) -> list[int]:
+        read.append(text)
+        return encode(self, text, special=special)
+
+    monkeypatch.setattr(Tokenizer, "encode", counted)
+    running.client().completions.create(model="handbook-base", prompt=["A loop", "Names"], max_tokens=2)
+    assert sorted(read) == ["A loop", "Names"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -36,6 +36,19 @@ def test_the_pin_decides_what_is_served(tiny_workspace: Workspace, tiny_deployme
     assert 0 < len(tiny_deployment.questions) <= 4
 
 
+def test_the_fingerprint_is_hashed_once_and_is_that_of_the_parts(
+    tiny_deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed, digest = list[object](), deployment.digest
+    monkeypatch.setattr(deployment, "digest", lambda parts: hashed.append(parts) or digest(parts))
+    artifacts = dict(tiny_deployment.artifacts)
+    same, other = replace(tiny_deployment), replace(tiny_deployment, artifacts={**artifacts, "fit": artifacts["model"]})
+    assert {same.fingerprint for _ in range(3)} == {
+        tiny_deployment.fingerprint
+    } and other.fingerprint != same.fingerprint
+    assert 2 <= len(hashed) <= 3
+
+
 def test_a_model_alone_is_served_without_documents(tiny_workspace: Workspace) -> None:
     pinned = tiny_workspace.pinned(f"serving-{tiny_chain.NAME}")
     tiny_workspace.pin("serving-bare", {"model": pinned["model"], "guards": {"input_pii": "off"}})

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from genwerk.core.errors import RequestError
+from genwerk.serving import assistant
 from genwerk.serving.app import create_app
 from genwerk.serving.auth import KeyStore
 
@@ -33,6 +35,102 @@ def problem(response: httpx.Response) -> dict[str, Any]:
 def test_invalid_json_is_400(http: httpx.Client, body: bytes) -> None:
     response = http.post(CHAT, content=body)
     assert response.status_code == 400 and problem(response)["code"] == "invalid_json"
+
+
+USER = [{"role": "user", "content": "x"}]
+SMALLEST: dict[str, dict[str, Any]] = {
+    "chat/completions": {"model": "handbook-base", "messages": USER, "grounded": False, "max_tokens": 1},
+    "completions": {"model": "handbook-base", "prompt": "x", "max_tokens": 1},
+    "embeddings": {"model": "encoder", "input": "x"},
+    "rerank": {"model": "encoder", "query": "x", "documents": ["x"]},
+    "load_lora_adapter": {"lora_name": "x", "lora_path": "x"},
+    "unload_lora_adapter": {"lora_name": "x"},
+}
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "a\\udc00b", "\\udc00\\ud800"])
+@pytest.mark.parametrize("path", SMALLEST)
+def test_half_a_character_is_refused_wherever_it_stands(http: httpx.Client, path: str, half: str) -> None:
+    for name, value in SMALLEST[path].items():
+        if "x" in (told := json.dumps(value)):
+            rest = {key: other for key, other in SMALLEST[path].items() if key != name}
+            body = json.dumps(rest)[:-1] + f', "{name}": {told.replace(chr(34) + "x", chr(34) + half)}}}'
+            refused = http.post(f"/v1/{path}", content=body.replace("{, ", "{"))
+            assert refused.status_code == 400 and problem(refused)["param"] == name, (name, refused.text)
+    named = http.post(f"/v1/{path}", content=f'{{"{half}": 1}}')
+    assert named.status_code == 400 and problem(named)["code"] == "invalid_value"
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", 10**400), ("temperature", 10**400), ("temperature", -(10**400)), ("max_tokens", 10**400),
+     ("priority", 10**400), ("n", 10**400), ("top_p", float("nan")), ("temperature", float("inf")),
+     ("logit_bias", {"²": 1}), ("logit_bias", {"9" * 5000: 1}), ("logit_bias", {"1": 10**400}),
+     ("stop_token_ids", [True]), ("stop_token_ids", [10**400])],
+    ids=lambda value: str(value)[:20],
+)  # fmt: skip
+def test_odd_numbers_are_refused_by_name(http: httpx.Client, path: str, name: str, value: Any) -> None:
+    refused = http.post(f"/v1/{path}", content=json.dumps(SMALLEST[path] | {name: value}))
+    assert refused.status_code == 400 and problem(refused)["param"] in (name, "stop_tokens"), refused.text
+
+
+@pytest.mark.parametrize("odd", ["\0", "\uffff", "x" * 5000, "a\0/b", "𝄞", "\u202e", "e" + "\u0301" * 300])
+@pytest.mark.parametrize("path", SMALLEST)
+def test_odd_but_whole_text_is_no_surprise(http: httpx.Client, path: str, odd: str) -> None:
+    for name, value in SMALLEST[path].items():
+        if "x" in (told := json.dumps(value)):
+            asked = SMALLEST[path] | {name: json.loads(told.replace('"x"', json.dumps(odd)))}
+            assert http.post(f"/v1/{path}", json=asked).status_code in (200, 400, 404), name
+
+
+LONG = "word " * 9000
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [("chat/completions", {}), ("chat/completions", {"n": 2, "temperature": 1}),
+     ("chat/completions", {"best_of": 3, "temperature": 1}), ("chat/completions", {"grounded": True}),
+     ("completions", {}), ("completions", {"prompt": ["a", "b"], "n": 2, "temperature": 1})],
+)  # fmt: skip
+def test_what_the_engine_refuses_has_its_status_in_a_stream_too(
+    running: Any, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str, change: dict[str, Any], stream: bool
+) -> None:
+    def refuse(asked: Any) -> Any:
+        raise RequestError("this engine has no such thing", param="min_p", status=422, code="unsupported_parameter")
+
+    monkeypatch.setattr(running.assistant.deployment.engine, "_answer", refuse)
+    refused = http.post(f"/v1/{path}", json=SMALLEST[path] | {"stream": stream} | change)
+    assert (refused.status_code, problem(refused)["param"]) == (422, "min_p"), refused.text
+    assert running.app.state.admission.in_flight == 0
+
+
+def test_an_adapter_that_goes_before_its_answer_starts_is_404_in_a_stream(
+    running: Any, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, guards = running.assistant.deployment.engine, assistant.inspect_text
+
+    def remove_and_look(*given: Any) -> Any:
+        monkeypatch.setattr(type(engine), "adapters", property(lambda self: ()))
+        return guards(*given)
+
+    monkeypatch.setattr(assistant, "inspect_text", remove_and_look)
+    gone = http.post(CHAT, json=SMALLEST["chat/completions"] | {"model": "handbook", "stream": True})
+    assert gone.status_code == 404 and problem(gone)["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("prompts", [LONG, [LONG], ["x", LONG], [[1] * 9000], ["x", "y", LONG]])
+def test_one_long_prompt_refuses_all_before_anything_is_computed(
+    running: Any, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, prompts: Any, stream: bool
+) -> None:
+    engine, steps = running.assistant.deployment.engine, list[Any]()
+    monkeypatch.setattr(engine.runner, "step", steps.append)
+    refused = http.post("/v1/completions", json=SMALLEST["completions"] | {"prompt": prompts, "stream": stream})
+    assert refused.status_code == 400 and problem(refused)["param"] == "prompt"
+    assert problem(refused)["code"] == "context_length_exceeded" and "(prompt)" in problem(refused)["message"]
+    assert steps == [] and not engine.scheduler.waiting
 
 
 def test_unknown_route_is_404_and_wrong_method_405(http: httpx.Client) -> None:
@@ -146,10 +244,10 @@ def test_report_needs_its_ticket_once_keys_exist(start_server: Callable[..., Any
     assert httpx.get(f"{server.url}/health").status_code == 200 and httpx.get(server.url).status_code == 200
 
 
-def test_a_proxy_name_is_allowed_when_told(assistant: Any, tmp_path: Any) -> None:
+def test_a_proxy_name_is_allowed_when_told(running: Any, tmp_path: Any) -> None:
     keys = KeyStore(tmp_path / "keys.json")
     for hosts, status in ((("docs.example",), 200), (None, 200), (("localhost",), 403)):
-        app = create_app(assistant, keys=keys, hosts=hosts)
+        app = create_app(running.assistant, keys=keys, hosts=hosts)
         transport = httpx.ASGITransport(app=app)
 
         async def get(transport: httpx.ASGITransport = transport) -> int:

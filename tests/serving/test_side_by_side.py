@@ -15,7 +15,8 @@ from genwerk.inference.engine import Engine
 from genwerk.serving.assistant import Assistant, Finished, Started
 from genwerk.serving.choices import ChoiceEvent
 from genwerk.serving.completion_request import CompletionCall, answer_prompts, parse_completion
-from genwerk.serving.side_by_side import AHEAD, read_together
+from genwerk.serving.side_by_side import read_together
+from genwerk.serving.streaming import AHEAD
 
 PROMPTS = ["The with statement", "An import", "A loop", "Names"]
 
@@ -118,3 +119,19 @@ def test_a_reader_that_pauses_pauses_every_stream() -> None:
     turns.close()
     assert all(numbers.closed) and stop.is_set()
     assert max(numbers.made) <= AHEAD + 3
+
+
+def test_streams_end_where_there_is_no_thread_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers, stop, start, started = Numbers(10**9, 10**9, 10**9), threading.Event(), threading.Thread.start, []
+
+    def start_two(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    with pytest.raises(RuntimeError, match="new thread"):
+        next(read_together(numbers.streams, stop))
+    assert stop.is_set() and numbers.closed[:2] == [True, True] and numbers.made[2] == 0
+    assert not any(thread.is_alive() for thread in started)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -13,7 +14,8 @@ import pytest
 
 from genwerk.core.errors import RequestError
 from genwerk.monitoring.metrics import ServerMetrics
-from genwerk.serving.streaming import CAPACITY, Admission, relay
+from genwerk.serving.encoders import Encoders
+from genwerk.serving.streaming import AHEAD, Admission, relay
 
 LONG = {
     "model": "handbook-base", "grounded": False, "max_tokens": 1900, "stream": True, "temperature": 1.0, "seed": 3,
@@ -79,6 +81,34 @@ def test_health_answers_and_others_are_refused_while_the_only_slot_is_taken(star
         assert refused.status_code == 429 and refused.json()["error"]["code"] == "overloaded"
         assert refused.headers["retry-after"]
     assert "genwerk_overload_refusals_total 1.0" in httpx.get(f"{server.url}/metrics", timeout=60).text
+
+
+def test_texts_that_are_read_count_as_answers_in_progress(
+    start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = 48  # more than the threads that all short work shares
+    server, came, go_on = start_server(queue=many), threading.Semaphore(0), threading.Event()
+
+    def slow(self: Encoders, call: Any, user: str = "") -> dict[str, Any]:
+        came.release()
+        assert go_on.wait(60)
+        return {"object": "list"}
+
+    monkeypatch.setattr(Encoders, "embeddings", slow)
+    asked = {"embeddings": {"model": "encoder", "input": "a"}, "chat/completions": LONG,
+             "rerank": {"model": "encoder", "query": "a", "documents": ["b"]}}  # fmt: skip
+
+    def ask(path: str) -> httpx.Response:
+        return httpx.post(f"{server.url}/v1/{path}", json=asked[path], timeout=60)
+
+    with ThreadPoolExecutor(many) as pool:
+        slow_ones = [pool.submit(ask, "embeddings") for _ in range(many)]
+        assert all(came.acquire(timeout=30) for _ in slow_ones)
+        assert [ask(path).status_code for path in asked] == [429, 429, 429]
+        assert httpx.get(f"{server.url}/health", timeout=60).status_code == 200
+        go_on.set()
+        assert [one.result(60).json() for one in slow_ones] == [{"object": "list"}] * many
+    assert ask("rerank").status_code == 200 and server.app.state.admission.in_flight == 0
 
 
 def test_two_at_once_get_what_they_get_alone(running: Any) -> None:
@@ -152,5 +182,23 @@ def test_a_reader_that_stops_reading_stops_the_producer() -> None:
 
     asyncio.run(read_two())
     assert source.closed.wait(30)
-    assert source.made <= CAPACITY + 4
+    assert source.made <= AHEAD + 4
     assert metrics.value("genwerk_cancelled_total") == 1
+
+
+def test_no_slot_is_lost_where_there_is_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = ServerMetrics()
+    source, admission = Source(3), Admission(1, metrics)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def read() -> list[int]:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await anext(relay(source, admission, metrics))
+        assert (admission.in_flight, source.made) == (0, 0)
+        return [item async for item in relay(source, admission, metrics)]
+
+    assert asyncio.run(read()) == [0, 1, 2]
