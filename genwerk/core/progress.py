@@ -15,9 +15,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _LOG_EVERY_SECONDS = 10.0
 
@@ -46,12 +47,24 @@ class Bar:
 
 def say(message: str, *, style: str = "") -> None:
     """One line for the person who runs it, on stderr. Square brackets stay as they are."""
+    from rich.console import Console  # 60 ms, which a quiet start does without
+
     Console(stderr=True).print(message, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def track(label: str, *, total: int, unit: str = "steps") -> Iterator[Bar]:
     """Show progress of `total` units of work while the block runs."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Bar(label, total, unit, None)

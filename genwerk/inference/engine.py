@@ -19,6 +19,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Mapping
 from collections.abc import Sequence as Tokens
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -128,11 +129,13 @@ class Engine(Upkeep, TextEngine):
                             then (streaming.py)
         cache_file          where `save_cache` keeps what prompts have in common; it is read at once if it is there
         """
-        runner = load_runner(
-            path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters,
-            window=window, sinks=sinks, longest=max_context, cache_precision=cache_precision,
-        )  # fmt: skip
-        tokenizer = Tokenizer.load(path)
+        with ThreadPoolExecutor(1) as beside:
+            reading = beside.submit(Tokenizer.load, path)
+            runner = load_runner(
+                path, engine=engine, precision=precision, positions=cache_positions, adapters=adapters,
+                window=window, sinks=sinks, longest=max_context, cache_precision=cache_precision,
+            )  # fmt: skip
+        tokenizer = reading.result()
         loaded = cls(
             runner,
             tokenizer,

@@ -137,8 +137,7 @@ class Tokenizer:
     @cached_property
     def is_byte_level(self) -> bool:
         """Whether the text of tokens is their bytes joined."""
-        decoder = json.loads(self._runner.to_str())["decoder"]
-        return bool(decoder) and decoder["type"] == "ByteLevel"
+        return isinstance(self._runner.decoder, tokenizers.decoders.ByteLevel)
 
     @cached_property
     def _template(self) -> Any:
