@@ -11,9 +11,8 @@ from torch import Tensor
 
 from genwerk.core.errors import RequestError
 from genwerk.inference.backend import make_runner
-from genwerk.inference.decoder_embedding import DecoderEmbedder
+from genwerk.inference.decoder_embedding import DecoderEmbedder, StatesRunner
 from genwerk.inference.engine import Engine
-from genwerk.inference.runner import StatesRunner
 from genwerk.models.decoder import Decoder
 from genwerk.tokenizers.tokenizer import Tokenizer
 
