@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from genwerk.core.assets import cache_directory
+from genwerk.core.cache import cache_directory
 
 COLOURS = {"int8": "#0b5fa5", "int4": "#c2410c", "float32": "#4d7c0f"}
 INK, FAINT, PEER = "#1f2933", "#d9dee3", "#8a94a0"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from contestant import FailedError
 
-from genwerk.core.assets import cache_directory
+from genwerk.core.cache import cache_directory
 from genwerk.core.machine import probe
 from genwerk.core.progress import say
 

@@ -31,8 +31,9 @@ from report import Pair, Results, line_of, line_of_starts, spread, verdicts
 from scenarios import SCENARIOS, Scenario, Text
 from workers.protocol import Ask, Settings, UnsupportedError
 
-from genwerk.core.assets import cache_directory, fetch
+from genwerk.core.assets import fetch
 from genwerk.core.atomic import write_text
+from genwerk.core.cache import cache_directory
 from genwerk.core.progress import say, track
 from genwerk.models.gguf import convert_gguf
 from genwerk.tokenizers.tokenizer import Tokenizer

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 from genwerk.core.asset_clients import by_hand, download_package
 from genwerk.core.asset_spec import AssetSpec, parse_spec
 from genwerk.core.atomic import fsync_directory, fsync_tree, is_disk_full, write_json
+from genwerk.core.cache import cache_directory
 from genwerk.core.errors import AssetError
 from genwerk.core.hashing import digest, sha256_file, tree_hashes
 from genwerk.core.lock import hold
@@ -48,12 +48,6 @@ KNOWN: dict[str, KnownAsset] = {
         91_618_861,
     ),
 }
-
-
-def cache_directory() -> Path:
-    """$GENWERK_CACHE, else ~/.cache/genwerk."""
-    named = os.environ.get("GENWERK_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "genwerk"
 
 
 def content_sha256(path: Path) -> str:

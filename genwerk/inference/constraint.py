@@ -18,15 +18,17 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint
 from genwerk.inference.logits import Logits, only
 from genwerk.tokenizers.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
 
 __all__ = ["KINDS", "Compiler", "Matcher"]
 
@@ -78,6 +80,8 @@ class Compiler:
 
     @cached_property
     def _tokenizer(self) -> LLTokenizer:
+        from llguidance import LLTokenizer  # 50 ms, for who asks for a form
+
         return LLTokenizer(self._given.to_json(), n_vocab=self._vocab, eos_token=sorted(self._given.eos_ids))
 
     def compile(self, constraint: Constraint) -> Matcher:
@@ -85,6 +89,8 @@ class Compiler:
         return Matcher(self._compiled(constraint).deep_copy(), self._vocab)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
+        from llguidance import LLMatcher
+
         grammar = _grammar(constraint)
         is_error, found = LLMatcher.validate_grammar_with_warnings(grammar, self._tokenizer)
         if is_error or (found and constraint.kind == "json_schema"):
@@ -94,6 +100,8 @@ class Compiler:
 
 
 def _grammar(constraint: Constraint) -> str:
+    from llguidance import LLMatcher
+
     kind, value = constraint.kind, constraint.value
     if kind == "json":
         return str(LLMatcher.grammar_from_json_schema({"type": "object"}))

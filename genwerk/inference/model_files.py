@@ -14,8 +14,8 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from genwerk.core.assets import cache_directory
 from genwerk.core.atomic import write_text
+from genwerk.core.cache import cache_directory
 from genwerk.core.errors import GenwerkError
 from genwerk.core.hashing import digest, sha256_file
 

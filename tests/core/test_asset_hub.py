@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from genwerk.core import assets
 from genwerk.core.assets import fetch
+from genwerk.core.cache import cache_directory
 from genwerk.core.errors import AssetError
 
 BIG = bytes(range(256)) * 20_000
@@ -167,4 +167,4 @@ def test_no_network_is_said_with_the_way_by_hand(tmp_path: Path, monkeypatch: py
         fetch("hf:owner/name!model.bin", cache=tmp_path)
     assert "http://127.0.0.1:9 could not be reached" in caught.value.what
     assert "hf download owner/name model.bin" in caught.value.remedy and "path:" in caught.value.remedy
-    assert assets.cache_directory() != tmp_path and (tmp_path / "partial").exists()
+    assert cache_directory() != tmp_path and (tmp_path / "partial").exists()

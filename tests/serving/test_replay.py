@@ -153,14 +153,12 @@ def test_a_difference_is_shown_with_its_place(tiny_workspace: Workspace, plain: 
 def test_what_would_come_out_otherwise_is_refused_with_its_reason(tiny_workspace: Workspace, plain: str) -> None:
     recorded = find_recorded(tiny_workspace, plain)
     runner = recorded.receipt.versions["runner"]
+    unnamed = {name: one for name, one in recorded.receipt.versions.items() if name != "sampler"}
     for change, reason in (
         ({"template_sha256": "0" * 64}, "template_sha256 is 000"),
         ({"versions": {**recorded.receipt.versions, "genwerk": "0.0.1"}}, "genwerk: the receipt has 0.0.1"),
         ({"versions": {**recorded.receipt.versions, "runner": runner + " other"}}, "runner: the receipt has"),
-        (
-            {"versions": {"genwerk": recorded.receipt.versions["genwerk"], "runner": runner}},
-            "sampler: the receipt has none",
-        ),
+        ({"versions": unnamed}, "sampler: the receipt has none"),
         ({"versions": {}}, "made by `nothing`"),
     ):
         with pytest.raises(RequestError, match=reason):

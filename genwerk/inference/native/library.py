@@ -21,7 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from genwerk.core.assets import cache_directory
+from genwerk.core.cache import cache_directory
 from genwerk.core.errors import ModelError
 from genwerk.core.machine import probe
 from genwerk.core.progress import track

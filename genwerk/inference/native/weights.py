@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from genwerk.core.assets import cache_directory
 from genwerk.core.atomic import write_text
+from genwerk.core.cache import cache_directory
 from genwerk.core.hashing import sha256_pieces
 from genwerk.core.progress import say
 from genwerk.inference.model_files import stamp
