@@ -16,7 +16,7 @@ quickstart: $(VENV)/.core
 
 test: lint
 	@scripts/ensure_browser.sh
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -31,13 +31,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from genwerk.core.assets import KNOWN, fetch
-from genwerk.inference.backend import PRECISIONS
 from genwerk.inference.native.cache_formats import CACHES
 from genwerk.inference.native.decoder import NativeDecoder
 from genwerk.inference.native.packed_decoder import pack_decoder
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.inference.quantisation.quantise import calibrate
 from genwerk.inference.runner import Chunk
+from genwerk.inference.runner_choice import PRECISIONS
 from genwerk.metrics.divergence import kl_divergence
 from genwerk.models.decoder import Block, Decoder
 from genwerk.models.gguf import convert_gguf

@@ -193,13 +193,14 @@ class Scheduler:
         return True
 
     def _make_room(self, sequence: Sequence, stop: int, chosen: list[Slice]) -> bool:
+        """Blocks up to `stop`, at the cost of younger sequences, chosen ones too. False where it is the youngest."""
         assert sequence.table is not None
-        taken = {id(part.sequence) for part in chosen}
         while not self.blocks.extend(sequence.table, stop):
-            youngest = next(one for one in reversed(self.running) if one is sequence or id(one) not in taken)
+            youngest = self.running[-1]
             self._preempt(youngest)
             if youngest is sequence:
                 return False
+            chosen[:] = [part for part in chosen if part.sequence is not youngest]
         return True
 
     def _preempt(self, sequence: Sequence) -> None:

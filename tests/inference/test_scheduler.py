@@ -253,6 +253,20 @@ def jobs(draw: st.DrawFn, positions: int, step: int) -> Job:
 @given(loads())
 @settings(max_examples=250, deadline=None)
 def test_every_sequence_ends_and_reads_only_what_it_would_have_computed_alone(load: Load) -> None:
+    serve(load)
+
+
+def test_the_oldest_goes_on_though_the_younger_one_beside_it_was_chosen_before() -> None:
+    """It reads a long prompt, while the other waits for its next token, which comes first in a step."""
+    window = Window(40)
+    kept = {"user": "a", "adapter": None, "leaves": None, "forget": False, "priority": 0, "sevens": 0}
+    jobs = [Job(step=0, zeros=1, limit=1, **kept) for _ in range(4)]
+    jobs += [Job(step=1, zeros=129, limit=20, **kept), Job(step=0, zeros=256, limit=1, **kept)]
+    serve(Load(Desk(6, max_rows=66, max_sequences=2, aligned=64, window=window), jobs))
+
+
+def serve(load: Load) -> None:
+    """Run all of it, looking at each step and at what comes out."""
     desk, asked, gone = load.desk, dict[int, Sequence](), set[int]()
     most = 60 + sum((len(job.prompt) + job.limit) * (len(load.jobs) + 1) for job in load.jobs)
     for now in range(most):

@@ -35,8 +35,8 @@ def watch_leaving(server: Any, monkeypatch: pytest.MonkeyPatch) -> threading.Eve
     return left
 
 
-def count_tokens(server: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Tokens the engine drew, counted at the engine."""
+def count_tokens(server: Any, monkeypatch: pytest.MonkeyPatch, go_on: threading.Event) -> list[int]:
+    """Tokens the engine drew, counted at the engine; after a few of them it waits until it may go on."""
     drawn: list[int] = []
     engine = server.assistant.deployment.engine
     stream = engine.stream
@@ -45,6 +45,8 @@ def count_tokens(server: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         for delta in stream(request):
             drawn.append(delta.token)
             yield delta
+            if len(drawn) == 20:
+                go_on.wait(60)
 
     monkeypatch.setattr(engine, "stream", counted)
     return drawn
@@ -54,8 +56,10 @@ def count_tokens(server: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_client_that_leaves_stops_the_generation(
     start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
-    server = start_server()
-    left, drawn = watch_leaving(server, monkeypatch), count_tokens(server, monkeypatch)
+    server, noticed = start_server(), threading.Event()
+    left, drawn = watch_leaving(server, monkeypatch), count_tokens(server, monkeypatch, noticed)
+    count = server.assistant.metrics.cancelled
+    monkeypatch.setattr(server.assistant.metrics, "cancelled", lambda: (count(), noticed.set()))
     if stream:
         with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=LONG, timeout=60) as response:
             next(response.iter_lines())
@@ -71,8 +75,11 @@ def test_a_client_that_leaves_stops_the_generation(
     assert again.status_code == 200, "the engine is not free"
 
 
-def test_health_answers_and_others_are_refused_while_the_only_slot_is_taken(start_server: Callable[..., Any]) -> None:
-    server = start_server(queue=1)
+def test_health_answers_and_others_are_refused_while_the_only_slot_is_taken(
+    start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, go_on = start_server(queue=1), threading.Event()
+    count_tokens(server, monkeypatch, go_on)
     with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=LONG, timeout=60) as response:
         lines = response.iter_lines()
         next(lines)
@@ -80,6 +87,7 @@ def test_health_answers_and_others_are_refused_while_the_only_slot_is_taken(star
         refused = httpx.post(f"{server.url}/v1/chat/completions", json=LONG, timeout=60)
         assert refused.status_code == 429 and refused.json()["error"]["code"] == "overloaded"
         assert refused.headers["retry-after"]
+        go_on.set()
     assert "genwerk_overload_refusals_total 1.0" in httpx.get(f"{server.url}/metrics", timeout=60).text
 
 

@@ -73,6 +73,7 @@ ADAPTERS = {
 VARIANTS = ("amx", "avx512", "avx2", "portable")
 
 
+@torch.inference_mode(False)
 def draw(config: DecoderConfig, seed: int = 11) -> Decoder:
     """Random weights, large enough that an error would show; no weight is left at 0 or 1."""
     model = Decoder(config).eval()
@@ -86,6 +87,7 @@ def draw(config: DecoderConfig, seed: int = 11) -> Decoder:
 
 
 @functools.cache
+@torch.inference_mode(False)
 def small_model(shape: str) -> Decoder:
     """The model of a shape with the adapters of ADAPTERS, none in use."""
     model = draw(DecoderConfig(**BASE | SHAPES[shape]))

@@ -303,7 +303,7 @@ def test_attention_over_what_is_no_number_is_no_number(
     first = {"q": 0, "k": config.n_heads, "v": config.n_heads + config.n_kv_heads}[matrix] * config.head_dim
     with torch.no_grad():
         model.layers[-1].self_attn.qkv.weight[first + 1] = bad  # type: ignore[union-attr, index]
-    runner = make_native(model, precision=precision, cache=cache, variant=variant, blocks=4, threads=1)
+    runner = make_native(model, precision=precision, cache_precision=cache, variant=variant, blocks=4, threads=1)
     tokens = random_tokens(100, config.vocab_size)
     for start, stop in ((0, 40), (40, 41), (41, 100)):
         (rows,) = all_rows(runner, [Chunk(tokens[start:stop], start, blocks_for(100))])
