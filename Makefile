@@ -16,7 +16,7 @@ quickstart: $(VENV)/.core
 
 test: lint
 	@scripts/ensure_browser.sh
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
