@@ -159,10 +159,6 @@ class Engine(Upkeep, TextEngine):
     def close(self) -> None:
         pass  # everything is this process's own
 
-    def check_constraint(self, constraint: Constraint) -> None:
-        """Raise RequestError if answers cannot be held to this form."""
-        self._compiler.compile(constraint)
-
     def _answer(self, asked: Asked) -> Generator[Delta, None, None]:
         prompt, sampling = asked.prompt, asked.sampling
         form = self._form(asked.constraint, sampling, asked.section)

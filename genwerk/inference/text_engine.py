@@ -71,10 +71,6 @@ class TextEngine(Protocol):
         close() ends the work."""
         ...
 
-    def check_constraint(self, constraint: Constraint) -> None:
-        """Raise RequestError if answers cannot be held to this form."""
-        ...
-
     def add_adapter(self, name: str, path: Path) -> None:
         """Load an adapter in peft's format. Raises RequestError for a name in use, ModelError for files."""
         ...

@@ -32,7 +32,6 @@ from typing import Any, Self, TypeVar
 from genwerk.core.errors import ModelError, RequestError
 from genwerk.core.machine import probe
 from genwerk.core.progress import say
-from genwerk.core.types import Constraint
 from genwerk.inference.answer_reader import AnswerReader
 from genwerk.inference.constraint import Compiler
 from genwerk.inference.generation import Delta
@@ -145,7 +144,7 @@ class VllmEngine(TextEngine):
         prompt, sampling, constraint = asked.prompt, asked.sampling, asked.constraint
         check_mapped(sampling, constraint, thinks=asked.section is not None)
         if constraint is not None:
-            self.check_constraint(constraint)
+            self._compiler.compile(constraint)  # so that what cannot be held is refused as everywhere
         limit = min(sampling.max_tokens, self.max_context - len(prompt))
         generator = make_generator(sampling.seed)  # vLLM draws with one of its own
         sequence = Sequence(
@@ -155,9 +154,6 @@ class VllmEngine(TextEngine):
             sequence.scores = PromptScores(sequence.prompt, sampling.prompt_logprobs)
         arguments = sampling_arguments(sampling, limit=limit, ends=self.tokenizer.eos_ids, constraint=constraint)
         return self._deltas(sequence, arguments)
-
-    def check_constraint(self, constraint: Constraint) -> None:
-        self._compiler.compile(constraint)
 
     def add_adapter(self, name: str, path: Path) -> None:
         check_new_adapter(name, self.adapters)

@@ -31,7 +31,6 @@ from anyio.to_thread import run_sync
 from genwerk.core.errors import ConfigError, GenwerkError, ModelError
 from genwerk.core.machine import probe
 from genwerk.core.progress import say
-from genwerk.core.types import Constraint
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import Asked, TextEngine
 from genwerk.serving.replicas import Added, Facts, LostError, Replicas
@@ -125,9 +124,6 @@ class EngineProcess:
     def _check(self, asked: Asked, added: Added | None) -> None:
         self._open(asked, added).close()
 
-    def _check_constraint(self, constraint: Constraint) -> None:
-        self._engine.check_constraint(constraint)
-
     def _add_adapter(self, name: str, added: Added) -> None:
         added.check()
         with self._lock:
@@ -158,9 +154,6 @@ class RayReplica:
 
     def check(self, asked: Asked, added: Added | None) -> None:
         self._run("check", asked, added)
-
-    def check_constraint(self, constraint: Constraint) -> None:
-        self._run("check_constraint", constraint)
 
     def add_adapter(self, name: str, added: Added) -> None:
         self._run("add_adapter", name, added)

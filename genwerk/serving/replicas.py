@@ -24,7 +24,6 @@ from typing import Protocol, Self
 
 from genwerk.core.errors import GenwerkError, ModelError
 from genwerk.core.progress import say
-from genwerk.core.types import Constraint
 from genwerk.inference.blocks import chain_of
 from genwerk.inference.generation import Delta
 from genwerk.inference.limits import check_adapter, check_new_adapter
@@ -97,8 +96,6 @@ class Replica(Protocol):
         """Raise what the engine would before the first step."""
         ...
 
-    def check_constraint(self, constraint: Constraint) -> None: ...
-
     def stream(self, asked: Asked, added: Added | None) -> Generator[Delta, None, None]: ...
 
     def add_adapter(self, name: str, added: Added) -> None: ...
@@ -148,9 +145,6 @@ class Replicas(TextEngine):
         added, chain = self._added(asked.adapter), chain_of(asked.adapter, asked.prompt)
         self._on_any(lambda replica: replica.check(asked, added), chain)  # what it prepares is of use there
         return self._deltas(asked, chain)
-
-    def check_constraint(self, constraint: Constraint) -> None:
-        self._on_any(lambda replica: replica.check_constraint(constraint))
 
     def add_adapter(self, name: str, path: Path) -> None:
         check_new_adapter(name, self.adapters)
@@ -222,7 +216,7 @@ class Replicas(TextEngine):
     def _usable(self) -> list[int]:
         return [place for place in range(len(self._replicas)) if place not in self._down]
 
-    def _on_any(self, task: Callable[[Replica], None], chain: Tokens[bytes] = ()) -> None:
+    def _on_any(self, task: Callable[[Replica], None], chain: Tokens[bytes]) -> None:
         """Run it at the replica that a prompt of `chain` goes to; at another one if that is lost."""
         for _ in range(_LIVES):
             place = self._enter(chain)

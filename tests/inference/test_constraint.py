@@ -110,7 +110,7 @@ def test_what_cannot_be_obeyed_is_refused_with_its_place(tiny_engine: Engine, ki
 
 def test_a_form_is_compiled_once_and_followed_anew(tiny_engine: Engine) -> None:
     request = ask("choice", ["yes", "no"], seed=4)
-    tiny_engine.check_constraint(request.constraint)
+    tiny_engine.stream(request).close()
     told = [tiny_engine.generate(request).text for _ in range(3)]
     assert len(set(told)) == 1
     assert tiny_engine._compiler._compiled.cache_info().misses == 1

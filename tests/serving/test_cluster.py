@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_errors_forms_adapters_and_receipts_are_those_of_one_engine(setting: Set
         cluster.stream(ask(1, top_p=0.0))
     assert refused.value.param == "top_p"
     with pytest.raises(RequestError):
-        cluster.check_constraint(Constraint("regex", "("))
+        cluster.stream(replace(ask(1), constraint=Constraint("regex", "(")))
     for engine in (cluster, alone):
         engine.add_adapter("tuned", setting.adapter)
     request = Request(

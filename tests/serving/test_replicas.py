@@ -55,9 +55,6 @@ class LocalReplica:
         self.checked.append(asked)
         self._open(asked, added).close()
 
-    def check_constraint(self, constraint: Constraint) -> None:
-        self.engine.check_constraint(constraint)
-
     def stream(self, asked: Asked, added: Added | None) -> Generator[Delta, None, None]:
         self.asked.append(asked)
         with closing(self._open(asked, added)) as deltas:
@@ -197,11 +194,10 @@ def test_a_stream_that_is_closed_is_closed_at_its_replica(cluster: Replicas, loc
 
 
 def test_unsound_requests_are_refused_before_any_work(cluster: Replicas, local: list[LocalReplica]) -> None:
-    for request in (ask(top_p=0.0), Request(()), replace(ask(), adapter="none"), ask(thinking_budget=1)):
+    formless = replace(ask(), constraint=Constraint("regex", "("))
+    for request in (ask(top_p=0.0), Request(()), replace(ask(), adapter="none"), ask(thinking_budget=1), formless):
         with pytest.raises(RequestError):
             cluster.stream(request)
-    with pytest.raises(RequestError):
-        cluster.check_constraint(Constraint("regex", "("))
     assert not any(replica.asked for replica in local) and sum(cluster._busy) == 0
 
 
