@@ -78,6 +78,7 @@ class Benchmark:
     def _ours_alone(self, precision: str) -> None:
         scenarios, results = self.options.scenarios, self.results
         if "memory" in scenarios:
+            alone.start(self._model, precision, 0, self.options.threads)  # packs the weights, which takes PyTorch
             with self._ours(precision, alone.POSITIONS_WEIGHED) as ours:
                 results.memory[precision] = alone.weigh(ours, self._text, self._new)
         if "start" in scenarios:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from protocol import Answer, Ask, Clock, Hello, Settings, UnsupportedError, serve
 
 from genwerk import __version__
+from genwerk.core.machine import threads_to_use
 from genwerk.core.types import Constraint, Sampling
 from genwerk.inference.backend import load_runner
 from genwerk.inference.engine import Engine
@@ -20,7 +20,7 @@ MOST_REQUESTS = 64
 
 class GenwerkNative:
     def __init__(self, settings: Settings) -> None:
-        torch.set_num_threads(settings.threads)
+        assert threads_to_use() == settings.threads  # OMP_NUM_THREADS; PyTorch is not needed
         path = Path(settings.model)
         runner = load_runner(path, engine="native", precision=settings.variant, positions=settings.positions)
         assert isinstance(runner, NativeDecoder)
@@ -34,10 +34,10 @@ class GenwerkNative:
         )
         if len(ask.prompts) > MOST_REQUESTS:
             raise UnsupportedError(f"at most {MOST_REQUESTS} requests are served at once here")
+        sampling = Sampling(max_tokens=ask.new, min_tokens=ask.new)
         form = Constraint("json_schema", ask.schema) if ask.schema else None
         if form is not None:
-            engine.check_constraint(form)  # a form is compiled once, not with every answer
-        sampling = Sampling(max_tokens=ask.new, min_tokens=ask.new)
+            engine.stream_ids([0], sampling, constraint=form).close()  # a form is compiled once, not with every answer
 
         def answer(prompt: list[int]) -> list[int]:
             drawn = []
