@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from genwerk.core.errors import RequestError
-from genwerk.inference.logits import Logits, without
+from genwerk.inference.logits import Logits
 from genwerk.inference.vocabulary import Vocabulary
 
 __all__ = ["BannedWords"]
@@ -38,19 +38,18 @@ class BannedWords:
         self._tail = b""
 
     def restrict(self, logits: Logits) -> Logits:
-        """A copy of logits (V,) with -inf for every token that would complete a word.
+        """Put -inf into logits (V,) for every token that would complete a word.
 
         Raises RequestError where no token is left.
         """
-        banned = np.concatenate([self._always, *map(self._vocabulary.starting, self._awaited())])
-        narrowed = without(logits, banned)
-        if narrowed.max() == -np.inf:
+        logits[np.concatenate([self._always, *map(self._vocabulary.starting, self._awaited())])] = -np.inf
+        if logits.max() == -np.inf:
             raise RequestError(
                 "the answer cannot go on: every token that may come next completes a banned word",
                 param="bad_words",
                 remedy="Ban fewer words, or ask for a form that does not demand them.",
             )
-        return narrowed
+        return logits
 
     def consume(self, token: int) -> None:
         """The next token of the answer."""

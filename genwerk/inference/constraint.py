@@ -24,7 +24,7 @@ import numpy as np
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Constraint
-from genwerk.inference.logits import Logits, only
+from genwerk.inference.logits import Logits
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Matcher:
     def restrict(self, logits: Logits) -> Logits:
         """A copy of logits (V,) with -inf for every token that is not allowed now."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        return only(logits, np.unpackbits(bits, bitorder="little", count=self._vocab).view(np.bool_))
+        allowed = np.unpackbits(bits, bitorder="little", count=self._vocab).view(np.bool_)
+        return np.where(allowed, logits, np.float32(-np.inf))
 
     def consume(self, token: int) -> None:
         """Raises RequestError where the grammar has grown beyond its limits."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genwerk.inference.constraint import Matcher
-from genwerk.inference.logits import Logits, Tokens, without
+from genwerk.inference.logits import Logits, Tokens
 from genwerk.inference.vocabulary import Vocabulary
 from genwerk.tokenizers.tokenizer import StreamDecoder, Tokenizer
 
@@ -187,7 +187,8 @@ class ThinkingRule:
         if self._answers:
             return self._matcher.restrict(logits)
         if self._thinks:
-            return without(logits, np.concatenate([self._ends, *self._overrunning()]))
+            logits[np.concatenate([self._ends, *self._overrunning()])] = -np.inf
+            return logits
         narrowed = self._matcher.restrict(logits)  # the answer begins, with the form or with the start marker
         narrowed[self._start[0]] = logits[self._start[0]]
         return narrowed

@@ -8,7 +8,7 @@ import numpy as np
 
 from genwerk.core.types import Sampling
 from genwerk.inference.banned_words import BannedWords
-from genwerk.inference.logits import Logits, without
+from genwerk.inference.logits import Logits
 from genwerk.inference.vocabulary import Vocabulary
 
 __all__ = ["Form", "Rule", "make_rules"]
@@ -18,7 +18,7 @@ class Rule(Protocol):
     """Follows one answer: `restrict` before each draw, `consume` after it. Either may raise RequestError."""
 
     def restrict(self, logits: Logits) -> Logits:
-        """A copy of logits (V,) with -inf for every token that may not come next."""
+        """Logits (V,) with -inf for every token that may not come next: a copy, or the same ones, changed."""
         ...
 
     def consume(self, token: int) -> None:
@@ -45,7 +45,9 @@ class LeastLength:
         self._left, self._ends = count, np.array(sorted(ends), np.int64)
 
     def restrict(self, logits: Logits) -> Logits:
-        return without(logits, self._ends) if self._left else logits
+        if self._left:
+            logits[self._ends] = -np.inf
+        return logits
 
     def consume(self, token: int) -> None:
         self._left = max(0, self._left - 1)

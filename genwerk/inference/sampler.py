@@ -92,14 +92,17 @@ def sample(
 
     Raises ModelError where the logits are NaN or infinite: a broken model never turns into text.
     """
-    best = float(logits[logits.argmax()])  # a NaN where there is one
-    if not math.isfinite(best):
+    likeliest = int(logits.argmax())  # a NaN where there is one
+    if not math.isfinite(best := float(logits[likeliest])):
         raise ModelError(
             f"the model's logits are not finite (largest: {best}) after {len(prompt) + len(history)} tokens",
             remedy="The weights or the adapter are damaged or have diverged; load another checkpoint.",
         )
     scores = penalise(logits, history, prompt, sampling)
-    token = int(scores.argmax()) if sampling.temperature == 0.0 else _draw(scores, sampling, generator)
+    if sampling.temperature > 0.0:
+        token = _draw(scores, sampling, generator)
+    else:
+        token = likeliest if scores is logits else int(scores.argmax())
     if sampling.logprobs is None:
         return Draw(token)
     found = token_logprob(logits, token, sampling.logprobs)
