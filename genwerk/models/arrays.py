@@ -33,10 +33,6 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises ModelError when the file is missing, not JSON or not an object."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path.name} is missing", where=str(path.parent), remedy="Give a complete model directory."
-        ) from None
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
     if not isinstance(values, dict):
@@ -75,10 +71,6 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
             length = int.from_bytes(file.read(8), "little")
             whole = size >= 8 and 8 + length <= size
             header = json.loads(file.read(length)) if whole else {}
-    except FileNotFoundError:
-        raise ModelError(
-            f"{path.name} is missing", where=str(path.parent), remedy="Give a complete model directory."
-        ) from None
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from None
     if not whole:
@@ -118,5 +110,7 @@ def write_whole(path: Path, save: Callable[[Path], None]) -> None:
 
 
 def unreadable(path: Path, error: Exception) -> ModelError:
-    """The error for a file that is there and cannot be read."""
+    """The error for a file that is not there, or cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return ModelError(f"{path.name} is missing", where=str(path.parent), remedy="Give a complete model directory.")
     return ModelError(f"{path.name} cannot be read: {error}", where=str(path), remedy=_FETCH_AGAIN)

@@ -17,12 +17,21 @@ from genwerk.inference.native import library
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is asked of the system")
 
 
+def build(name: str, folder: Path) -> Path:
+    source = Path(__file__).parent / f"{name}.cpp"
+    command = [*library._compiler(), "-std=c++20", "-pthread", f"-I{library._KERNELS}", source, "-o", folder / name]
+    subprocess.run(command, check=True)
+    return folder / name
+
+
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program, source = tmp_path_factory.mktemp("cores") / "cores_driver", Path(__file__).parent / "cores_driver.cpp"
-    command = [*library._compiler(), "-std=c++20", "-pthread", f"-I{library._KERNELS}", source, "-o", program]
-    subprocess.run(command, check=True)
-    return program
+    return build("cores_driver", tmp_path_factory.mktemp("cores"))
+
+
+@pytest.fixture(scope="module")
+def kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("kept_apart", tmp_path_factory.mktemp("cores"))
 
 
 class Pool:
@@ -79,24 +88,33 @@ def test_slices_of_the_caller_are_short(start: Callable[..., Pool]) -> None:
     assert re.search(r"se\.slice\s*:\s*100000$", told, re.MULTILINE)
 
 
-CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+@pytest.mark.parametrize(
+    ("threads", "cores", "given"),
+    [
+        (2, 2, ["1", "", "0", "1"]),
+        (3, 3, ["12 12", "", "02 02", "12 12"]),
+        (2, 3, ["12", "", "02", "12"]),
+        (3, 2, ["", "", "", ""]),  # too few cores for it
+        (2, 4, ["", "", "", ""]),  # enough without it
+    ],
+)
+def test_workers_are_kept_off_the_callers_core(kept_apart: Path, threads: int, cores: int, given: list[str]) -> None:
+    """The caller is on core 0, there again, on core 1, and back."""
+    command = [kept_apart, str(threads), str(cores)]
+    told = subprocess.run(command, input="0 0 1 0", capture_output=True, text=True, check=True).stdout
+    assert [line.strip() for line in told.splitlines()] == given
 
 
-@pytest.mark.skipif(len(CORES) < 2, reason="one core")
-def test_workers_leave_the_core_to_the_caller_where_it_is_pinned_too(start: Callable[..., Pool]) -> None:
-    pool = start(len(CORES))
-    for core in (CORES[0], CORES[-1], CORES[0]):
+def test_a_pool_of_more_threads_than_cores_leaves_them_where_they_may_be(start: Callable[..., Pool]) -> None:
+    cores = os.sched_getaffinity(0)
+    assert all(os.sched_getaffinity(one) == cores for one in start(len(cores) + 1).workers)
+
+
+def test_a_pool_keeps_its_worker_off_the_core_where_its_caller_is_pinned(start: Callable[..., Pool]) -> None:
+    """As many threads as cores: on a machine of one core the pool has no worker."""
+    cores = os.sched_getaffinity(0)
+    pool = start(len(cores))
+    for core in (min(cores), max(cores), min(cores)):
         os.sched_setaffinity(pool.caller, {core})
         pool.settle()
-        assert {frozenset(os.sched_getaffinity(one)) for one in pool.workers} == {frozenset(CORES) - {core}}
-
-
-def test_workers_are_left_alone_where_there_are_too_few_cores(start: Callable[..., Pool]) -> None:
-    pool = start(len(CORES) + 1)
-    assert all(os.sched_getaffinity(one) == set(CORES) for one in pool.workers)
-
-
-@pytest.mark.skipif(len(CORES) < 4, reason="cores to spare are needed")
-def test_workers_are_left_alone_where_there_are_cores_to_spare(start: Callable[..., Pool]) -> None:
-    (worker,) = start(2).workers
-    assert os.sched_getaffinity(worker) == set(CORES)
+        assert all(os.sched_getaffinity(one) == cores - {core} for one in pool.workers)
