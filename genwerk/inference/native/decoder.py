@@ -31,7 +31,7 @@ from genwerk.inference.native.layout import FORMATS, PANEL, head_size
 from genwerk.inference.native.library import load_library, usable_variants
 from genwerk.inference.native.weights import MATRICES, PackedWeights, check_shape
 from genwerk.inference.runner import BLOCK, Chunk, cache_title, window_title
-from genwerk.models.arrays import Array
+from genwerk.models.arrays import LINE, Array
 from genwerk.models.rope import turns
 
 __all__ = ["NativeDecoder"]
@@ -146,7 +146,7 @@ class NativeDecoder:
         adapters = [-1 if chunk.adapter is None else self.adapters.index(chunk.adapter) for chunk in chunks]
         starts = np.asarray([chunk.start for chunk in chunks], dtype=np.int32)
         arrays = (tokens, first, starts, table, np.concatenate(tables), np.asarray(adapters, dtype=np.int32))
-        logits = np.empty((len(rows), self._padded_vocab), np.float32)
+        logits = _unwritten(len(rows), self._padded_vocab)
         batch = layout.Batch(
             len(chunks), *(array.ctypes.data for array in arrays), len(rows), rows.ctypes.data, logits.ctypes.data
         )
@@ -260,6 +260,14 @@ def _untouched(size: tuple[int, ...], dtype: type) -> np.ndarray[Any, Any]:
     count = math.prod(size)
     memory = mmap.mmap(-1, count * np.dtype(dtype).itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return np.frombuffer(memory, dtype, count).reshape(size)
+
+
+def _unwritten(rows: int, columns: int) -> Logits:
+    """(rows, columns) from the beginning of a cache line on; NumPy's own arrays begin 16 bytes behind one."""
+    size = rows * columns * np.dtype(np.float32).itemsize
+    memory = np.empty(size + LINE, np.uint8)
+    begin = -memory.ctypes.data % LINE
+    return memory[begin : begin + size].view(np.float32).reshape(rows, columns)
 
 
 def _pointer(arrays: Mapping[str, Array], name: str) -> int | None:

@@ -20,7 +20,7 @@ from genwerk.core.progress import say
 from genwerk.inference.model_files import stamp
 from genwerk.inference.native.layout import PANEL, head_size
 from genwerk.inference.native.library import NativeUnavailableError
-from genwerk.models.arrays import Array, map_arrays, write_arrays
+from genwerk.models.arrays import LINE, Array, map_arrays, write_arrays
 from genwerk.models.decoder_config import DecoderConfig
 
 __all__ = ["MATRICES", "PackedWeights", "check_shape", "kept_weights"]
@@ -68,15 +68,16 @@ def kept_weights(
         made = Path(scratch) / file.name
         write_arrays(made, packed.arrays)
         write_text(seal, sha256_pieces(made))
+        arrays = map_arrays(made)
         made.replace(file)
     for old in sorted(file.parent.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
         old.unlink(missing_ok=True)
         old.with_suffix(".seal").unlink(missing_ok=True)
-    return PackedWeights(config, precision, packed.arrays)
+    return PackedWeights(config, precision, arrays)
 
 
 def _identity(directory: Path, precision: str) -> str:
-    """Of the model's files by their stamps, and of the code that packs."""
+    """Of the model's files by their stamps, of the code that packs, and of where arrays begin."""
     stamps = [stamp(file) for file in sorted([*directory.glob("*.safetensors"), directory / "config.json"])]
     code = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in _CODE]
-    return hashlib.sha256("\n".join([precision, *stamps, *code]).encode()).hexdigest()[:24]
+    return hashlib.sha256("\n".join([precision, str(LINE), *stamps, *code]).encode()).hexdigest()[:24]

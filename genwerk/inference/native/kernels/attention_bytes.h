@@ -19,6 +19,7 @@
 namespace genwerk {
 
 constexpr float FINE = 16383.0f;  // the largest weight of attention
+constexpr int FEW_ROWS = 8;       // up to which tile registers do not pay
 
 // Bytes, and behind them their scales.
 template <>

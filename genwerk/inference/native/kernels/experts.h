@@ -17,10 +17,10 @@ namespace genwerk {
 // Who sits where; kept for the next step.
 struct Seats {
     std::vector<int32_t> chosen, seat;  // [rows][n_chosen]: experts of a row by number, and its seats with them
-    std::vector<float> share;           // [rows][n_chosen]
+    Lines<float> share;           // [rows][n_chosen]
     std::vector<int32_t> row, first;    // [seats]; [n_experts + 1]: the first seat of each expert
     std::vector<int32_t> busy;          // experts that have rows
-    std::vector<float> router, answers;
+    Lines<float> router, answers;
 };
 
 // The `count` largest of `size` logits by number, with their shares. Of equals the first is taken; logits that are no
@@ -101,7 +101,7 @@ private:
 
     // The rows of all seats as products with such a matrix read them; tiles of floats begin anew with every expert.
     template <class Place>
-    void prepare(const Matrix& w, const std::vector<float>& from, const Place& row_of) {
+    void prepare(const Matrix& w, const Lines<float>& from, const Place& row_of) {
         const auto x = [&](int seat) { return from.data() + size_t(row_of(seat)) * w.inputs; };
         if (w.format != FLOAT32) {
             step_.each_row(int(seats_.row.size()), [&](int seat) { step_.quantise_row(x(seat), seat, w); });

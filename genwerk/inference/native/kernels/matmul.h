@@ -2,8 +2,6 @@
 // beside an output element, so a row's result is the same alone or among many.
 #pragma once
 
-#include <vector>
-
 #include "model.h"
 #include "pool.h"
 #include "tiles.h"
@@ -12,8 +10,6 @@
 namespace genwerk {
 
 constexpr int PANEL = 32;  // outputs that are computed together, inputs that share a scale in INT4, positions in a cache block
-constexpr int FEW_ROWS = 8;  // up to which tile registers do not pay
-
 constexpr int TURNED = 64;  // inputs that are turned together (see `quantise_turned`)
 
 // Bytes of a row or an output in INT8: its inputs filled up.
@@ -59,7 +55,7 @@ static inline void quantise_groups(const float* x, int inputs, int8_t* whole, fl
 // One row for INT8: every 64 inputs are turned by the Hadamard matrix, as the weights are (pack.py), which leaves the
 // products as they are and spreads outliers; then q = nearest(127 x / max |x|) over the row. Returns the row's shift.
 static inline int32_t quantise_turned(const float* x, int inputs, int8_t* whole, float* scale) {
-    static thread_local std::vector<float> memory;  // adapters and routers still read `x`
+    static thread_local Lines<float> memory;  // adapters and routers still read `x`
     const int filled = depth(inputs);
     if (memory.size() < size_t(filled)) memory.resize(size_t(filled));
     float* turned = memory.data();
@@ -77,6 +73,14 @@ static inline int32_t quantise_turned(const float* x, int inputs, int8_t* whole,
     return -128 * sum(total);
 }
 
+// Asks memory for the bytes that come next but some. Reading alone is foreseen by the processor, but between products of
+// several rows too late. The first block of rows does it for all.
+template <int SIZE>
+static inline void fetch_ahead(const void* weights) {
+    constexpr int AHEAD = 4096;
+    for (int line = 0; line < SIZE; line += LINE) __builtin_prefetch(static_cast<const uint8_t*>(weights) + AHEAD + line);
+}
+
 // M rows times one panel; `out` is [M][32].
 template <int M>
 static void tile_float(const Matrix& w, int panel, const Rows& x, int row, float* out) {
@@ -84,6 +88,7 @@ static void tile_float(const Matrix& w, int panel, const Rows& x, int row, float
     const float* a = x.tiles + int64_t(row) * w.inputs;
     F acc[M][2] = {};
     for (int k = 0; k < w.inputs; ++k, weights += PANEL, a += M) {
+        if (row == 0) fetch_ahead<4 * PANEL>(weights);
         const F left = load(weights), right = load(weights + LANES);
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
@@ -106,6 +111,7 @@ static void tile_int8(const Matrix& w, int panel, const Rows& x, int row, float*
     I acc[M][2];
     for (int m = 0; m < M; ++m) acc[m][0] = acc[m][1] = all(x.shift[row + m]);
     for (int k = 0; k < filled; k += 4, weights += 4 * PANEL, a += 4) {
+        if (row == 0) fetch_ahead<4 * PANEL>(weights);
         const Bytes left = load_bytes(weights), right = load_bytes(weights + 64);
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m) {
@@ -130,6 +136,7 @@ static void tiles_int8(const Matrix& w, int panel, const Rows& x, int row, int r
     const bool two = rows > LANES;
     zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>();
     for (int k = 0; k < filled; k += TURNED, weights += TURNED * PANEL, a += TURNED) {
+        if (row == 0) fetch_ahead<TURNED * PANEL>(weights);
         load_tile<4>(a, filled);
         load_tile<6>(weights, 4 * PANEL);
         load_tile<7>(weights + TURNED, 4 * PANEL);
@@ -165,6 +172,7 @@ static void tile_int4(const Matrix& w, int panel, const Rows& x, int row, float*
     const float* total = x.total + int64_t(row) * groups;
     F acc[M][2] = {};
     for (int group = 0; group < groups; ++group, a += PANEL, weights += HALF_GROUP) {
+        if (row == 0) fetch_ahead<HALF_GROUP>(weights);
         I part[M][2] = {};
 #pragma GCC unroll 4
         for (int four = 0; four < 16; four += 4) {
@@ -204,7 +212,7 @@ constexpr int MOST_BLOCK = 2 * LANES;
 typedef float Values[MOST_BLOCK * PANEL];
 static inline bool in_tiles(const Matrix& w, int count) {
 #if defined(__AMX_INT8__)
-    return w.format == INT8 && count > FEW_ROWS;
+    return w.format == INT8 && count > MOST_TOGETHER;
 #else
     return false;
 #endif

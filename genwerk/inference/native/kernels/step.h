@@ -23,8 +23,8 @@ struct Piece {
 
 // Memory of a step, kept for the next one.
 struct Scratch {
-    std::vector<float> x, normal, wide, near, mixed, tiles, scale, total, low_rank, update;
-    std::vector<int8_t> whole;
+    Lines<float> x, normal, wide, near, mixed, tiles, scale, total, low_rank, update;
+    Lines<int8_t> whole;
     std::vector<int32_t> shift, sequence;
     std::vector<Piece> pieces;
     Seats seats;
@@ -83,8 +83,8 @@ private:
             for (int row = batch_.first[s]; row < batch_.first[s + 1]; ++row) scratch_.sequence[row] = s;
     }
 
-    template <class T>
-    static void grow(std::vector<T>& memory, size_t size) {
+    template <class Memory>
+    static void grow(Memory& memory, size_t size) {
         if (memory.size() < size) memory.resize(size);
     }
 
@@ -147,7 +147,7 @@ private:
         });
     }
 
-    void to_whole(const std::vector<float>& from, const Matrix& next) {
+    void to_whole(const Lines<float>& from, const Matrix& next) {
         if (next.format == FLOAT32) return;
         each_row(rows(), [&](int row) { quantise_row(from.data() + size_t(row) * next.inputs, row, next); });
     }
@@ -171,7 +171,7 @@ private:
     }
 
     // Adds b (a x) of each sequence's adapter into `update` ([rows][outputs]); false where no row has one.
-    bool low_rank(int layer, Update LayerUpdates::*which, const std::vector<float>& from, int outputs) {
+    bool low_rank(int layer, Update LayerUpdates::*which, const Lines<float>& from, int outputs) {
         bool any = false;
         for (int s = 0; s < batch_.n_sequences; ++s) {
             const Update* one = update_of(layer, which, s);
@@ -205,7 +205,7 @@ private:
     }
 
     // Rows begin..end of out = those of from times w.
-    void apply(const Matrix& w, const std::vector<float>& from, int begin, int end, std::vector<float>& out) {
+    void apply(const Matrix& w, const Lines<float>& from, int begin, int end, Lines<float>& out) {
         const Rows x = input(w, from.data() + size_t(begin) * w.inputs, end - begin);
         float* first = out.data() + size_t(begin) * w.outputs;
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {
@@ -213,8 +213,8 @@ private:
         });
     }
 
-    void project(int layer, const Matrix& w, Update LayerUpdates::*which, const std::vector<float>& from,
-                 std::vector<float>& out, bool add) {
+    void project(int layer, const Matrix& w, Update LayerUpdates::*which, const Lines<float>& from,
+                 Lines<float>& out, bool add) {
         const bool updated = low_rank(layer, which, from, w.outputs);
         const Rows x = input(w, from.data(), rows());
         each_panel(pool_, w.outputs / PANEL, 1, [&](int panel) {

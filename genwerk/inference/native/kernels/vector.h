@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <new>
+#include <vector>
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -16,6 +18,26 @@ constexpr int LANES = 16;
 typedef float F __attribute__((vector_size(64)));
 typedef int32_t I __attribute__((vector_size(64)));
 typedef float UnalignedF __attribute__((vector_size(64), aligned(4), may_alias));
+
+// Memory that begins at a cache line: what begins elsewhere makes two lines of every sixteen numbers.
+constexpr size_t LINE = 64;
+
+template <class T>
+struct FromALine {
+    typedef T value_type;
+    FromALine() = default;
+    template <class U>
+    FromALine(const FromALine<U>&) {}
+    T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(LINE))); }
+    void deallocate(T* from, size_t) { ::operator delete(from, std::align_val_t(LINE)); }
+    template <class U>
+    bool operator==(const FromALine<U>&) const {
+        return true;
+    }
+};
+
+template <class T>
+using Lines = std::vector<T, FromALine<T>>;
 
 static inline F load(const float* from) { return *reinterpret_cast<const UnalignedF*>(from); }
 static inline void store(float* to, F value) { *reinterpret_cast<UnalignedF*>(to) = value; }
