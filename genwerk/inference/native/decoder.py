@@ -1,6 +1,6 @@
 """A decoder whose steps run in the native kernels: many sequences at once, each with a table of cache blocks.
 
-    native = NativeDecoder(kept_weights(directory, read_config(directory), "int8"), blocks=256)
+    native = NativeDecoder(read_packed(directory), blocks=256)
     logits = native.step([Chunk(tokens, start=0, table=[3, 7], adapter=None)])
 
 A row's numbers depend on its own sequence alone: not on the batch, not on how its prompt was cut, not on which blocks

@@ -17,7 +17,7 @@ namespace genwerk {
 // Who sits where; kept for the next step.
 struct Seats {
     std::vector<int32_t> chosen, seat;  // [rows][n_chosen]: experts of a row by number, and its seats with them
-    Lines<float> share;           // [rows][n_chosen]
+    Lines<float> share;                 // [rows][n_chosen]
     std::vector<int32_t> row, first;    // [seats]; [n_experts + 1]: the first seat of each expert
     std::vector<int32_t> busy;          // experts that have rows
     Lines<float> router, answers;
