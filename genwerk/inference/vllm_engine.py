@@ -160,12 +160,13 @@ class VllmEngine(TextEngine):
         if (rank := _rank(path)) > self._ranks:
             what = f"vLLM was started for adapters of rank {self._ranks} at most, this one has {rank}"
             raise ModelError(what, where=str(path), remedy="Name it when the engine is loaded.")
+        sha256 = files_sha256(path)  # before anything is loaded that would have to be taken back
         lora = self._vllm.lora.request.LoRARequest(name, next(self._numbers), str(path))
         try:
             self._work(lambda: self._llm.add_lora(lora))
         except Exception as error:  # vLLM raises many kinds
             raise ModelError(f"vLLM cannot use this adapter: {error}", where=str(path)) from error
-        self._loras[name], self.file_hashes[name] = lora, files_sha256(path)
+        self._loras[name], self.file_hashes[name] = lora, sha256
 
     def remove_adapter(self, name: str) -> None:
         check_adapter(name, self.adapters)
