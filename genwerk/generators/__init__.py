@@ -1,0 +1,1 @@
+"""Images, molecules and music: families that turn noise or a beginning into a sample."""
