@@ -111,11 +111,11 @@ def compare(
     windows: Sequence[list[int]],
     exact: Sequence[Tensor],
     note: str = "",
-    cache: str = "auto",
+    cache_precision: str = "auto",
 ) -> None:
     """Print one line: the packed model beside the logits in float32."""
     packed = pack_decoder(model, precision, grids)
-    runner = NativeDecoder(packed, blocks=-(-len(windows[0]) // 32), cache_precision=cache)
+    runner = NativeDecoder(packed, blocks=-(-len(windows[0]) // 32), cache_precision=cache_precision)
     table = list(range(runner.blocks))
     found = [torch.from_numpy(runner.step([Chunk(one, 0, table, wanted=len(one))])) for one in windows]
     nats = [float(kl_divergence(p, q).mean()) for p, q in zip(exact, found, strict=True)]

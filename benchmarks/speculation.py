@@ -31,6 +31,7 @@ from genwerk.data.documents import load_documents
 from genwerk.inference.backend import load_runner
 from genwerk.inference.draft_model import DraftModel
 from genwerk.inference.engine import Engine
+from genwerk.inference.logits import Logits
 from genwerk.inference.runner import Chunk
 from genwerk.models.gguf import convert_gguf
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -54,7 +55,7 @@ def decode(engine: Engine, prompts: Sequence[Sequence[int]], sampling: Sampling,
     seconds, steps, answers = 0.0, [0], []
     step = engine.runner.step
 
-    def counted(chunks: Sequence[Chunk]) -> torch.Tensor:
+    def counted(chunks: Sequence[Chunk]) -> Logits:
         steps[0] += 1
         return step(chunks)
 
