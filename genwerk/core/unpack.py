@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import lzma
 import shutil
 import subprocess
 import tarfile
@@ -18,8 +19,8 @@ from genwerk.core.errors import AssetError
 from genwerk.core.progress import say
 
 Opener = Callable[[], IO[bytes] | None]
-# NotImplementedError is how zipfile refuses a compression, an encryption or a version of the format that it lacks.
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError)
+# RuntimeError is how zipfile refuses what is encrypted, and what it cannot decompress.
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, lzma.LZMAError, zlib.error)
 
 
 class BrokenArchiveError(AssetError):
