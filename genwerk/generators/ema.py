@@ -43,48 +43,47 @@ def gamma_of(width: float) -> float:
     return float(np.roots([1.0, 7.0, 16.0 - inverse, 12.0 - inverse]).real.max())
 
 
-class PowerAverage:
-    """One average that is followed. state(): all there is to it, for a checkpoint."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An average as it stood after `step` steps; all there is to it, for a checkpoint too."""
 
-    def __init__(self, width: float) -> None:
+    step: int
+    width: float
+    mean: dict[str, Tensor]
+
+
+class PowerAverage:
+    """One average that is followed, from the first step or from where it was kept."""
+
+    def __init__(self, width: float, kept: Kept | None = None) -> None:
         self.width, self._gamma = width, gamma_of(width)
-        self._step, self._mean = 0, dict[str, Tensor]()
+        assert kept is None or kept.width == width, f"an average of width {width} cannot go on from one of {kept.width}"
+        self._step, self._mean = (0, dict[str, Tensor]()) if kept is None else (kept.step, _copy(kept.mean))
 
     @torch.no_grad()
     def update(self, weights: Mapping[str, Tensor]) -> None:
         """Take in the weights after the next step."""
         self._step += 1
-        keep = (1.0 - 1.0 / self._step) ** (self._gamma + 1.0)
+        share = 1.0 - (1.0 - 1.0 / self._step) ** (self._gamma + 1.0)
         for name, weight in weights.items():
             if self._step == 1 or not weight.is_floating_point():
-                self._mean[name] = weight.detach().to(
-                    torch.float32 if weight.is_floating_point() else weight.dtype, copy=True
-                )
+                kind = torch.float32 if weight.is_floating_point() else weight.dtype
+                self._mean[name] = weight.detach().to(kind, copy=True)
             else:
-                self._mean[name].lerp_(weight.detach().to(self._mean[name]), 1.0 - keep)
+                self._mean[name].lerp_(weight.detach().to(self._mean[name]), share)
 
     @property
     def mean(self) -> Mapping[str, Tensor]:
-        """The average; empty before the first step."""
+        """The average, which the next step changes; empty before the first."""
         return self._mean
 
-    def state(self) -> dict[str, object]:
-        return {"step": self._step, "mean": dict(self._mean)}
-
-    def load(self, state: Mapping[str, object]) -> None:
-        """Take over what `state` gave."""
-        step, mean = state["step"], state["mean"]
-        assert isinstance(step, int) and isinstance(mean, dict)
-        self._step, self._mean = step, dict(mean)
+    def keep(self) -> Kept:
+        """The average as it stands."""
+        return Kept(self._step, self.width, _copy(self._mean))
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An average as it stood after `step` steps."""
-
-    step: int
-    width: float
-    mean: Mapping[str, Tensor]
+def _copy(mean: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.clone() for name, weight in mean.items()}
 
 
 def average_afterwards(kept: Sequence[Kept], step: int, width: float) -> dict[str, Tensor]:

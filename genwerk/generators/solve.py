@@ -55,7 +55,8 @@ def euler(denoise: Denoiser, path: Path, x: Tensor, times: Sequence[float]) -> I
     """First order, one estimate a step; on a VP path it is DDIM."""
     for t, s in pairwise(times):
         x0 = denoise(x, t)
-        x = _combined(x0, _noise(x, x0, path.at(t)), path.at(s))
+        there = path.at(s)
+        x = there.alpha * x0 + there.sigma * _noise(x, x0, path.at(t))
         yield Frame(x, x0, s)
 
 
@@ -107,10 +108,6 @@ def dpm_solver(denoise: Denoiser, path: Path, x: Tensor, times: Sequence[float])
 
 def _noise(x: Tensor, x0: Tensor, here: Point) -> Tensor:
     return (x - here.alpha * x0) / here.sigma
-
-
-def _combined(x0: Tensor, noise: Tensor, there: Point) -> Tensor:
-    return there.alpha * x0 + there.sigma * noise
 
 
 def _slope(path: Path, x: Tensor, x0: Tensor, here: Point) -> Tensor:

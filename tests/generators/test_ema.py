@@ -41,11 +41,11 @@ def test_it_goes_on_where_it_was_left() -> None:
         whole.update({"w": row})
     for row in walk[:40]:
         halves.update({"w": row})
-    again = PowerAverage(0.05)
-    again.load(halves.state())
+    again, kept = PowerAverage(0.05, halves.keep()), halves.keep()
     for row in walk[40:]:
         again.update({"w": row})
     assert torch.equal(again.mean["w"], whole.mean["w"])
+    assert torch.equal(kept.mean["w"], halves.mean["w"])
 
 
 def test_counters_are_taken_over_and_weights_stay_untouched() -> None:
@@ -65,7 +65,7 @@ def test_any_width_between_can_be_had_afterwards(width: float) -> None:
         for average in (*followed, direct):
             average.update({"w": row})
         if step % 100 == 0:
-            kept += [Kept(step, one.width, {"w": one.mean["w"].clone()}) for one in followed]
+            kept += [one.keep() for one in followed]
     made = average_afterwards(kept, 2000, width)["w"]
     spread = float((walk[-1] - direct.mean["w"]).norm())
     assert float((made - direct.mean["w"]).norm()) < 0.02 * spread
