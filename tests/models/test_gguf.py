@@ -173,6 +173,19 @@ def test_other_files_and_missing_ones_are_named(tmp_path: Path) -> None:
         convert_gguf(tmp_path / "old.gguf", tmp_path / "out")
 
 
+@pytest.mark.parametrize("quantisation", ["Q8_1", "Q8_K", "I8", "F64"])
+def test_a_type_that_nobody_turns_into_floats_is_named_with_those_that_are(quantisation: str, tmp_path: Path) -> None:
+    type_, writer = gguf.GGMLQuantizationType[quantisation], gguf.GGUFWriter(tmp_path / "odd.gguf", "llama")
+    writer.add_tensor("odd", np.zeros((2, gguf.GGML_QUANT_SIZES[type_][1]), np.uint8), raw_dtype=type_)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(ModelError, match=rf"tensor odd of type {quantisation} cannot be read") as caught:
+        GGUFFile(tmp_path / "odd.gguf").tensor("odd")
+    assert "Q4" in caught.value.remedy
+
+
 def test_unknown_architecture_and_tokenizer_are_refused(tmp_path: Path) -> None:
     write_gguf(tmp_path / "a.gguf", build("Llama"), "gemma3")
     with pytest.raises(ModelError, match="architecture 'gemma3'"):
