@@ -17,6 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ALL = (
+    "inference",
     "decode",
     "speculation",
     "divergence",
@@ -28,7 +29,6 @@ ALL = (
     "quickstart",
     "grounded",
     "citations",
-    "inference",
 )
 
 

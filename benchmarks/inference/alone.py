@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contestant import Contestant, FailedError
-from scenarios import SCENARIOS, Text, together
+from scenarios import SCENARIOS, Text, together, turns
 from workers.protocol import Ask
 
 from genwerk.core.progress import track
@@ -90,13 +90,13 @@ def weigh(ours: Contestant, text: Text, new: int) -> Memory:
     return Memory(ours.resident_mb(), ours.hello.weights_mb, ours.hello.cache_mb)
 
 
-def start(model: Path, precision: str, turns: int, threads: int) -> list[Start]:
+def start(model: Path, precision: str, count: int, threads: int) -> list[Start]:
     """Processes one after the other; the very first packs the weights and is not counted. Raises FailedError."""
     command = [sys.executable, STARTED, model, precision]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     done = []
-    with track(f"starts, {precision}", total=turns + 1, unit="processes") as bar:
-        for _ in range(turns + 1):
+    with track(f"starts, {precision}", total=count + 1, unit="processes") as bar:
+        for _ in range(count + 1):
             began = time.perf_counter()
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
                 assert process.stdout is not None
@@ -109,11 +109,11 @@ def start(model: Path, precision: str, turns: int, threads: int) -> list[Start]:
     return done[1:]
 
 
-def hold_to_a_form(ours: Contestant, text: Text, new: int, turns: int) -> list[Held]:
+def hold_to_a_form(ours: Contestant, text: Text, new: int, pairs: int) -> list[Held]:
     """Free and held by turns, each first every other time."""
     done = []
-    with track(f"{ours.title}, held to a JSON schema", total=turns, unit="pairs") as bar:
-        for turn in range(turns):
+    with track(f"{ours.title}, held to a JSON schema", total=pairs, unit="pairs") as bar:
+        for turn in range(pairs):
             prompt, rates = text.cut(128, "form", turn), {}
             for schema in ("", SCHEMA) if turn % 2 else (SCHEMA, ""):
                 answer = ours.ask(Ask([prompt], new, schema=schema))
@@ -123,13 +123,13 @@ def hold_to_a_form(ours: Contestant, text: Text, new: int, turns: int) -> list[H
     return done
 
 
-def share_a_core(ours: Contestant, text: Text, new: int, turns: int) -> list[Shared]:
+def share_a_core(ours: Contestant, text: Text, new: int, pairs: int) -> list[Shared]:
     """Alone and with a core taken by turns, each first every other time; one stream and sixteen."""
     done = []
     names = ("single", "sixteen")
-    with track(f"{ours.title}, a core taken", total=turns * len(names), unit="pairs") as bar:
+    with track(f"{ours.title}, a core taken", total=pairs * len(names), unit="pairs") as bar:
         for name in names:
-            for turn in range(turns):
+            for turn in range(pairs):
                 ask, rates = SCENARIOS[name].ask(text, turn, new), {}
                 for taken in (False, True) if turn % 2 else (True, False):
                     with taken_core() if taken else nullcontext():
@@ -139,11 +139,11 @@ def share_a_core(ours: Contestant, text: Text, new: int, turns: int) -> list[Sha
     return done
 
 
-def grow(ours: Contestant, text: Text, new: int, turns: int) -> Growth:
-    """`ours` was started with room for POSITIONS_GROWN."""
+def grow(ours: Contestant, text: Text, new: int, most: int) -> Growth:
+    """`ours` was started with room for POSITIONS_GROWN. A third turn only where two take less than two minutes."""
     growth = Growth({size: [] for size in BATCHES}, {size: [] for size in CONTEXTS})
-    with track(f"{ours.title}, growth", total=turns * (len(BATCHES) + len(CONTEXTS)), unit="asks") as bar:
-        for turn in range(turns):
+    with track(f"{ours.title}, growth", total=most * (len(BATCHES) + len(CONTEXTS)), unit="asks") as bar:
+        for turn in turns(most, least=2, seconds=120):
             for size in BATCHES:
                 answer = ours.ask(together(size)(text, turn, new))
                 growth.batch[size].append(size * new / answer.seconds)
@@ -156,7 +156,7 @@ def grow(ours: Contestant, text: Text, new: int, turns: int) -> Growth:
     return growth
 
 
-def read_memory_gb_per_second(threads: int, turns: int = 5, megabytes: int = 512) -> list[float]:
+def read_memory_gb_per_second(threads: int, times: int = 5, megabytes: int = 512) -> list[float]:
     """How fast memory can be read: every thread looks through a piece of its own for a byte that is not there."""
     library = ctypes.CDLL(None)
     library.memchr.argtypes, library.memchr.restype = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], ctypes.c_void_p
@@ -165,7 +165,7 @@ def read_memory_gb_per_second(threads: int, turns: int = 5, megabytes: int = 512
     for piece in pieces:
         ctypes.memset(piece, 1, size)
     work = [lambda piece=piece: library.memchr(piece, 0, size) for piece in pieces]
-    return [size * threads / _seconds_of(work) / 1e9 for _ in range(turns)]
+    return [size * threads / _seconds_of(work) / 1e9 for _ in range(times)]
 
 
 def _seconds_of(work: Sequence[Callable[[], object]]) -> float:

@@ -1,6 +1,6 @@
 """Our engine beside its peers: the same weights, the same prompts, two threads, by turns. `make bench`
 
-    run.py                                       everything, about two hours
+    run.py                                       everything, an hour and a half
     run.py --quick                               does everything work? one short turn each
     run.py --peers llama_cpp --precision int4    one peer, one precision
     run.py --peers none --scenarios growth       ours alone, as it grows
@@ -28,7 +28,7 @@ import alone
 from contestant import Contestant, FailedError
 from peers import PEERS, folder_of, install
 from report import Pair, Results, line_of, line_of_starts, spread, verdicts
-from scenarios import SCENARIOS, Scenario, Text
+from scenarios import SCENARIOS, Scenario, Text, turns
 from workers.protocol import Ask, Settings, UnsupportedError
 
 from genwerk.core.assets import fetch
@@ -56,6 +56,10 @@ class Benchmark:
         if not (self._model / "config.json").exists():
             convert_gguf(self._gguf, self._model)
         self._text = Text(Tokenizer.load(self._model).encode("\n\n".join(topics[name] for name in sorted(topics))))
+
+    def keep(self) -> None:
+        """Writes what was measured so far."""
+        write_text(self.options.json, json.dumps(asdict(self.results), indent=1))
 
     def run(self) -> None:
         if "bandwidth" in self.options.scenarios:
@@ -143,6 +147,7 @@ class Benchmark:
                 continue
             self.results.pairs += pairs
             print(line_of(pairs), flush=True)
+            self.keep()
             if name == "sixteen":  # before a lookup, for which some engines load their weights again
                 resident = {engine.title: engine.resident_mb() for engine in (ours, theirs)}
                 self.results.resident_mb |= resident
@@ -152,7 +157,7 @@ class Benchmark:
         self, name: str, scenario: Scenario, precision: str, ours: Contestant, theirs: Contestant
     ) -> Iterator[Pair]:
         with track(f"{theirs.title}: {scenario.title}", total=self._turns, unit="pairs") as bar:
-            for turn in range(self._turns):
+            for turn in turns(self._turns, least=3, seconds=self.options.seconds):
                 ask, figures = scenario.ask(self._text, turn, self._new), {}
                 for engine in (ours, theirs) if turn % 2 else (theirs, ours):
                     time.sleep(PAUSE)
@@ -173,6 +178,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scenarios", nargs="+", choices=every, default=every, help="which; default: all")
     parser.add_argument("--precision", nargs="+", choices=OURS, default=list(OURS), help="of ours; default: all")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of turns per figure; default: 5")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="after which a figure has enough with three pairs; default: 60"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of every engine; default: 2")
     parser.add_argument("--quick", action="store_true", help="one turn each, a quarter of the tokens; proves nothing")
     where = cache_directory() / "benchmarks" / "inference.json"
@@ -188,7 +196,7 @@ def main() -> None:
     try:
         benchmark.run()
     finally:
-        write_text(options.json, json.dumps(asdict(benchmark.results), indent=1))
+        benchmark.keep()
     print("\nbounds" + (", of a quick run that proves nothing" if options.quick else ""))
     for line in verdicts(benchmark.results):
         print(line)

@@ -6,12 +6,23 @@ Every turn asks something else, so that nothing is known from the turn before; o
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from workers.protocol import Answer, Ask
 
-__all__ = ["SCENARIOS", "Scenario", "Text", "together"]
+__all__ = ["SCENARIOS", "Scenario", "Text", "together", "turns"]
+
+
+def turns(most: int, least: int, seconds: float) -> Iterator[int]:
+    """The numbers of the turns: `most`, but none begins once `least` are done and `seconds` are over. What is measured
+    has no say in where they end."""
+    began = time.perf_counter()
+    for turn in range(most):
+        if turn >= least and time.perf_counter() - began > seconds:
+            return
+        yield turn
 
 
 class Text:
