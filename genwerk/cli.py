@@ -98,10 +98,13 @@ def chat(
     chat_in_terminal(_workspace(workspace), _deployment_name(name, workspace), question=question, adapter=adapter)
 
 
-@app.command(epilog='Example: `genwerk generate --model 3f2a --prompt "The for statement" --max-tokens 60`')
+@app.command(
+    epilog='Examples: `genwerk generate --model 3f2a --prompt "The for statement" --max-tokens 60`, '
+    "`genwerk generate --model 77aa --prompt 3,8 --n 16 --steps 16 --seed 7 --out grid.png`"
+)
 def generate(
     model: Annotated[str, typer.Option(help="Artifact id (or its beginning), or a Hugging Face directory.")],
-    prompt: Annotated[str, typer.Option(help="Text to continue.")],
+    prompt: Annotated[str, typer.Option(help="Text to continue; of pictures: classes, with commas between.")] = "",
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 100,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Nucleus mass.")] = 1.0,
@@ -114,15 +117,32 @@ def generate(
     window: Annotated[int, typer.Option(min=0, help="See only so many last tokens; 0: as the model has it.")] = 0,
     sinks: Annotated[int, typer.Option(min=0, help="First tokens seen beside the window: texts may go on then.")] = 0,
     receipt: Annotated[Path | None, typer.Option(help="File for the receipt, for `genwerk replay`.")] = None,
+    n: Annotated[int, typer.Option(min=1, help="Pictures: how many.")] = 16,
+    steps: Annotated[int, typer.Option(min=0, help="Pictures: of the solver; 0: the model's own.")] = 0,
+    guidance: Annotated[float, typer.Option(help="Pictures: above 1 more obedient, less varied.")] = 1.0,
+    solver: Annotated[str, typer.Option(help="Pictures: euler, heun, dpm_solver or ancestral.")] = "",
+    start: Annotated[Path | None, typer.Option(help="Pictures: one to begin from.")] = None,
+    strength: Annotated[float, typer.Option(help="Pictures: how much of it is made anew, up to 1.")] = 1.0,
+    mask: Annotated[Path | None, typer.Option(help="Pictures: white is made anew, black stays.")] = None,
+    average: Annotated[float, typer.Option(help="Pictures: width of the average of weights; 0: as trained.")] = 0.0,
+    out: Annotated[Path, typer.Option(help="Pictures: file of the grid.")] = Path("grid.png"),
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Continue a text with any model in the workspace, without retrieval or guards."""
+    """Continue a text, or draw pictures, with any model in the workspace, without retrieval or guards."""
     from contextlib import closing
+
+    path, ahead = _model_path(model, workspace), _model_path(draft, workspace) if draft else None
+    if (path / "family.json").exists():
+        from genwerk.recipes.drawing import Drawing, draw
+
+        _say(draw(path, Drawing(prompt, n, seed, steps, guidance, solver, start, strength, mask, average), out))
+        return
+    if not prompt:
+        raise GenwerkError("there is no text to continue", where="--prompt", remedy="Give one: --prompt TEXT.")
 
     from genwerk.core.types import Sampling
     from genwerk.inference.engines import load_engine
 
-    path, ahead = _model_path(model, workspace), _model_path(draft, workspace) if draft else None
     sampling = Sampling(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
         logprobs=None if receipt is None else 0,
@@ -330,7 +350,10 @@ def _run(recipe: Path, workspace: Path) -> bool:
     from genwerk.evaluation.terminal import print_outcome
     from genwerk.recipe import load_recipe, run_recipe
     from genwerk.recipes.explain import print_choices
+    from genwerk.recipes.generating import is_generator, run_generator
 
+    if is_generator(recipe):
+        return run_generator(recipe, _workspace(workspace))
     loaded = load_recipe(recipe)
     print_choices(loaded)
     outcome = run_recipe(loaded, _workspace(workspace))
@@ -352,7 +375,8 @@ def _deployment_name(name: str, workspace: Path) -> str:
     """`handbook`, `handbook.yaml`, or the only deployment there is."""
     if name:
         return Path(name).stem if name.endswith((".yaml", ".yml")) else name
-    pins = [path.stem.removeprefix("serving-") for path in sorted((workspace / "pins").glob("serving-*.json"))]
+    promoted: list[tuple[str, str, str]] = [pin.partition("-") for pin in _workspace(workspace).pins()]
+    pins = [one[2] for one in promoted if one[0] == "serving"] or [one[2] for one in promoted if one[0] == "generating"]
     if len(pins) == 1:
         return pins[0]
     what = f"several deployments: {', '.join(pins)}" if pins else "nothing has been promoted yet"

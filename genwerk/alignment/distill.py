@@ -48,7 +48,7 @@ from genwerk.training.gradients import Clipped, accumulate, check_finite, clip_g
 from genwerk.training.optimiser import make_adamw, set_lr
 from genwerk.training.order import LengthSortedOrder
 from genwerk.training.plan import plan_steps
-from genwerk.training.resume import RunState
+from genwerk.training.resume import Parameters, RunState
 from genwerk.training.schedule import cosine_with_warmup
 from genwerk.training.seeding import deterministic, seed_step
 from genwerk.training.tokenise import seen
@@ -102,7 +102,7 @@ def distill_draft(
         optimiser = make_adamw(model.parameters(), config.lr, config.weight_decay)
         run = _Run(config, course, model, device)
         plan = plan_steps(step.scratch, steps=config.steps, minutes=config.minutes, probe=run.probe)
-        state = RunState(step.scratch, model.parameters(), optimiser)
+        state = RunState(step.scratch, parameters=Parameters(model.parameters()), optimiser=optimiser)
         if state.step == 0 and len(course.held_out):
             state.curve.add({"step": 0, "tokens": 0, "val_foretold": run.foretold()})
         with watch_run("distilling", step.events, total=plan.steps, done=state.step) as watch:

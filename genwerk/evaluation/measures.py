@@ -38,7 +38,10 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One number: `value` over `n` cases, measured as `how` says, between `low` and `high` by the rule `spread`."""
+    """One number: `value` over `n` cases, measured as `how` says, between `low` and `high` by the rule `spread`.
+
+    floor   the same with real ones in place of what is measured: what can be had at best
+    """
 
     name: str
     value: float
@@ -47,6 +50,7 @@ class Measure:
     low: float | None = None
     high: float | None = None
     spread: str = ""
+    floor: float | None = None
 
     @classmethod
     def share(cls, name: str, hits: int, n: int, how: str) -> Measure:
@@ -150,6 +154,55 @@ CATALOGUE: dict[str, Definition] = {
     "speed.answer_seconds": Definition(
         "Whole answer", "Time from the question to the last checked sentence.", "s", False
     ),
+    "pictures.frechet": Definition(
+        "Fréchet distance",
+        "How far samples lie from held-out pictures, in features learned on these pictures.", "", False,
+    ),
+    "pictures.frechet_ratio": Definition(
+        "Fréchet distance to its floor", "How many times as far as real pictures lie from each other; 1 is as near.",
+        "times", False,
+    ),
+    "pictures.kernel": Definition(
+        "Kernel distance", "The same by another measure, without a bias of its own.", "", False
+    ),
+    "pictures.precision": Definition("Precision", "Samples that lie where real pictures do."),
+    "pictures.density": Definition("Density", "How thickly real pictures lie around samples.", "times"),
+    "pictures.recall": Definition("Recall", "Real pictures that lie where samples do."),
+    "pictures.coverage": Definition("Coverage", "Real pictures with a sample nearby: how much of the real is made."),
+    "pictures.classes": Definition("Classes found", "Classes that samples are taken for.", "classes"),
+    "pictures.duplicates": Definition(
+        "Duplicates", "Samples nearer to another sample than 999 of 1,000 real pictures are to another.",
+        higher_is_better=False,
+    ),
+    "pictures.nearer_to_learned": Definition(
+        "Nearer to what was learned",
+        "Samples nearer to a learned picture than to a held-out one; 0.5 where none is copied.",
+        higher_is_better=False,
+    ),
+    "pictures.copy_p": Definition("Chance of that", "Chance of so many nearer ones if nothing were copied.", "p"),
+    "pictures.as_asked": Definition("As asked", "Samples that are taken for the class that was asked for."),
+    "pictures.text_retrieved": Definition(
+        "Text found again",
+        "Samples whose own text is among the ten likeliest of all held-out texts, by their features.",
+    ),
+    "pictures.train_on_synthetic": Definition(
+        "Train on synthetic", "Real pictures told right by a classifier that learned from samples only."
+    ),
+    "pictures.augmentation_gain": Definition(
+        "Gain by augmentation", "How many more are told right when samples are added to 200 real pictures."
+    ),
+    "pictures.features_accuracy": Definition(
+        "Features", "Held-out pictures that the network of features tells right; all else stands on it."
+    ),
+    "pictures.negative_elbo": Definition(
+        "Bound, one draw", "−ELBO: nats for a held-out picture by the bound with one draw.", "nats", False
+    ),
+    "pictures.negative_iwae": Definition(
+        "Bound, 64 draws", "−IWAE: the same by the tighter bound with 64 draws.", "nats", False
+    ),
+    "pictures.calls": Definition("Calls", "Calls of the network, one after the other, for a sample.", "calls", False),
+    "pictures.milliseconds": Definition("Time of a sample", "64 made together, on this machine.", "ms", False),
+    "pictures.parameters": Definition("Parameters", "Of all networks.", "", False),
 }  # fmt: skip
 
 
@@ -173,6 +226,8 @@ def flatten(measures: Iterable[Measure]) -> dict[str, float]:
     flat: dict[str, float] = {}
     for item in measures:
         flat[item.name] = item.value
+        if item.floor is not None:
+            flat[f"{item.name}.floor"] = item.floor
         if item.low is not None and item.high is not None:
             flat[f"{item.name}.low"], flat[f"{item.name}.high"] = item.low, item.high
     return flat

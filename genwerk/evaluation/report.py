@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from pydantic import field_validator
 
 from genwerk.core.artifact import Artifact, Source
@@ -91,6 +92,7 @@ def render(title: str, evidence: Evidence, results: list[GateResult], report: Ma
     settings = report["settings"]
     return template.render(
         title=title,
+        style=Markup((_TEMPLATE.parent / "report.css").read_text(encoding="utf-8")),
         summary=f"{len(evidence.measures)} measures of this model on documents it was not trained on. "
         "Every number says how many cases it rests on and how it was measured.",
         verdict=verdict(results),

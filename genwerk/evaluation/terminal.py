@@ -28,12 +28,31 @@ def print_measures(report: Artifact) -> None:
     console.print(f"report: {report.path / 'report.html'}")
 
 
-def print_outcome(name: str, report: Artifact, gates: Sequence[GateResult], *, promoted: bool) -> None:
-    """Gates with what was measured, whether the run was promoted, and what to do next."""
+def print_scores(report: Artifact) -> None:
+    """A table of what a generator's report says: value, interval, floor."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("measure", "value", "interval", "floor", "meaning"):
+        table.add_column(heading, overflow="fold", justify="left" if heading in ("measure", "meaning") else "right")
+    for values in json.loads((report.path / "report.json").read_text(encoding="utf-8"))["measures"]:
+        item = Measure.from_json(values)
+        span = f"{item.low:.4g} to {item.high:.4g}" if item.low is not None and item.high is not None else ""
+        floor = "" if item.floor is None else f"{item.floor:.4g}"
+        table.add_row(item.name, f"{item.value:.6g}", span, floor, definition(item.name).meaning)
+    Console().print(table)
+
+
+def print_gates(gates: Sequence[GateResult]) -> None:
+    """Every gate with what was measured."""
     console = Console(stderr=True, highlight=False)
     for gate in gates:
         mark = "[green]✓[/]" if gate.passed else "[red]✗[/]"
         console.print(f"{mark} gate {gate.gate}: {gate.reason}")
+
+
+def print_outcome(name: str, report: Artifact, gates: Sequence[GateResult], *, promoted: bool) -> None:
+    """Gates with what was measured, whether the run was promoted, and what to do next."""
+    console = Console(stderr=True, highlight=False)
+    print_gates(gates)
     if promoted:
         console.print(f"[green]promoted[/]: `genwerk serve {name}` serves it, `genwerk chat {name}` asks it")
     else:

@@ -25,7 +25,7 @@ from scipy.spatial.distance import cdist
 
 from genwerk.metrics.features import Features, comparable
 
-__all__ = ["PRDC", "prdc"]
+__all__ = ["PRDC", "Cases", "prdc", "prdc_cases"]
 
 _ROWS = 512  # of distances at once
 
@@ -40,20 +40,38 @@ class PRDC:
     coverage: float
 
 
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """What each measure is the mean of, picture by picture: precise, dense (M,) of those made; recalled, covered (N,)
+    of the real."""
+
+    precise: NDArray[np.float64]
+    dense: NDArray[np.float64]
+    recalled: NDArray[np.float64]
+    covered: NDArray[np.float64]
+
+
 def prdc(real: NDArray[np.floating], made: NDArray[np.floating], *, k: int = 5) -> PRDC:
     """Of features (N, D) and (M, D). Raises ValueError for a k below 1, and see `comparable`."""
+    found = prdc_cases(real, made, k=k)
+    means = [float(one.mean()) for one in (found.precise, found.recalled, found.dense, found.covered)]
+    return PRDC(*means)
+
+
+def prdc_cases(real: NDArray[np.floating], made: NDArray[np.floating], *, k: int = 5) -> Cases:
+    """The same, picture by picture, for an interval. Raises as `prdc`."""
     if k < 1:
         raise ValueError(f"k must be 1 or more, not {k}: it counts neighbours")
     x, y = comparable(real, made, least=k + 1)
     reach_x, reach_y = _reach(x, k), _reach(y, k)
     held = np.zeros(len(y), np.int64)  # in how many B(x) each y lies
-    recalled = covered = 0
+    recalled, covered = np.zeros(len(x)), np.zeros(len(x))
     for rows, apart in _distances(x, y):
         inside = apart < reach_x[rows, None]
         held += inside.sum(0)
-        covered += int(inside.any(1).sum())
-        recalled += int((apart < reach_y[None, :]).any(1).sum())
-    return PRDC(float((held > 0).mean()), recalled / len(x), float(held.mean()) / k, covered / len(x))
+        covered[rows] = inside.any(1)
+        recalled[rows] = (apart < reach_y[None, :]).any(1)
+    return Cases((held > 0).astype(np.float64), held / k, recalled, covered)
 
 
 def _reach(x: Features, k: int) -> NDArray[np.float64]:

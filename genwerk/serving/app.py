@@ -28,7 +28,7 @@ from genwerk.core.errors import GenwerkError
 from genwerk.serving.adapters import load_adapter, unload_adapter
 from genwerk.serving.assistant import Assistant
 from genwerk.serving.auth import KeyStore
-from genwerk.serving.browse import REPORT_POLICY, Browser
+from genwerk.serving.browse import Browser
 from genwerk.serving.chat_reply import ChatReply
 from genwerk.serving.choices import ChoiceEvent, answer_several
 from genwerk.serving.completion_reply import CompletionReply
@@ -41,8 +41,11 @@ from genwerk.serving.fields import parse_body
 from genwerk.serving.middleware import BodyLimit, Door, Measured, SecurityHeaders
 from genwerk.serving.openai_reply import encode_json
 from genwerk.serving.openai_request import ChatCall, parse_chat
+from genwerk.serving.runs import Runs
 from genwerk.serving.shapes import Shape, stream_lines, whole_reply
 from genwerk.serving.streaming import Admission, EventStream, relay, respond_whole
+from genwerk.serving.studio import Studio
+from genwerk.serving.studio_routes import StudioRoutes
 from genwerk.serving.trace import as_json, build_trace
 
 _Call = TypeVar("_Call")
@@ -81,10 +84,8 @@ def create_app(
         Route("/v1/unload_lora_adapter", server.unload_adapter, methods=["POST"]),
         Route("/v1/genwerk/info", server.info),
         Route("/v1/genwerk/documents/{id}", server.document),
-        Route("/v1/genwerk/runs", server.runs),
-        Route("/v1/genwerk/runs/{id}", server.run),
-        Route("/v1/genwerk/runs/{id}/report", server.report),
         Route("/v1/genwerk/answers/{id}/trace", server.trace),
+        *server.studio.routes,
         Mount("/static", StaticFiles(directory=PAGE)),
     ]
     middleware = [
@@ -106,8 +107,12 @@ class _Server:
 
     def __init__(self, assistant: Assistant, keys: KeyStore, queue: int) -> None:
         self.assistant, self.keys = assistant, keys
-        self.deployment, self.browser = assistant.deployment, Browser(assistant.deployment)
-        self.admission, self.encoders = Admission(queue, assistant.metrics), Encoders(assistant.deployment)
+        self.deployment = deployment = assistant.deployment
+        self.admission, self.encoders = Admission(queue, assistant.metrics), Encoders(deployment)
+        studio = Studio(deployment.workspace)
+        self.browser = Browser(deployment, studio.names)
+        runs = Runs(deployment.workspace, lambda: {one.id for one in deployment.served().values()})
+        self.studio = StudioRoutes(studio, runs, keys, self.admission, assistant.metrics)
         self.readers = CapacityLimiter(queue)  # threads of their own: the door's few are for short work
 
     async def page(self, request: Request) -> Response:
@@ -120,7 +125,9 @@ class _Server:
         return Response(self.assistant.metrics.render(), media_type="text/plain; version=0.0.4")
 
     async def models(self, request: Request) -> Response:
-        return JSONResponse(self.browser.models())
+        listed = self.browser.models()
+        listed["data"] += await run_sync(self.studio.studio.entries)
+        return JSONResponse(listed)
 
     async def model(self, request: Request) -> Response:
         return JSONResponse(self.browser.model(request.path_params["name"]))
@@ -131,19 +138,6 @@ class _Server:
 
     async def document(self, request: Request) -> Response:
         return JSONResponse(await run_sync(self.browser.document, request.path_params["id"], _groups(request)))
-
-    async def runs(self, request: Request) -> Response:
-        return JSONResponse(await run_sync(self.browser.runs))
-
-    async def run(self, request: Request) -> Response:
-        return JSONResponse(await run_sync(self.browser.run, request.path_params["id"]))
-
-    async def report(self, request: Request) -> Response:
-        identity = request.path_params["id"]
-        if await run_sync(self.keys.names):
-            self.browser.check_ticket(identity, request.query_params.get("ticket", ""))
-        path = await run_sync(self.browser.report, identity)
-        return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
     async def trace(self, request: Request) -> Response:
         def build() -> dict[str, Any]:

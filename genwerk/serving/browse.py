@@ -1,33 +1,20 @@
-"""What the page shows beside the chat: the deployment, its documents, and every run with its curve and report."""
+"""What the page shows beside the chat: the deployment, its models and its documents."""
 
 from __future__ import annotations
 
-import hmac
-import json
-import secrets
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from genwerk.core.errors import RequestError, WorkspaceError
-from genwerk.core.workspace import Artifact
+from genwerk.core.errors import RequestError
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.openai_reply import title_of
 
-MAX_POINTS = 400
-# The report is a page of its own with inline styles and plots; nothing in it may run or load.
-REPORT_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'self'; sandbox "
-    "allow-popups"
-)
-
 
 class Browser:
-    """Reads a deployment's workspace for the page. Reports are opened by a ticket, for a frame cannot send a key."""
+    """Reads a deployment for the page; generators: the names of what makes pictures beside it."""
 
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self._secret = secrets.token_bytes(32)
+    def __init__(self, deployment: Deployment, generators: Callable[[], list[str]] = list) -> None:
+        self.deployment, self._generators = deployment, generators
 
     def info(self, *, keys: bool) -> dict[str, Any]:
         """Name, guards, example questions, counts, and which model to ask by default."""
@@ -37,7 +24,7 @@ class Browser:
             "grounded": deployment.index is not None, "questions": list(deployment.questions),
             "guards": list(deployment.guards.names),
             "documents": deployment.count("documents"), "chunks": deployment.count("chunks"),
-            "context": deployment.engine.max_context,
+            "context": deployment.engine.max_context, "text": True, "generators": self._generators(),
         }  # fmt: skip
 
     def models(self) -> dict[str, Any]:
@@ -75,71 +62,3 @@ class Browser:
             "id": document.id, "source": document.source, "title": title_of(document.metadata, document.source),
             "sha256": document.sha256, "text": document.text, "metadata": dict(document.metadata),
         }  # fmt: skip
-
-    def runs(self) -> dict[str, Any]:
-        """Every artifact, newest first, in short."""
-        serving = {artifact.id for artifact in self.deployment.served().values()}
-        found = sorted(self.deployment.workspace.artifacts(), key=lambda artifact: artifact.created, reverse=True)
-        return {"object": "list", "data": [self._summary(artifact, serving) for artifact in found]}
-
-    def run(self, identity: str) -> dict[str, Any]:
-        """One artifact with config, curve, gates and lineage. Raises RequestError (404)."""
-        artifact = self._find(identity)
-        workspace = self.deployment.workspace
-        serving = {artifact.id for artifact in self.deployment.served().values()}
-        lineage = [{"id": item.id, "kind": item.kind} for item in workspace.lineage(artifact)[:-1]]
-        return {
-            **self._summary(artifact, serving), "config": dict(artifact.config), "files": dict(artifact.files),
-            "content_sha256": artifact.content_sha256, "function": artifact.function, "code": artifact.code,
-            "sources": dict(artifact.sources), "curve": read_curve(artifact.path / "loss.jsonl"), "lineage": lineage,
-        }  # fmt: skip
-
-    def report(self, identity: str) -> Path:
-        """The HTML report of a run. Raises RequestError (404)."""
-        path = self._find(identity).path / "report.html"
-        if not path.is_file():
-            raise RequestError(f"{identity} has no report", status=404, code="report_not_found")
-        return path
-
-    def ticket(self, identity: str) -> str:
-        """Opens the report of this run until the server stops."""
-        return hmac.new(self._secret, identity.encode(), "sha256").hexdigest()
-
-    def check_ticket(self, identity: str, ticket: str) -> None:
-        """Raises RequestError (401) for a wrong ticket."""
-        if not hmac.compare_digest(self.ticket(identity).encode(), ticket.encode("utf-8", "replace")):
-            remedy = "Open the report from the page."
-            raise RequestError("the link to this report is not valid", status=401, code="bad_ticket", remedy=remedy)
-
-    def _find(self, identity: str) -> Artifact:
-        try:
-            return self.deployment.workspace.find(identity)
-        except WorkspaceError as error:
-            raise RequestError(error.what, param="id", status=404, code="run_not_found") from error
-
-    def _summary(self, artifact: Artifact, serving: set[str]) -> dict[str, Any]:
-        report = f"/v1/genwerk/runs/{artifact.id}/report?ticket={self.ticket(artifact.id)}"
-        return {
-            "id": artifact.id, "kind": artifact.kind, "created": artifact.created, "parents": list(artifact.parents),
-            "metrics": dict(artifact.metrics), "serving": artifact.id in serving,
-            "has_curve": "loss.jsonl" in artifact.files, "gates": _read_json(artifact.path / "gates.json"),
-            "report": report if "report.html" in artifact.files else None,
-        }  # fmt: skip
-
-
-def read_curve(path: Path) -> list[Mapping[str, Any]]:
-    """Rows of a loss curve, at most MAX_POINTS of them; rows with a validation value are all kept."""
-    if not path.is_file():
-        return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    stride = max(1, -(-len(rows) // MAX_POINTS))
-    last = len(rows) - 1
-    return [row for place, row in enumerate(rows) if place % stride == 0 or place == last or _validated(row)]
-
-
-def _validated(row: Mapping[str, Any]) -> bool:
-    return any(key.startswith("val") for key in row)
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -37,9 +37,13 @@ def serve_deployment(
     Raises ConfigError for a host beyond loopback without a key and for a port in use, before anything is loaded;
     WorkspaceError if nothing was promoted under this name.
     """
-    check_door(host, KeyStore(workspace.root / KEYS))
+    keys = KeyStore(workspace.root / KEYS)
+    check_door(host, keys)
     listener = _listen(host, port)
     try:
+        if not workspace.pinned(f"serving-{name}") and workspace.pinned(f"generating-{name}"):
+            _serve_studio(workspace, name, keys, host, listener)
+            return
         deployment = load_deployment(
             workspace, name, replicas=replicas, cache_precision=cache_precision, server=_address(listener)
         )
@@ -71,6 +75,16 @@ def serve(
             say(f"✓ {deployment.name} answers at http://{_address(listener)} (Ctrl-C stops it)", style="green")
             sys.stderr.flush()
             _Server(config, deployment.engine, ending).run(sockets=[listener])
+
+
+def _serve_studio(workspace: Workspace, name: str, keys: KeyStore, host: str, listener: socket.socket) -> None:
+    from genwerk.serving.studio_app import create_studio_app
+
+    app = create_studio_app(workspace, name, keys=keys, hosts=("localhost", host) if is_loopback(host) else None)
+    say(f"✓ {name} draws at http://{_address(listener)} (Ctrl-C stops it)", style="green")
+    sys.stderr.flush()
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, server_header=False)
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):

@@ -40,7 +40,7 @@ from genwerk.training.device import Device, Precision, choose_device
 from genwerk.training.gradients import Clipped, accumulate, check_finite, clip_gradients
 from genwerk.training.optimiser import make_adamw, set_lr
 from genwerk.training.plan import plan_steps
-from genwerk.training.resume import RunState
+from genwerk.training.resume import Parameters, RunState
 from genwerk.training.schedule import cosine_with_warmup
 from genwerk.training.seeding import deterministic, generator, seed_step
 from genwerk.training.validation import HeldOutWindows
@@ -102,7 +102,7 @@ def pretrain(
         optimiser = make_adamw(model.parameters(), config.lr, config.weight_decay, config.betas)
         run = _Run(config, shards, model, device)
         plan = plan_steps(step.scratch, steps=config.steps, minutes=config.minutes, probe=run.probe)
-        state = RunState(step.scratch, model.parameters(), optimiser)
+        state = RunState(step.scratch, parameters=Parameters(model.parameters()), optimiser=optimiser)
         if state.step == 0 and shards.held_out:
             state.curve.add({"step": 0, "tokens": 0, "val_bits_per_byte": run.validate()})
         with watch_run("pretraining", step.events, total=plan.steps, done=state.step) as watch:

@@ -19,10 +19,10 @@ _MEMORY = 0.9  # the shown loss is a running mean: this much of it is what was s
 
 
 class Watch:
-    """Counts tokens and seconds of the training steps of this process; time outside `step` is not counted."""
+    """Counts tokens (or what `unit` says) and seconds of the steps of this process; no time outside `step` is."""
 
-    def __init__(self, bar: Bar, events: EventLog, label: str) -> None:
-        self._bar, self._events, self._label = bar, events, label
+    def __init__(self, bar: Bar, events: EventLog, label: str, unit: str = "tokens") -> None:
+        self._bar, self._events, self._label, self._unit = bar, events, label, unit
         self._loss: float | None = None
         self._told = time.monotonic()
         self.tokens, self.seconds = 0, 0.0
@@ -39,11 +39,11 @@ class Watch:
         """Move the bar after a finished step; every few seconds an event is written."""
         self._loss = loss if self._loss is None else _MEMORY * self._loss + (1 - _MEMORY) * loss
         shown = "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in more.items())
-        self._bar.advance(1, note=f"loss {self._loss:.3f}, {self.tokens_per_second:,.0f} tokens/s{shown}")
+        self._bar.advance(1, note=f"loss {self._loss:.3f}, {self.tokens_per_second:,.0f} {self._unit}/s{shown}")
         if time.monotonic() - self._told >= _EVENT_EVERY_SECONDS or more:
             self._told = time.monotonic()
-            speed = round(self.tokens_per_second, 1)
-            self._events.emit(f"{self._label}.progress", at=step, loss=loss, tokens_per_second=speed, **more)
+            speed = {f"{self._unit}_per_second": round(self.tokens_per_second, 1)}
+            self._events.emit(f"{self._label}.progress", at=step, loss=loss, **speed, **more)
 
     @property
     def tokens_per_second(self) -> float:
@@ -52,7 +52,7 @@ class Watch:
 
 
 @contextmanager
-def watch_run(label: str, events: EventLog, *, total: int, done: int) -> Iterator[Watch]:
-    """Show a run of `total` steps of which `done` were finished before."""
+def watch_run(label: str, events: EventLog, *, total: int, done: int, unit: str = "tokens") -> Iterator[Watch]:
+    """Show a run of `total` steps of which `done` were finished before; unit: of what is read in a step."""
     with track(label if not done else f"{label} (goes on from step {done})", total=total - done) as bar:
-        yield Watch(bar, events, label)
+        yield Watch(bar, events, label, unit)

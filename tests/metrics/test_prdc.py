@@ -59,3 +59,12 @@ def test_another_world_is_nothing_of_all() -> None:
 def test_no_neighbour_is_no_ball() -> None:
     with pytest.raises(ValueError, match="k must be"):
         prdc(np.zeros((9, 2)), np.zeros((9, 2)), k=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_the_package_of_its_authors(seed: int) -> None:
+    package = pytest.importorskip("prdc")
+    random = np.random.default_rng(seed)
+    x, y = random.normal(size=(120, 5)), random.normal(size=(100, 5)) + 0.3
+    theirs = package.compute_prdc(x, y, 5)
+    assert _same(prdc(x, y, k=5), PRDC(**{name: float(theirs[name]) for name in PRDC.__slots__}))

@@ -71,14 +71,11 @@ class _Announced(uvicorn.Server):
 
 
 @pytest.fixture(scope="session")
-def start_server(
-    tiny_deployment: Deployment, answer_log: AnswerLog, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Running]]:
+def serve_app() -> Iterator[Callable[[Starlette], str]]:
+    """Runs an application on a free port; its URL."""
     stops: list[Callable[[], None]] = []
 
-    def start(keys: Path | None = None, **options: Any) -> Running:
-        assistant = Assistant(tiny_deployment, answer_log)
-        app = create_app(assistant, keys=KeyStore(keys or tmp_path_factory.mktemp("keys") / "keys.json"), **options)
+    def start(app: Starlette) -> str:
         listener = socket.create_server(("127.0.0.1", 0))
         server = _Announced(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -90,11 +87,26 @@ def start_server(
             thread.join(30)
 
         stops.append(stop)
-        return Running(f"http://127.0.0.1:{listener.getsockname()[1]}", app, assistant)
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
     yield start
     for stop in stops:
         stop()
+
+
+@pytest.fixture(scope="session")
+def start_server(
+    tiny_deployment: Deployment,
+    answer_log: AnswerLog,
+    serve_app: Callable[[Starlette], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Running]:
+    def start(keys: Path | None = None, **options: Any) -> Running:
+        assistant = Assistant(tiny_deployment, answer_log)
+        app = create_app(assistant, keys=KeyStore(keys or tmp_path_factory.mktemp("keys") / "keys.json"), **options)
+        return Running(serve_app(app), app, assistant)
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.decoder_config import Window
 from genwerk.recipe import quantise_model
 from genwerk.serving import deployment
-from genwerk.serving.browse import MAX_POINTS, Browser, read_curve
+from genwerk.serving.browse import Browser
 from genwerk.serving.deployment import Deployment, find_encoder, load_deployment
+from genwerk.serving.runs import MAX_POINTS, Runs, read_curve
 from genwerk.serving.terminal import chat_in_terminal, choose_adapter
 
 
@@ -145,12 +146,12 @@ def test_a_long_curve_keeps_its_ends_and_every_validation(tmp_path: Path) -> Non
 
 
 def test_runs_show_curves_gates_and_what_is_served(tiny_deployment: Deployment) -> None:
-    browser = Browser(tiny_deployment)
-    runs = {run["id"]: run for run in browser.runs()["data"]}
+    reader = Runs(tiny_deployment.workspace, lambda: {one.id for one in tiny_deployment.served().values()})
+    runs = {run["id"]: run for run in reader.runs()["data"]}
     report = runs[tiny_deployment.artifacts["report"].id]
     assert report["gates"]["passed"] and report["report"] and not report["serving"]
     assert {run["kind"] for run in runs.values() if run["serving"]} == {"model", "adapter", "index", "fit", "dataset"}
-    model = browser.run(tiny_deployment.artifacts["model"].id)
+    model = reader.run(tiny_deployment.artifacts["model"].id)
     assert model["curve"] and {parent["kind"] for parent in model["lineage"]} >= {"dataset", "tokenizer"}
 
 

@@ -50,23 +50,33 @@ export async function get(path) {
 
 // Calls `receive` with every chunk of the streamed completion. `signal` stops it, and with it the generation.
 export async function chat(body, receive, signal) {
-  const response = await request("/v1/chat/completions", {
+  const ended = await stream("/v1/chat/completions", { ...body, stream_options: { include_usage: true } }, receive, signal);
+  if (!ended) throw new Error("The connection ended before the answer was complete.");
+}
+
+// The same for every preview and picture of a drawing.
+export async function draw(body, receive, signal) {
+  await stream("/v1/images/generations", body, receive, signal);
+}
+
+async function stream(path, body, receive, signal) {
+  const response = await request(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
+    body: JSON.stringify({ ...body, stream: true }),
     signal,
   });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) throw new Error("The connection ended before the answer was complete.");
+    if (done) return false;
     held += value;
     const events = held.split("\n\n");
     held = events.pop();
     for (const event of events) {
       const data = event.replace(/^data: /, "");
-      if (data === "[DONE]") return;
+      if (data === "[DONE]") return true;
       const chunk = JSON.parse(data);
       if (chunk.error) throw new Error(chunk.error.message);
       receive(chunk);

@@ -5,19 +5,22 @@ import { setUpChat } from "./chat.js";
 import { byId, el } from "./dom.js";
 import { showRuns } from "./runs.js";
 import { closeSource } from "./source.js";
+import { setUpStudio, showStudio } from "./studio.js";
+
+const VIEWS = ["ask", "studio", "runs"];
+let first = "ask";
 
 function route() {
-  const [, view = "ask", id] = location.hash.split("/");
-  const runs = view === "runs";
-  byId("ask").hidden = runs;
-  byId("runs").hidden = !runs;
-  byId("tab-ask").setAttribute("aria-current", runs ? "false" : "page");
-  byId("tab-runs").setAttribute("aria-current", runs ? "page" : "false");
-  document.body.classList.toggle("in-runs", runs);
-  if (runs) {
-    closeSource();
-    showRuns(id);
+  const [, asked = first, id] = location.hash.split("/");
+  const view = VIEWS.includes(asked) && !byId(`tab-${asked}`).hidden ? asked : first;
+  for (const name of VIEWS) {
+    byId(name).hidden = name !== view;
+    byId(`tab-${name}`).setAttribute("aria-current", name === view ? "page" : "false");
   }
+  document.body.classList.toggle("in-runs", view !== "ask");
+  if (view !== "ask") closeSource();
+  if (view === "runs") showRuns(id);
+  if (view === "studio") showStudio();
 }
 
 function theme() {
@@ -46,7 +49,7 @@ function askForKey(message) {
 
 async function models(preferred) {
   const picker = byId("model");
-  const found = (await get("/v1/models")).data.filter((model) => model.genwerk.kind !== "embedding");
+  const found = (await get("/v1/models")).data.filter((model) => !["embedding", "generator"].includes(model.genwerk.kind));
   picker.replaceChildren(...found.map((model) => el("option", { value: model.id, text: model.genwerk.kind === "adapter" ? `${model.id} · tuned` : model.id })));
   picker.value = preferred;
   picker.disabled = false;
@@ -64,6 +67,16 @@ async function start() {
     const info = await get("/v1/genwerk/info");
     document.title = `${info.name} · Genwerk`;
     byId("deployment").textContent = info.name;
+    byId("tab-studio").hidden = !info.generators.length;
+    if (info.generators.length) setUpStudio();
+    if (!info.text) {
+      first = "studio";
+      byId("tab-ask").hidden = true;
+      byId("model").parentElement.hidden = true;
+      byId("new-chat").hidden = true;
+      route();
+      return;
+    }
     byId("hint").textContent = info.guards.length ? `${info.guards.length} guards on · Enter sends, Shift + Enter breaks the line` : "Enter sends";
     await models(info.default_model);
     setUpChat(info);

@@ -1,0 +1,188 @@
+"""Step 1 for pictures: files become arrays of one size, split into what is learned from and what is held out.
+
+    train.npy, heldout.npy       (N, C, H, W) uint8
+    train.jsonl, heldout.jsonl   of each: source, sha256 of its pixels, class, text
+    meta.json                    shape, names of the classes, whether there are texts
+    ledger.jsonl                 what was left out or changed, with the rule
+    card.json                    counts
+
+Chosen:   a picture whose pixels were seen already is left out, so that none is on both sides; what is held out is a
+          share of every class, by the hash of the pixels: the same pictures, the same split.
+Try it:   genwerk run recipes/digits-flow.yaml
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genwerk.core.artifact import Source
+from genwerk.core.atomic import write_json, write_text
+from genwerk.core.config import Config, Field
+from genwerk.core.errors import DataError
+from genwerk.core.progress import say
+from genwerk.core.workspace import Step
+from genwerk.data.ledger import CHANGED, Ledger
+from genwerk.data.picture_files import Pixels, fit_square
+from genwerk.data.picture_sources import READERS, Found
+
+__all__ = ["PictureSet", "PicturesConfig", "load_pictures", "prepare_pictures"]
+
+_SAID_ALOUD = 8
+
+
+class PicturesConfig(Config):
+    """Which pictures, and what is done to them."""
+
+    layout: Literal["folder", "digits", "emoji"] = Field("folder", description="files in folders, or a known package")
+    size: int | None = Field(None, ge=4, le=1024, description="side in pixels; none: all must be of one size")
+    colours: Literal["auto", "grey", "rgb"] = Field("auto", description="auto is grey where all pictures are")
+    holdout: float = Field(0.2, gt=0, lt=1, description="share kept from training, for honest measures")
+    license: str = Field("unspecified", description="licence of the pictures, printed on the card")
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """One side of the split: pixels (N, C, H, W), class by number (-1: none) and text of each; names of the classes."""
+
+    pixels: Pixels
+    labels: NDArray[np.int64]
+    texts: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def prepare_pictures(config: PicturesConfig, step: Step, *sources: Source) -> Mapping[str, float | int | str]:
+    """Write the pictures of `sources`. Raises DataError: none, only one, of several sizes, or all of one colour."""
+    ledger = Ledger()
+    found = _cleaned(config, READERS[config.layout](tuple(source.path for source in sources), ledger), ledger)
+    _say_problems(ledger)
+    _check(found, ledger, sources)
+    held = _held_out(found, config.holdout)
+    classes = sorted({one.label for one in found if one.label})
+    counts = {}
+    for split, rows in (("train", [one for one in found if one.sha256 not in held]),
+                        ("heldout", [one for one in found if one.sha256 in held])):  # fmt: skip
+        np.save(step.out / f"{split}.npy", np.stack([one.pixels for one in rows]))
+        lines = [{"source": one.source, "sha256": one.sha256, "class": one.label, "text": one.text} for one in rows]
+        write_text(step.out / f"{split}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
+        counts[split] = len(rows)
+    by_class = dict(sorted(Counter(one.label for one in found).items()))
+    meta = {"shape": list(found[0].pixels.shape), "classes": classes, "texts": all(one.text for one in found)}
+    write_json(step.out / "meta.json", meta)
+    ledger.write(step.out / "ledger.jsonl")
+    settings = config.model_dump(mode="json")
+    inputs = {one.name: one.sha256 for one in sources}
+    dropped, changed = ledger.counts("dropped"), ledger.counts(CHANGED)
+    card = {**counts, **meta, "by_class": by_class, "dropped": dropped, "changed": changed,
+            "inputs": inputs, "config": settings}  # fmt: skip
+    write_json(step.out / "card.json", card)
+    return {**counts, "classes": len(classes), "shape": " × ".join(map(str, found[0].pixels.shape)),
+            "dropped": sum(dropped.values()), "changed": sum(changed.values())}  # fmt: skip
+
+
+def load_pictures(path: Path, split: Literal["train", "heldout"]) -> PictureSet:
+    """What `prepare_pictures` wrote, pixels mapped. Raises DataError where there is nothing of it."""
+    try:
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        pixels = np.load(path / f"{split}.npy", mmap_mode="r")
+        rows = [json.loads(line) for line in (path / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"there are no pictures: {error}", where=str(path), remedy="Prepare them first.") from error
+    number = {name: index for index, name in enumerate(meta["classes"])}
+    labels = np.array([number.get(row["class"], -1) for row in rows], np.int64)
+    return PictureSet(pixels, labels, tuple(row["text"] for row in rows), tuple(meta["classes"]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cleaned:
+    source: str
+    pixels: Pixels
+    sha256: str
+    label: str
+    text: str
+
+
+def _cleaned(config: PicturesConfig, found: Iterator[Found], ledger: Ledger) -> list[_Cleaned]:
+    raw = list(found)
+    grey = config.colours == "grey" or (config.colours == "auto" and all(one.picture.image.mode == "L" for one in raw))
+    size = config.size or _one_size(raw)
+    seen: dict[str, str] = {}
+    kept = []
+    for one in raw:
+        for rule, detail in one.picture.changes:
+            ledger.change(one.source, rule, detail)
+        image, resized = fit_square(one.picture.image, size) if config.size else (one.picture.image, "")
+        if resized:
+            ledger.change(one.source, "size", resized)
+        values = np.asarray(image.convert("L" if grey else "RGB"), np.uint8)
+        pixels = np.ascontiguousarray(values[None] if grey else values.transpose(2, 0, 1))
+        sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
+        if sha256 in seen:
+            ledger.drop(one.source, "duplicate", f"the same pixels as {seen[sha256]}")
+            continue
+        seen[sha256] = one.source
+        kept.append(_Cleaned(one.source, pixels, sha256, one.label, one.text))
+    return kept
+
+
+def _one_size(raw: Sequence[Found]) -> int:
+    """0: the pictures are as they are. Raises DataError where they are of several sizes."""
+    sizes = Counter(one.picture.image.size for one in raw)
+    if len(sizes) > 1:
+        common = ", ".join(f"{count} of {w} × {h}" for (w, h), count in sizes.most_common(4))
+        shortest = min(min(size) for size in sizes)
+        remedy = f"Give `size`, for example {shortest}: pictures are scaled to it, and the middle is kept."
+        raise DataError(f"pictures are of {len(sizes)} sizes: {common}", remedy=remedy)
+    return 0
+
+
+def _held_out(found: Sequence[_Cleaned], share: float) -> set[str]:
+    """Hashes of those that are held out: of every class the share, and one at least where it has two or more."""
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for one in found:
+        by_class[one.label].append(one.sha256)
+    held: set[str] = set()
+    for label, members in sorted(by_class.items()):
+        if len(members) == 1:
+            if label:
+                say(f"class `{label}` has one picture only: it is learned from, and nothing of it is held out")
+            continue
+        held.update(sorted(members)[: max(1, round(share * len(members)))])
+    return held or {min(one.sha256 for one in found)}
+
+
+def _check(found: Sequence[_Cleaned], ledger: Ledger, sources: Sequence[Source]) -> None:
+    where = ", ".join(source.name for source in sources)
+    left = ledger.summary()
+    if len(found) < 2:
+        what = f"{len(found)} picture{'' if len(found) == 1 else 's'} can be used" + (f" ({left})" if left else "")
+        remedy = "Two are the least, one to learn from and one to hold out; hundreds make sense."
+        raise DataError(what, where=where, remedy=remedy)
+    constant = sum(int((one.pixels == one.pixels[:, :1, :1]).all()) for one in found)
+    if constant == len(found):
+        remedy = "Look at them: there is nothing to learn. Are they masks, or were they read as black?"
+        raise DataError("every picture is of a single colour", where=where, remedy=remedy)
+    if constant:
+        say(f"{constant} pictures are of a single colour; they are kept", style="yellow")
+
+
+def _say_problems(ledger: Ledger) -> None:
+    unreadable = [entry for entry in ledger.dropped() if entry.rule == "unreadable"]
+    for entry in unreadable[:_SAID_ALOUD]:
+        say(f"left out {entry.source}: {entry.detail}", style="yellow")
+    if len(unreadable) > _SAID_ALOUD:
+        say(f"left out {len(unreadable) - _SAID_ALOUD} more; all are in ledger.jsonl", style="yellow")
+    for action, word in (("dropped", "left out in all"), (CHANGED, "changed")):
+        if summary := ledger.summary(action):
+            say(f"{word}: {summary}")

@@ -1,0 +1,248 @@
+"""What a generator of pictures is worth: quality, diversity, novelty, obedience, use and cost, each beside its floor.
+
+    n samples are held against n held-out pictures; the floor is n pictures that were learned from, held against the
+    same: no family can be expected to come nearer than the real ones do
+
+    quality     Fréchet and kernel distance, precision, density          metrics/frechet.py, kernel_distance.py, prdc.py
+    diversity   recall, coverage, classes found, duplicates
+    novelty     share of samples nearer to a learned picture than to a held-out one; 1/2 where nothing is copied
+    obedience   share of samples that are taken for the class that was asked for
+    use         a classifier that learned from samples, on real pictures; what samples add to 200 real ones
+    cost        calls of the network, milliseconds, parameters
+
+Features are those of features.py, learned on these pictures; a classifier of pixels (support vectors) measures use.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+from torch import Tensor
+
+from genwerk.core.artifact import Artifact
+from genwerk.core.atomic import write_json
+from genwerk.core.config import Config, Field
+from genwerk.core.workspace import Step
+from genwerk.evaluation.grids import grid, neighbours, save_picture
+from genwerk.evaluation.measures import Measure
+from genwerk.generators.examples import Examples, to_numbers
+from genwerk.generators.family import Ask, sample
+from genwerk.generators.features import Seen, load_features, see
+from genwerk.generators.storage import Stored, load_family
+from genwerk.generators.tripwire import nearest_other
+from genwerk.generators.vae import VAE, elbo, iwae
+from genwerk.metrics.bootstrap import Interval, interval
+from genwerk.metrics.distance_interval import distance_interval
+from genwerk.metrics.frechet import frechet_distance
+from genwerk.metrics.kernel_distance import kernel_distance
+from genwerk.metrics.novelty import novelty
+from genwerk.metrics.prdc import prdc_cases
+from genwerk.training.seeding import seed_step
+
+__all__ = ["ScoreConfig", "score_generator"]
+
+_DRAWING = ("prior", "generator", "decoder")  # the part of a network that is called for a sample
+_FOUND_AMONG = 10
+_FEW = 200  # real pictures to which samples are added
+
+
+class ScoreConfig(Config):
+    """How many samples are drawn, and how."""
+
+    n: int = Field(2000, ge=50, description="samples, and real pictures they are held against; fewer where there are")
+    steps: int | None = Field(None, ge=1, description="of the solver; none: the family's own")
+    guidance: float = Field(1.0, description="how much more than the condition alone")
+    average: float | None = Field(None, gt=0, lt=0.288, description="width of the average; none: as trained")
+    resamples: int = Field(40, ge=2, description="for the intervals of distances")
+    seed: int = Field(0, ge=0, description="of the samples")
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Samples (N, C, H, W) with the classes that were asked for, and what they took."""
+
+    x: Tensor
+    asked: NDArray[np.int64]
+    calls: float
+    milliseconds: float
+
+
+def score_generator(
+    config: ScoreConfig, step: Step, generator: Artifact, pictures: Artifact, features: Artifact
+) -> Mapping[str, float | int | str]:
+    """Draw samples, measure them, and write report.json, samples.png and nearest.png."""
+    stored, examples = load_family(generator.path, average=config.average), Examples.open(pictures.path, "nothing")
+    n = min(config.n, len(examples.held_out), len(examples.train))
+    rows = np.sort(np.random.default_rng(config.seed).permutation(len(examples.held_out))[:n])
+    learned = np.sort(np.random.default_rng(config.seed + 1).permutation(len(examples.train))[:n])
+    network = load_features(features.path)
+    real = _Real(to_numbers(examples.held_out.pixels[rows]), examples.held_out.labels[rows])
+    others = _Real(to_numbers(examples.train.pixels[learned]), examples.train.labels[learned])
+    texts = tuple(examples.held_out.texts[row] for row in rows)
+    drawn = _draw(config, stored, real.labels, texts)
+    seen = [see(network, x) for x in (drawn.x, real.x, others.x)]
+    accuracy = float(features.metrics["accuracy"])
+    measures = [
+        *_likeness(config, *seen),
+        *_diversity(seen[0], seen[1], real.labels),
+        *_novelty(*seen),
+        *_obedience(stored, drawn, seen[0], seen[1], real.labels),
+        *_retrieval(stored, seen, texts, tuple(examples.train.texts[row] for row in learned)),
+        *_use(drawn, real, others),
+        *_bounds(stored, real),
+        *_cost(stored, drawn),
+        Measure("pictures.features_accuracy", accuracy, len(examples.held_out), "on held-out pictures"),
+    ]
+    settings = {**config.model_dump(mode="json"), "n": n, "family": stored.name}
+    write_json(step.out / "report.json", {"settings": settings, "measures": [one.to_json() for one in measures]})
+    save_picture(grid(_by_class(stored, drawn)), step.out / "samples.png")
+    save_picture(neighbours(drawn.x[:8], seen[0].features[:8], others.x, seen[2].features), step.out / "nearest.png")
+    return {one.name: one.value for one in measures}
+
+
+@dataclass(frozen=True, slots=True)
+class _Real:
+    """Pictures (N, C, H, W) and their classes."""
+
+    x: Tensor
+    labels: NDArray[np.int64]
+
+
+def _draw(config: ScoreConfig, stored: Stored, labels: NDArray[np.int64], texts: Sequence[str]) -> _Drawn:
+    given = stored.given(texts) if stored.by == "text" else torch.from_numpy(labels) if stored.by == "class" else None
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    network = stored.family.network
+    watched = next((getattr(network, part) for part in _DRAWING if hasattr(network, part)), network)
+    hook = watched.register_forward_hook(count)
+    started = time.perf_counter()
+    ask = Ask(len(labels), config.seed, given=given, guidance=config.guidance, steps=config.steps)
+    x = sample(stored.family, ask, show=True)
+    hook.remove()
+    spent = (time.perf_counter() - started) / len(labels) * 1e3
+    return _Drawn(x, labels, calls / -(-len(labels) // 64), spent)
+
+
+def _measure(name: str, found: Interval, how: str, floor: float | None = None) -> Measure:
+    return Measure(f"pictures.{name}", found.mean, found.n, how, found.low, found.high, "95 % bootstrap", floor)
+
+
+def _likeness(config: ScoreConfig, made: Seen, real: Seen, others: Seen) -> Iterator[Measure]:
+    how = f"features of {len(made.features):,} samples and as many held-out pictures"
+    for name, distance in (("frechet", frechet_distance), ("kernel", kernel_distance)):
+        found = distance_interval(distance, made.features, real.features, n=config.resamples)
+        floor = distance(others.features, real.features)
+        yield _measure(name, found, how, floor)
+        if name == "frechet" and floor > 0:
+            ratio = Interval(found.mean / floor, found.low / floor, found.high / floor, found.n)
+            yield _measure("frechet_ratio", ratio, "the distance divided by its floor", 1.0)
+    cases, floors = prdc_cases(real.features, made.features), prdc_cases(real.features, others.features)
+    for name, own, best in (
+        ("precision", cases.precise, floors.precise),
+        ("density", cases.dense, floors.dense),
+        ("recall", cases.recalled, floors.recalled),
+        ("coverage", cases.covered, floors.covered),
+    ):
+        yield _measure(name, interval(own.tolist()), f"{how}, 5 nearest neighbours", float(best.mean()))
+
+
+def _diversity(made: Seen, real: Seen, labels: NDArray[np.int64]) -> Iterator[Measure]:
+    n = len(made.features)
+    if (labels >= 0).any():
+        found, there = len(np.unique(made.classes)), len(np.unique(labels))
+        yield Measure("pictures.classes", float(found), n, "by the network of features", floor=float(there))
+    close = np.quantile(nearest_other(real.features), 0.001)
+    twins = int((nearest_other(made.features) < close).sum())
+    share = Measure.share("pictures.duplicates", twins, n, "by distance of features")
+    yield replace(share, floor=0.001)
+
+
+def _novelty(made: Seen, real: Seen, others: Seen) -> Iterator[Measure]:
+    found = novelty(made.features, others.features, real.features)
+    how = "nearest neighbours among equal sets of learned and held-out pictures"
+    yield Measure("pictures.nearer_to_learned", found.share, found.n, how, found.low, found.high, "95 % exact", 0.5)
+    yield Measure("pictures.copy_p", found.p, found.n, "one-sided binomial test")
+
+
+def _obedience(stored: Stored, drawn: _Drawn, made: Seen, real: Seen, labels: NDArray[np.int64]) -> Iterator[Measure]:
+    if stored.by == "class":
+        right = int((made.classes == drawn.asked).sum())
+        share = Measure.share("pictures.as_asked", right, len(drawn.asked), "as the network of features sees it")
+        yield replace(share, floor=float((real.classes == labels).mean()))
+
+
+def _retrieval(stored: Stored, seen: Sequence[Seen], texts: Sequence[str], learned: Sequence[str]) -> Iterator[Measure]:
+    """A linear map from features to vectors of texts, learned on real pictures; of samples, and of real ones."""
+    if stored.by != "text":
+        return
+    vectors = stored.given(texts).numpy()
+    reader = Ridge(alpha=10.0).fit(seen[2].features, stored.given(learned).numpy())
+    found = []
+    for one in seen[:2]:
+        likeness = reader.predict(one.features) @ vectors.T
+        own = np.take_along_axis(likeness, np.arange(len(texts))[:, None], 1)
+        found.append(int(((likeness > own).sum(1) < _FOUND_AMONG).sum()))
+    how = f"among {len(texts)} texts; by chance {_FOUND_AMONG / len(texts):.3f}"
+    yield replace(Measure.share("pictures.text_retrieved", found[0], len(texts), how), floor=found[1] / len(texts))
+
+
+def _use(drawn: _Drawn, real: _Real, others: _Real) -> Iterator[Measure]:
+    """Only where samples have classes."""
+    if len(np.unique(drawn.asked)) < 2 or len(np.unique(others.labels)) < 2:
+        return
+    how = "support vectors on pixels, on held-out pictures"
+    floor = float(_right(others, real).mean())
+    learned = _right(_Real(drawn.x, drawn.asked), real)
+    yield _measure("train_on_synthetic", interval(learned.tolist()), how, floor)
+    few = _Real(others.x[:_FEW], others.labels[:_FEW])
+    both = _Real(torch.cat([few.x, drawn.x]), np.concatenate([few.labels, drawn.asked]))
+    gain = (_right(both, real) - _right(few, real)).tolist()
+    yield _measure("augmentation_gain", interval(gain), f"{how}; real ones alone against both")
+
+
+def _bounds(stored: Stored, real: _Real) -> Iterator[Measure]:
+    if not isinstance(stored.family, VAE):
+        return
+    vae = stored.family
+    seed_step(0)
+    x = vae.read(real.x)
+    given = torch.from_numpy(real.labels) if stored.by == "class" else None
+    how = "coins drawn once for every held-out picture" if vae.config.likelihood == "bernoulli" else "held-out pictures"
+    for name, bound in (("negative_elbo", elbo), ("negative_iwae", iwae)):
+        yield _measure(name, interval((-bound(vae, x, given)).tolist()), how)
+
+
+def _cost(stored: Stored, drawn: _Drawn) -> Iterator[Measure]:
+    n, parameters = len(drawn.x), sum(weight.numel() for weight in stored.family.network.parameters())
+    yield Measure("pictures.calls", drawn.calls, n, "counted")
+    yield Measure("pictures.milliseconds", drawn.milliseconds, n, "64 together")
+    yield Measure("pictures.parameters", float(parameters), 1, "counted")
+
+
+def _right(learned: _Real, test: _Real) -> NDArray[np.float64]:
+    """Of each picture of `test`, whether it is told right, 1 or 0, by what learned from the others."""
+    components = min(48, len(learned.x) - 1, learned.x[0].numel())
+    model = make_pipeline(PCA(components, random_state=0), SVC(C=4.0))
+    model.fit(learned.x.flatten(1).numpy(), learned.labels)
+    return np.asarray(model.predict(test.x.flatten(1).numpy()) == test.labels, np.float64)
+
+
+def _by_class(stored: Stored, drawn: _Drawn) -> list[Sequence[Tensor]]:
+    """Ten samples of each of the first ten classes; without classes ten times ten."""
+    if stored.by != "class":
+        return [drawn.x[row * 10 : row * 10 + 10].unbind() for row in range(10)]
+    wanted = range(min(10, len(stored.classes)))
+    return [drawn.x[torch.from_numpy(drawn.asked == label)][:10].unbind() for label in wanted]

@@ -1,0 +1,92 @@
+"""The report of a generator of pictures as one HTML file, and the gates' verdict. Measuring is generator.py's."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from genwerk.core.artifact import Artifact
+from genwerk.core.atomic import write_json, write_text
+from genwerk.core.workspace import Step
+from genwerk.evaluation.gates import check_gates, parse_gates, results_to_json
+from genwerk.evaluation.measures import Measure, definition, flatten
+from genwerk.evaluation.plots import CurvePoint, loss_curve
+from genwerk.evaluation.report import ReportConfig
+from genwerk.evaluation.wording import verdict
+from genwerk.models.arrays import read_json
+from genwerk.training.curve import read_curve
+
+__all__ = ["write_generator_report"]
+
+_HERE = Path(__file__).parent
+
+
+def write_generator_report(
+    config: ReportConfig, step: Step, scores: Artifact, generator: Artifact
+) -> Mapping[str, float | int | str]:
+    """Write report.html, gates.json and copies of what was measured; returns how many gates passed and failed."""
+    report, record = read_json(scores.path / "report.json"), read_json(generator.path / "family.json")
+    measures = [Measure.from_json(values) for values in report["measures"]]
+    results = check_gates(parse_gates(config.gates), flatten(measures))
+    write_json(step.out / "report.json", report)
+    write_json(step.out / "gates.json", results_to_json(results))
+    for name in ("samples.png", "nearest.png"):
+        (step.out / name).write_bytes((scores.path / name).read_bytes())
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((_HERE / "generator.html.jinja").read_text(encoding="utf-8"))
+    n = report["settings"]["n"]
+    html = template.render(
+        title=config.title,
+        family=record["family"],
+        style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+        summary=f"{n:,} samples held against {n:,} pictures that were not learned from.",
+        verdict=verdict(results),
+        by_class=record["by"] == "class",
+        samples=_embedded(scores.path / "samples.png"),
+        nearest=_embedded(scores.path / "nearest.png"),
+        rows=[_row(one) for one in measures],
+        curve=_curve(generator.path / "loss.jsonl"),
+        settings=[(name, value) for name, value in _flat({**report["settings"], **record["config"]})],
+    )
+    write_text(step.out / "report.html", html)
+    failed = sum(not result.passed for result in results)
+    return {"gates.passed": len(results) - failed, "gates.failed": failed, "promoted": "no" if failed else "yes"}
+
+
+def _row(one: Measure) -> dict[str, str]:
+    known = definition(one.name)
+    span = f"{_short(one.low)} – {_short(one.high)}" if one.low is not None and one.high is not None else ""
+    floor = "" if one.floor is None else _short(one.floor)
+    unit = known.unit if known.unit not in ("share", "p", "") else ""
+    return {"label": known.label, "value": f"{_short(one.value)} {unit}".strip(), "interval": span, "floor": floor,
+            "n": f"{one.n:,}", "meaning": known.meaning}  # fmt: skip
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def _curve(path: Path) -> Markup | str:
+    rows = read_curve(path)
+    if len(rows) < 2:
+        return ""
+    points = [CurvePoint(int(row["step"]), float(row["loss"]), row.get("val_loss")) for row in rows]
+    return Markup(loss_curve(points, name="training", unit="loss", description="loss over steps of training"))
+
+
+def _embedded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, value in values.items():
+        found += _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else [(f"{before}{name}", str(value))]
+    return found

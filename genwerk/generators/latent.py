@@ -1,0 +1,117 @@
+"""Latent diffusion: a codec makes small pictures of codes, and a flow learns to draw those.
+
+Source: Rombach et al. (2022), High-resolution image synthesis with latent diffusion models, section 3.
+
+    z = (encode(x) - m) / s          x = decode(s z + m)          m, s: mean and deviation of each channel of codes
+
+m and s are measured on the pictures that are learned from before the first step, so that codes are as wide as noise.
+
+Chosen:   codes are drawn, not their mean, so that the flow sees what the decoder was trained on; the codec is trained
+          before, and frozen; with a condition only the flow is asked. What is kept of a picture is kept to the bit.
+Left out: adversarial and perceptual losses of the codec.
+Try it:   genwerk run recipes/emoji.yaml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genwerk.core.config import Config, Field
+from genwerk.core.errors import ModelError
+from genwerk.generators.denoising import DENOISING
+from genwerk.generators.family import Ask, Batch, Loss, Player, Preview, Space
+from genwerk.generators.flow import Flow, FlowConfig
+from genwerk.generators.networks import NetworkConfig
+from genwerk.generators.vae import VAE, VAEConfig
+
+__all__ = ["Latent", "LatentConfig"]
+
+_CODEC = VAEConfig(codes=4, halvings=3, likelihood="gaussian", beta=0.05, blocks=2)
+_PRIOR = FlowConfig(network=NetworkConfig(kind="dit", width=256, depth=6, heads=4, patch=1))
+
+
+class LatentConfig(Config):
+    """A codec with a grid of codes, and a flow over it."""
+
+    codec: VAEConfig = Field(_CODEC, description="what makes codes of pictures; `halvings` must be 1 or more")
+    prior: FlowConfig = Field(_PRIOR, description="what draws codes")
+
+
+class Networks(nn.Module):
+    """The codec, frozen; the flow; and what is measured of the codes."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, codec: nn.Module, prior: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.codec, self.prior = codec, prior
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("deviation", torch.ones(channels, 1, 1))
+
+
+class Latent:
+    """A family, see family.py. Raises ModelError for a codec without a grid."""
+
+    uses = DENOISING
+
+    def __init__(self, config: LatentConfig, space: Space) -> None:
+        if not config.codec.halvings:
+            raise ModelError("the codec has one code for a picture", remedy="Set `codec: {halvings: 2}` or more.")
+        self.config, self.space = config, space
+        self.codec = VAE(config.codec, Space(space.shape))
+        self.noise_shape = self.codec.noise_shape
+        inner = Space(self.noise_shape, classes=space.classes, vector=space.vector)
+        self.prior = Flow(config.prior, inner)
+        self.network = Networks(self.codec.network, self.prior.network, self.noise_shape[0])
+
+    def adopt(self, codec: VAE, pictures: Sequence[Tensor]) -> None:
+        """Take over a trained codec, and measure its codes on batches of pictures."""
+        self.codec.network.load_state_dict(codec.network.state_dict())
+        self.codec.network.requires_grad_(False)
+        total, squares, count = torch.zeros(()), torch.zeros(()), 0
+        with torch.no_grad():
+            for x in pictures:
+                z = self.codec.posterior(x).draw().double().transpose(0, 1).flatten(1)  # (c, B h w)
+                total, squares, count = total + z.sum(1), squares + z.square().sum(1), count + z.shape[1]
+        mean = total / count
+        self.network.mean.copy_(mean[:, None, None])
+        self.network.deviation.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt()[:, None, None])
+
+    def players(self) -> Sequence[Player]:
+        (own,) = self.prior.players()
+        return [replace(own, name="latent", loss=self.loss)]
+
+    def loss(self, batch: Batch) -> Loss:
+        self.codec.network.eval()
+        with torch.no_grad():
+            z = self.encode(batch.x, draw=True)
+        return self.prior.loss(Batch(z, batch.given))
+
+    def encode(self, x: Tensor, *, draw: bool = False) -> Tensor:
+        """(B, c, h, w) codes, as wide as noise."""
+        posterior = self.codec.posterior(x)
+        return ((posterior.draw() if draw else posterior.mean) - self.network.mean) / self.network.deviation
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, C, H, W) from -1 to 1."""
+        return self.codec.decode(z * self.network.deviation + self.network.mean)
+
+    def frames(self, ask: Ask) -> Iterator[Preview]:
+        """Codes are not bounded, so the prior's previews are not cut to -1 … 1."""
+        inner = ask
+        if ask.start is not None:
+            inner = replace(inner, start=self.encode(ask.start))
+        if ask.keep is not None:
+            whole = F.avg_pool2d(ask.keep.float().amin(1, keepdim=True), 2**self.config.codec.halvings) == 1.0
+            inner = replace(inner, keep=whole.expand(-1, self.noise_shape[0], -1, -1))
+        for preview in self.prior.unbounded_frames(inner):
+            x = self.decode(preview.x)
+            if ask.keep is not None and ask.start is not None:
+                x = torch.where(ask.keep, ask.start, x)
+            yield Preview(x, preview.done, preview.of)

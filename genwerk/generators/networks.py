@@ -1,0 +1,42 @@
+"""Which network looks at a noisy picture: a U-Net, or a transformer over patches. One choice for diffusion and flow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from genwerk.core.config import Config, Field
+from genwerk.generators.family import Space
+from genwerk.models.dit import DiT
+from genwerk.models.unet import UNet
+
+__all__ = ["NetworkConfig", "make_denoiser"]
+
+
+class NetworkConfig(Config):
+    """Its kind and size."""
+
+    kind: Literal["unet", "dit"] = Field("unet", description="U-Net for pixels; transformer for latents")
+    width: int = Field(32, ge=8, multiple_of=8, description="channels at full size, or of a patch")
+    multipliers: tuple[int, ...] = Field((1, 2, 2), min_length=1, description="U-Net: times the width, level by level")
+    blocks: int = Field(1, ge=1, description="U-Net: blocks a level")
+    attention: tuple[int, ...] = Field((), description="U-Net: levels with attention, 0 the finest")
+    depth: int = Field(6, ge=1, description="transformer: layers")
+    heads: int = Field(4, ge=1, description="transformer: heads of attention")
+    patch: int = Field(2, ge=1, description="transformer: side of a patch")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of a block's inside dropped in training")
+
+
+def make_denoiser(config: NetworkConfig, space: Space) -> nn.Module:
+    """(B, C, H, W), times (B,) and what is given to (B, C, H, W). Raises ModelError for sizes that do not fit."""
+    shape = space.picture
+    if config.kind == "dit":
+        return DiT(
+            shape, width=config.width, depth=config.depth, heads=config.heads, patch=config.patch,
+            classes=space.classes, vector=space.vector, dropout=config.dropout,
+        )  # fmt: skip
+    return UNet(
+        shape[0], width=config.width, multipliers=config.multipliers, blocks=config.blocks,
+        attention=config.attention, classes=space.classes, vector=space.vector, dropout=config.dropout,
+    )  # fmt: skip

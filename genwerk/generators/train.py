@@ -1,0 +1,86 @@
+"""A step of the workspace: pictures and a family become a trained generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from genwerk.core.config import Config, Field
+from genwerk.core.errors import ModelError
+from genwerk.core.workspace import Artifact, Step
+from genwerk.generators.captions import load_vectors
+from genwerk.generators.examples import Examples, to_numbers
+from genwerk.generators.family import Family
+from genwerk.generators.latent import Latent
+from genwerk.generators.loop import FitConfig, fit
+from genwerk.generators.storage import load_family, make_family, save_family
+from genwerk.generators.vae import VAE
+from genwerk.models.arrays import read_json
+from genwerk.training.device import choose_device
+from genwerk.training.seeding import deterministic, seed_step
+
+__all__ = ["GeneratorConfig", "train_generator"]
+
+_TOGETHER = 64
+
+
+class GeneratorConfig(Config):
+    """Which family, how it is asked, and how it is trained."""
+
+    family: str = Field("flow", description="how samples are made")
+    settings: dict[str, Any] = Field({}, description="of the family, see its page")
+    ask: Literal["class", "text", "nothing"] = Field("class", description="what a sample can be asked by")
+    fit: FitConfig = Field(FitConfig(), description="how long and in which steps it is trained")
+
+
+def train_generator(
+    config: GeneratorConfig, step: Step, pictures: Artifact, *others: Artifact
+) -> Mapping[str, float | int | str]:
+    """Train on a pictures artifact and write a generator. Killed and started again it ends in the same files.
+
+    others   vectors of the texts, where it is asked by text; the codec, where it is latent
+    """
+    given = {other.kind: other for other in others}
+    vectors = load_vectors(_need(given, "vectors").path) if config.ask == "text" else None
+    examples = Examples.open(pictures.path, config.ask, vectors)
+    device = choose_device(config.fit.precision).where
+    with deterministic(device):
+        seed_step(config.fit.seed)
+        family = _begin(config, examples, given, device)
+    fitted = fit(family, examples, config.fit, step)
+    settings: Config = family.config  # type: ignore[attr-defined]
+    encoder = read_json(given["vectors"].path / "encoder.json")["encoder"] if config.ask == "text" else ""
+    classes = examples.train.classes if config.ask == "class" else ()
+    save_family(step.out, config.family, settings, family, by=config.ask, classes=classes, encoder=encoder,
+                kept=fitted.kept)  # fmt: skip
+    return fitted.metrics
+
+
+def _begin(config: GeneratorConfig, examples: Examples, given: Mapping[str, Artifact], device: torch.device) -> Family:
+    """An untrained family; a latent one with its codec, and what is measured of the codes."""
+    if config.family != "latent":
+        return make_family(config.family, config.settings, examples.space)
+    codec = load_family(_need(given, "codec").path).family
+    if not isinstance(codec, VAE):
+        raise ModelError("a codec must be a VAE", remedy="Give the recipe a `codec:` with settings of a VAE.")
+    settings = {**config.settings, "codec": codec.config.model_dump()}
+    family = make_family("latent", settings, examples.space)
+    assert isinstance(family, Latent)
+    family.adopt(codec, list(_batches(examples)))
+    family.network.to(device)
+    return family
+
+
+def _batches(examples: Examples) -> Iterator[Tensor]:
+    pixels = examples.train.pixels
+    for start in range(0, len(pixels), _TOGETHER):
+        yield to_numbers(pixels[start : start + _TOGETHER])
+
+
+def _need(given: Mapping[str, Artifact], kind: str) -> Artifact:
+    if kind not in given:
+        raise ModelError(f"there is no `{kind}` to train with", remedy="Give it as an input of the step.")
+    return given[kind]

@@ -1,0 +1,153 @@
+"""A recipe of a generator, from pictures to a promoted model: one `workspace.step` per line.
+
+name: digits
+pictures: digits                # a folder with pictures, or digits, or emoji
+family: flow                    # vae, gan, diffusion, flow
+fit: {minutes: 5}
+gates: ["pictures.coverage >= 0.8"]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator
+
+from genwerk.core.artifact import Artifact, Source
+from genwerk.core.assets import KNOWN
+from genwerk.core.config import Config, Field, load_yaml
+from genwerk.core.errors import ConfigError
+from genwerk.core.progress import say
+from genwerk.core.workspace import Workspace
+from genwerk.data.pictures import PicturesConfig
+from genwerk.evaluation.gates import all_passed, parse_gates, read_gates
+from genwerk.evaluation.generator import ScoreConfig
+from genwerk.evaluation.report import ReportConfig
+from genwerk.evaluation.terminal import print_gates, print_scores
+from genwerk.generators.captions import CaptionsConfig
+from genwerk.generators.features import FeaturesConfig
+from genwerk.generators.loop import FitConfig
+from genwerk.generators.storage import FAMILIES, settings_of
+from genwerk.generators.train import GeneratorConfig
+from genwerk.recipe import Outcome, fetch_source
+from genwerk.recipes.explain import print_choices
+
+__all__ = ["GeneratorRecipe", "is_generator", "load_generator_recipe", "run_generator", "run_generator_recipe"]
+
+COLLECTIONS = {"digits": ("digits",), "emoji": ("emoji", "emoji-names")}
+
+
+class CodecSection(Config):
+    """The codec of a latent family, trained before it."""
+
+    settings: dict[str, Any] = Field({"halvings": 3, "likelihood": "gaussian"}, description="of the VAE")
+    fit: FitConfig = Field(FitConfig(), description="how long and in which steps it is trained")
+
+
+class GeneratorRecipe(Config):
+    """Everything `genwerk run` needs to make a generator. All keys but `name`, `pictures`, `family` have defaults."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="names the generator and its pins")
+    pictures: tuple[str, ...] = Field(min_length=1, description="folders, or digits or emoji")
+    size: int | None = Field(None, ge=4, le=1024, description="side in pixels; none: all must be of one size")
+    colours: Literal["auto", "grey", "rgb"] = Field("auto", description="auto is grey where all pictures are")
+    holdout: float = Field(0.2, gt=0, lt=1, description="share kept from training, for honest measures")
+    license: str = Field("", description="licence of the pictures; empty: unspecified, or that of the collection")
+    family: str = Field(description=f"how samples are made: {', '.join(FAMILIES)}")
+    settings: dict[str, Any] = Field({}, description="of the family; empty takes its defaults")
+    ask: Literal["class", "text", "nothing"] = Field("class", description="what a sample can be asked by")
+    encoder: str = Field("minilm", description="of texts, where a sample is asked by text")
+    codec: CodecSection | None = Field(None, description="latent: the VAE whose codes are drawn")
+    fit: FitConfig = Field(FitConfig(), description="how long and in which steps it is trained")
+    features: FeaturesConfig = Field(FeaturesConfig(), description="the network that reports compare pictures by")
+    evaluate: ScoreConfig = Field(ScoreConfig(), description="how many samples are measured, and how they are drawn")
+    gates: tuple[str, ...] = Field((), description="what must hold to be promoted")
+
+    @field_validator("pictures", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+def is_generator(path: Path) -> bool:
+    """Whether a recipe names a family. Raises ConfigError where it is no recipe at all."""
+    return "family" in load_yaml(path)[0]
+
+
+def load_generator_recipe(path: Path) -> GeneratorRecipe:
+    """Read and validate; folders are relative to the recipe. Raises ConfigError with line and key."""
+    values, lines = load_yaml(path)
+    recipe = GeneratorRecipe.parse(values, where=str(path), lines=lines)
+    parse_gates(recipe.gates)
+    settings_of(recipe.family, recipe.settings)
+    if (recipe.family == "latent") != (recipe.codec is not None):
+        what = "a latent family needs a `codec:`" if recipe.codec is None else f"{recipe.family} has no codec"
+        raise ConfigError(what, where=str(path), remedy="Give `family: latent` and `codec:` together.")
+    if recipe.codec is not None:
+        settings_of("vae", recipe.codec.settings)
+    folders = tuple(one if one in COLLECTIONS else str((path.parent / one).resolve()) for one in recipe.pictures)
+    if len(folders) > 1 and any(one in COLLECTIONS for one in folders):
+        raise ConfigError("a collection cannot be mixed with others", where=str(path), remedy="Name one, or folders.")
+    return recipe.model_copy(update={"pictures": folders})
+
+
+def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outcome:
+    """From pictures to a promoted generator. Each line is found if it was made before."""
+    step = workspace.step
+    first = recipe.pictures[0]
+    specs = COLLECTIONS.get(first, recipe.pictures)
+    sources = [fetch_source(spec) if spec in KNOWN else Source.of_folder(Path(spec).name, Path(spec)) for spec in specs]
+    layout = first if first in COLLECTIONS else "folder"
+    license_ = recipe.license or (KNOWN[first].license if first in KNOWN else "unspecified")
+    reading = PicturesConfig(layout=layout, size=recipe.size, colours=recipe.colours, holdout=recipe.holdout,
+                             license=license_)  # fmt: skip
+
+    # 1  collect and prepare
+    pictures = step("genwerk.data.pictures:prepare_pictures", reading, *sources, kind="pictures")
+
+    # 2 and 3  choose the family, train
+    training = GeneratorConfig(family=recipe.family, settings=recipe.settings, ask=recipe.ask, fit=recipe.fit)
+    others = list[Artifact]()
+    if recipe.ask == "text":
+        encoding = CaptionsConfig(encoder=recipe.encoder)
+        reading_texts = "genwerk.generators.captions:embed_captions"
+        others.append(step(reading_texts, encoding, pictures, fetch_source(recipe.encoder), kind="vectors"))
+    if recipe.codec is not None:
+        coding = GeneratorConfig(family="vae", settings=recipe.codec.settings, ask="nothing", fit=recipe.codec.fit)
+        others.append(step("genwerk.generators.train:train_generator", coding, pictures, kind="codec"))
+    generator = step("genwerk.generators.train:train_generator", training, pictures, *others, kind="generator")
+
+    # measure, report, and let the gates decide
+    features = step("genwerk.generators.features:train_features", recipe.features, pictures, kind="features")
+    made = (generator, pictures, features)
+    scores = step("genwerk.evaluation.generator:score_generator", recipe.evaluate, *made, kind="scores")
+    reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
+    writing = "genwerk.evaluation.generator_report:write_generator_report"
+    report = step(writing, reporting, scores, generator, kind="report")
+    gates = tuple(read_gates(report.path))
+    promoted = all_passed(gates)
+
+    parts = {"pictures": pictures, "generator": generator, "features": features, "scores": scores, "report": report}
+    pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
+    for name in (f"latest-{recipe.name}", *([f"generating-{recipe.name}"] if promoted else [])):
+        if workspace.pinned(name) != pin:
+            workspace.pin(name, pin)
+    return Outcome(parts, gates, promoted)
+
+
+def run_generator(path: Path, workspace: Workspace) -> bool:
+    """Run a recipe and say what came of it; whether it was promoted."""
+    recipe = load_generator_recipe(path)
+    print_choices(recipe)
+    print_choices(settings_of(recipe.family, recipe.settings), title=f"settings of {recipe.family}")
+    outcome = run_generator_recipe(recipe, workspace)
+    print_scores(outcome.parts["report"])
+    generator = outcome.parts["generator"].id[:8]
+    print_gates(outcome.gates)
+    say(f"report: {outcome.parts['report'].path / 'report.html'}")
+    word = "promoted" if outcome.promoted else "not promoted, as a gate did not hold"
+    say(f"{word}. Next: genwerk generate --model {generator} --n 16 --out grid.png")
+    if outcome.promoted:
+        say(f"or draw on a page: genwerk serve {recipe.name}")
+    return outcome.promoted
