@@ -51,7 +51,7 @@ class FeaturesConfig(Config):
 
     steps: int = Field(600, ge=1, description="optimiser steps")
     batch: int = Field(128, ge=1, description="pictures in a step")
-    width: int = Field(16, ge=1, description="channels at full size, doubled with every halving")
+    width: int = Field(32, ge=1, description="channels at half the size, doubled with every halving")
     lr: float = Field(2e-3, gt=0, description="highest learning rate")
     checkpoint_every: int = Field(200, ge=1, description="steps that a kill can cost at most")
     seed: int = Field(0, ge=0, description="initial weights and order of the pictures")

@@ -45,7 +45,7 @@ class GANConfig(Config):
     loss: Kind = Field("relativistic", description="relativistic with R1 and R2, WGAN-GP, or DCGAN's")
     penalty: float = Field(1.0, ge=0, description="g, of the critic's gradients; WGAN-GP wants 10")
     codes: int = Field(64, ge=1, description="numbers of noise a picture is made of")
-    width: int = Field(32, ge=1, description="channels at full size, doubled with every halving")
+    width: int = Field(32, ge=1, description="channels at half the size, doubled with every halving")
     critic_every: int = Field(
         1, ge=1, description="steps of the critic for one of the generator; WGAN-GP wants 3 or more"
     )

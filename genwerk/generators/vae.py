@@ -41,7 +41,7 @@ class VAEConfig(Config):
     codes: int = Field(32, ge=1, description="numbers in a code, or at each place of a grid of codes")
     halvings: int = Field(0, ge=0, description="0: one code for a picture; above: a grid, halved so often, for latent")
     blocks: int = Field(1, ge=1, description="of a grid: residual blocks a level")
-    width: int = Field(32, ge=1, description="channels at full size, doubled with every halving")
+    width: int = Field(32, ge=1, description="channels at half the size, doubled with every halving")
     likelihood: Literal["bernoulli", "gaussian"] = Field(
         "bernoulli", description="of a pixel: a coin, or around a mean"
     )

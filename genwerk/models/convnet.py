@@ -4,7 +4,7 @@ Source: Radford et al. (2015), DCGAN; He et al. (2016), Identity mappings, for b
 with projection discriminator, eq. 3; Karras et al. (2017), Progressive growing, section 3, for minibatch statistics.
 
     block     x + conv( act( conv( act(x) ) ) ) / 2
-    shrink    half the side, twice the channels;   grow: the other way round
+    shrink    half the side, twice the channels, then a block;   grow: the other way round
     score     w · h + e(class) · h                       h the vector of a picture, e a table or a matrix (projection)
 
 Chosen:   no norm over the batch, so that what is made of one picture does not depend on its neighbours; the critic may
@@ -60,7 +60,7 @@ class Residual(nn.Module):
 class PictureEncoder(nn.Module):
     """(B, C, H, W) to (B, out).
 
-    width     channels at full size, doubled with every halving up to `most`
+    width     channels at half the size, doubled with every halving up to `most`
     spectral  keep every layer's largest singular value at 1 (Miyato et al., 2018)
     """
 
@@ -68,17 +68,11 @@ class PictureEncoder(nn.Module):
         self, shape: tuple[int, int, int], out: int, *, width: int = 32, most: int = 256, spectral: bool = False
     ) -> None:
         super().__init__()
-        channels, height, across = shape
+        times = shrinks(*shape[1:])
         wrap = spectral_norm if spectral else _same
-        times, here = shrinks(height, across), width
-        layers: list[nn.Module] = [wrap(nn.Conv2d(channels, here, 3, padding=1))]
-        for _ in range(times):
-            size = min(2 * here, most)
-            layers += [Residual(here, wrap), nn.LeakyReLU(_SLOPE), wrap(nn.Conv2d(here, size, 4, stride=2, padding=1))]
-            here = size
-        self.body = nn.Sequential(*layers, Residual(here, wrap), nn.LeakyReLU(_SLOPE))
-        self.flat = here * (height >> times) * (across >> times)
-        self.head = wrap(nn.Linear(self.flat, out))
+        layers, here = _shrinking(shape[0], _sizes(width, most, times), times, 1, wrap)
+        self.body = nn.Sequential(*layers, nn.LeakyReLU(_SLOPE))
+        self.head = wrap(nn.Linear(here * (shape[1] >> times) * (shape[2] >> times), out))
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.head(self.body(x).flatten(1))
@@ -99,17 +93,12 @@ class PictureDecoder(nn.Module):
         vector: int = 0,
     ) -> None:
         super().__init__()
-        channels, height, across = shape
-        times = shrinks(height, across)
-        sizes = [min(width << level, most) for level in range(times + 1)]
-        self.coarse = (sizes[-1], height >> times, across >> times)
+        times = shrinks(*shape[1:])
+        sizes = _sizes(width, most, times)
+        self.coarse = (sizes[-1], shape[1] >> times, shape[2] >> times)
         self.condition = Condition(d_in, classes=classes, vector=vector)
         self.start = nn.Linear(2 * d_in if classes or vector else d_in, math.prod(self.coarse))
-        layers: list[nn.Module] = [Residual(sizes[-1], _same)]
-        for here, size in zip(reversed(sizes[1:]), reversed(sizes[:-1]), strict=True):
-            grow = nn.ConvTranspose2d(here, size, 4, stride=2, padding=1)
-            layers += [nn.LeakyReLU(_SLOPE), grow, Residual(size, _same)]
-        self.body = nn.Sequential(*layers, nn.LeakyReLU(_SLOPE), nn.Conv2d(sizes[0], channels, 3, padding=1))
+        self.body = nn.Sequential(*_growing(shape[0], sizes, times, 1))
 
     def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         if self.condition.none is not None:
@@ -126,14 +115,7 @@ class GridEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_halves(shape, times)
-        here = width
-        layers: list[nn.Module] = [nn.Conv2d(shape[0], here, 3, padding=1)]
-        for _ in range(times):
-            size = min(2 * here, most)
-            layers += [Residual(here, _same) for _ in range(blocks)]
-            layers += [nn.LeakyReLU(_SLOPE), nn.Conv2d(here, size, 4, stride=2, padding=1)]
-            here = size
-        layers += [Residual(here, _same) for _ in range(blocks)]
+        layers, here = _shrinking(shape[0], _sizes(width, most, times), times, blocks, _same)
         self.body = nn.Sequential(*layers, nn.LeakyReLU(_SLOPE), nn.Conv2d(here, out, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,18 +139,43 @@ class GridDecoder(nn.Module):
         vector: int = 0,
     ) -> None:
         super().__init__()
-        sizes = [min(width << level, most) for level in range(times + 1)]
+        sizes = _sizes(width, most, times)
         self.start = nn.Conv2d(d_in, sizes[-1], 1)
         self.condition = Condition(sizes[-1], classes=classes, vector=vector)
-        layers: list[nn.Module] = [Residual(sizes[-1], _same) for _ in range(blocks)]
-        for here, size in zip(reversed(sizes[1:]), reversed(sizes[:-1]), strict=True):
-            layers += [nn.LeakyReLU(_SLOPE), nn.ConvTranspose2d(here, size, 4, stride=2, padding=1)]
-            layers += [Residual(size, _same) for _ in range(blocks)]
-        self.body = nn.Sequential(*layers, nn.LeakyReLU(_SLOPE), nn.Conv2d(sizes[0], shape[0], 3, padding=1))
+        self.body = nn.Sequential(*_growing(shape[0], sizes, times, blocks))
 
     def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         found: Tensor = self.body(self.start(z) + self.condition(given, len(z))[:, :, None, None])
         return found
+
+
+def _sizes(width: int, most: int, times: int) -> list[int]:
+    """Channels after each halving, finest first; one entry where nothing is halved."""
+    return [min(width << level, most) for level in range(max(1, times))]
+
+
+def _shrinking(
+    channels: int, sizes: list[int], times: int, blocks: int, wrap: Callable[[nn.Module], nn.Module]
+) -> tuple[list[nn.Module], int]:
+    """Halvings with residual blocks after each, and the channels at the end. At full size nothing is computed but the
+    first halving: a block there costs four times as much as the next."""
+    layers, here = list[nn.Module](), channels
+    for level, size in enumerate(sizes):
+        layers += [nn.LeakyReLU(_SLOPE)] if level else []
+        layers += [wrap(nn.Conv2d(here, size, *((4, 2, 1) if times else (3, 1, 1))))]
+        layers += [Residual(size, wrap) for _ in range(blocks)]
+        here = size
+    return layers, here
+
+
+def _growing(channels: int, sizes: list[int], times: int, blocks: int) -> list[nn.Module]:
+    """The way back."""
+    layers: list[nn.Module] = []
+    for here, size in zip(reversed(sizes), [*reversed(sizes[:-1]), channels], strict=True):
+        layers += [Residual(here, _same) for _ in range(blocks)]
+        layers += [nn.LeakyReLU(_SLOPE)]
+        layers += [nn.ConvTranspose2d(here, size, 4, 2, 1) if times else nn.Conv2d(here, size, 3, padding=1)]
+    return layers
 
 
 def check_halves(shape: tuple[int, int, int], times: int) -> None:

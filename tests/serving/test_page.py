@@ -123,7 +123,7 @@ def test_an_answer_can_be_stopped_and_an_error_is_shown(running: Any, page: Page
     expect(turn.locator(".question")).to_have_text("<img src=x onerror=alert(1)>")
     assert page.locator(".turn img").count() == 0
     page.select_option("#model", "handbook")
-    page.locator("label.switch").click()
+    page.locator("#ask label.switch").click()
     page.route("**/v1/chat/completions", lambda route: None)
     page.fill("#question", "Hello")
     page.click("#send")
