@@ -41,4 +41,5 @@ def make_denoiser(config: NetworkConfig, space: Space) -> nn.Module:
         shape[0], width=config.width, multipliers=config.multipliers, blocks=config.blocks,
         attention=config.attention, classes=space.classes, vector=space.vector, dropout=config.dropout,
     )  # fmt: skip
-    return unet.to(memory_format=torch.channels_last)  # a step of training in 0.7 to 0.8 of the time
+    unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a step takes 0.7 to 0.8 of the time
+    return unet
