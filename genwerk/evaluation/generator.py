@@ -207,7 +207,8 @@ def _use(drawn: _Drawn, real: _Real, others: _Real) -> Iterator[Measure]:
     floor = float(_right(others, real).mean())
     learned = _right(_Real(drawn.x, drawn.asked), real)
     yield _measure("train_on_synthetic", interval(learned.tolist()), how, floor)
-    few = _Real(others.x[:_FEW], others.labels[:_FEW])
+    some = np.random.default_rng(0).permutation(len(others.x))[:_FEW]
+    few = _Real(others.x[some], others.labels[some])
     both = _Real(torch.cat([few.x, drawn.x]), np.concatenate([few.labels, drawn.asked]))
     gain = (_right(both, real) - _right(few, real)).tolist()
     yield _measure("augmentation_gain", interval(gain), f"{how}; real ones alone against both")
