@@ -190,16 +190,16 @@ def _png(x: Tensor) -> bytes:
 
 def _decoded(name: str, encoded: str, shape: tuple[int, int, int]) -> Tensor:
     """(1, C, H, W) from -1 to 1. Raises RequestError: no base64, no picture, another size."""
+    channels, height, width = shape
     try:
         data = base64.b64decode(encoded.removeprefix("data:image/png;base64,"), validate=True)
         image = Image.open(io.BytesIO(data))
+        if image.size != (width, height):  # before a pixel of it is unpacked
+            what = f"it has {image.width} × {image.height} pixels, the model makes {width} × {height}"
+            raise invalid(name, what, "Bring it to that size first.")
         image.load()
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise invalid(name, "it is not a picture in base64", "Send a PNG file in base64.") from error
-    channels, height, width = shape
-    if image.size != (width, height):
-        what = f"it has {image.width} × {image.height} pixels, the model makes {width} × {height}"
-        raise invalid(name, what, "Bring it to that size first.")
     values = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.uint8)
     return to_numbers(np.ascontiguousarray(values[None] if channels == 1 else values.transpose(2, 0, 1)))[None]
 
