@@ -5,7 +5,7 @@
     duplicates   share of samples whose nearest other sample is nearer than any two of 999 in 1,000 real ones are
 
 It fires where samples are not finite; and after two looks, in which nothing is expected yet, where coverage is less
-than half of the best before, fewer than half of the classes are left, more than a tenth are duplicates, or nothing is
+than half of the best before (if that was a tenth or more), fewer than half of the classes are left, more than a tenth are duplicates, or nothing is
 covered. What is looked at is made from the same noise each time.
 
 Source: Naeem et al. (2020) for coverage; Arora, Risteski and Zhang (2018), Do GANs learn the distribution?, for
@@ -29,6 +29,7 @@ __all__ = ["Look", "Tripwire", "nearest_other"]
 
 _COMPONENTS = 32
 _NEIGHBOURS = 5
+_WORTH = 0.1  # coverage below which there is nothing to lose yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Tripwire:
     def _why(self, found: Look) -> str:
         if self.looks < 3:
             return ""
-        if found.coverage < 0.5 * self.best.coverage:
+        if found.coverage < 0.5 * self.best.coverage and self.best.coverage >= _WORTH:
             return f"coverage fell from {self.best.coverage:.2f} to {found.coverage:.2f}"
         if found.duplicates > 0.1:
             return f"{found.duplicates:.0%} of the samples are duplicates of others"
