@@ -5,8 +5,8 @@
     duplicates   share of samples whose nearest other sample is nearer than any two of 999 in 1,000 real ones are
 
 It fires where samples are not finite; and after two looks, in which nothing is expected yet, where coverage is less
-than half of the best before (if that was a tenth or more), fewer than half of the classes are left, more than a tenth are duplicates, or nothing is
-covered. What is looked at is made from the same noise each time.
+than half of the best before (if that was a tenth or more), fewer than half of the classes are left, more than a tenth
+are duplicates, or nothing is covered. What is looked at is made from the same noise each time.
 
 Source: Naeem et al. (2020) for coverage; Arora, Risteski and Zhang (2018), Do GANs learn the distribution?, for
 duplicates (the birthday paradox).
