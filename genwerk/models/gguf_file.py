@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 
 from genwerk.core.errors import ModelError
 
-__all__ = ["GGUFFile", "GGUFTensor"]
+__all__ = ["NO_FLOATS", "GGUFFile", "GGUFTensor"]
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+# Types that `gguf` turns into no floats: whole numbers, and blocks that are only made while computing.
+NO_FLOATS = frozenset({"Q1_0", "Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
 _REMEDY = "The file is damaged or incomplete: copy or fetch it again."
 
 
@@ -71,6 +73,8 @@ class GGUFFile:
     def tensor(self, name: str) -> NDArray[np.float32]:
         """One tensor in float32. Raises ModelError where `gguf` cannot dequantise its type."""
         entry = self.tensors[name]
+        if entry.kind.name in NO_FLOATS:
+            raise self._unread(entry, "its type holds no floats that can be had")
         raw = np.frombuffer(self._data, dtype=np.uint8, count=entry.size, offset=entry.start)
         block, block_bytes = gguf.GGML_QUANT_SIZES[entry.kind]
         try:
@@ -80,13 +84,14 @@ class GGUFFile:
                 return raw.view(np.float16).reshape(entry.shape).astype(np.float32)
             rows = raw.reshape(*entry.shape[:-1], entry.shape[-1] // block * block_bytes)
             values: NDArray[np.float32] = gguf.dequantize(rows, entry.kind)
-        except (NotImplementedError, ValueError) as error:  # the first is how `gguf` refuses a type that it lacks
-            raise ModelError(
-                f"tensor {name} of type {entry.kind.name} cannot be read: {error}",
-                where=str(self.path),
-                remedy="Use a file quantised as Q4, Q5, Q6, Q8, a K-quant, F16 or F32.",
-            ) from None
+        except ValueError as error:
+            raise self._unread(entry, str(error)) from None
         return values.reshape(entry.shape)
+
+    def _unread(self, entry: GGUFTensor, why: str) -> ModelError:
+        what = f"tensor {entry.name} of type {entry.kind.name} cannot be read: {why}"
+        remedy = "Use a file quantised as Q4, Q5, Q6, Q8, a K-quant, F16 or F32."
+        return ModelError(what, where=str(self.path), remedy=remedy)
 
     def _read_header(self) -> None:
         if self._data[:4] != b"GGUF":

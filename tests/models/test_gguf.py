@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from genwerk.core.errors import ModelError
 from genwerk.core.types import Message
 from genwerk.models.gguf import convert_gguf
-from genwerk.models.gguf_file import GGUFFile
+from genwerk.models.gguf_file import NO_FLOATS, GGUFFile
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.kv_cache import KVCache
 from genwerk.tokenizers.byte_alphabet import LETTER_OF_BYTE
@@ -171,6 +171,16 @@ def test_other_files_and_missing_ones_are_named(tmp_path: Path) -> None:
     (tmp_path / "old.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 1, 0, 0))
     with pytest.raises(ModelError, match="version 1 is not supported"):
         convert_gguf(tmp_path / "old.gguf", tmp_path / "out")
+
+
+def test_types_without_floats_are_those_that_the_package_refuses() -> None:
+    for kind, (_, size) in gguf.GGML_QUANT_SIZES.items():
+        block = np.zeros((1, size), np.uint8)
+        if kind.name in NO_FLOATS:
+            with pytest.raises(NotImplementedError):
+                gguf.dequantize(block, kind)
+        else:
+            assert gguf.dequantize(block, kind).size
 
 
 @pytest.mark.parametrize("quantisation", ["Q8_1", "Q8_K", "I8", "F64"])
