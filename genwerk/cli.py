@@ -129,8 +129,6 @@ def generate(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Continue a text, or draw pictures, with any model in the workspace, without retrieval or guards."""
-    from contextlib import closing
-
     path, ahead = _model_path(model, workspace), _model_path(draft, workspace) if draft else None
     if (path / "family.json").exists():
         from genwerk.recipes.drawing import Drawing, draw
@@ -141,28 +139,16 @@ def generate(
         raise GenwerkError("there is no text to continue", where="--prompt", remedy="Give one: --prompt TEXT.")
 
     from genwerk.core.types import Sampling
-    from genwerk.inference.engines import load_engine
+    from genwerk.recipes.continuing import continue_text
 
     sampling = Sampling(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
         logprobs=None if receipt is None else 0,
     )  # fmt: skip
-    loading = load_engine(
-        path, engine=engine, precision=precision, draft=ahead, window=window or None, sinks=sinks,
-        cache_precision=cache_precision,
+    continue_text(
+        path, prompt, sampling, receipt, engine=engine, precision=precision, draft=ahead, window=window or None,
+        sinks=sinks, cache_precision=cache_precision,
     )  # fmt: skip
-    with closing(loading) as loaded:
-        deltas = []
-        sys.stdout.write(prompt)
-        for delta in loaded.stream_text(prompt, sampling):
-            deltas.append(delta)
-            sys.stdout.write(delta.text)
-            sys.stdout.flush()
-        sys.stdout.write("\n")
-        if receipt is not None:
-            from genwerk.serving.replay import write_receipt
-
-            write_receipt(receipt, loaded, path, prompt, sampling, deltas)
 
 
 @app.command(epilog="Example: `genwerk replay ans-0123456789abcdef`")
@@ -347,13 +333,16 @@ def _model_path(model: str, workspace: Path) -> Path:
 
 
 def _run(recipe: Path, workspace: Path) -> bool:
+    from genwerk.core.config import load_yaml
+
+    if "family" in load_yaml(recipe)[0]:
+        from genwerk.recipes.generating import run_generator
+
+        return run_generator(recipe, _workspace(workspace))
     from genwerk.evaluation.terminal import print_outcome
     from genwerk.recipe import load_recipe, run_recipe
     from genwerk.recipes.explain import print_choices
-    from genwerk.recipes.generating import is_generator, run_generator
 
-    if is_generator(recipe):
-        return run_generator(recipe, _workspace(workspace))
     loaded = load_recipe(recipe)
     print_choices(loaded)
     outcome = run_recipe(loaded, _workspace(workspace))

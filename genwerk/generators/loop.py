@@ -34,7 +34,7 @@ from genwerk.generators.tripwire import Look, Tripwire
 from genwerk.models.weights import read_tensors, write_tensors
 from genwerk.training.device import Device, Precision, choose_device
 from genwerk.training.gradients import check_finite, clip_gradients
-from genwerk.training.optimiser import set_lr
+from genwerk.training.optimiser import make_adamw, set_lr
 from genwerk.training.plan import plan_steps
 from genwerk.training.resume import RunState
 from genwerk.training.schedule import cosine_with_warmup
@@ -282,11 +282,8 @@ class _Run:
         return Tripwire(to_numbers(self.examples.train.pixels[self._rows()]).numpy(), self._labels())
 
     def _optimiser(self, player: Player) -> AdamW:
-        groups = [
-            {"params": [p for p in player.module.parameters() if p.ndim >= 2], "weight_decay": player.weight_decay},
-            {"params": [p for p in player.module.parameters() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        return AdamW([group for group in groups if group["params"]], lr=player.lr, betas=player.betas, fused=True)
+        player.module.requires_grad_()  # another player's turn may have left it without
+        return make_adamw(player.module.parameters(), player.lr, player.weight_decay, player.betas)
 
     def probe(self) -> float:
         """Seconds of one step with its share of what is done now and then; no weight moves."""

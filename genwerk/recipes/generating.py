@@ -33,7 +33,7 @@ from genwerk.generators.train import GeneratorConfig
 from genwerk.recipe import Outcome, fetch_source
 from genwerk.recipes.explain import print_choices
 
-__all__ = ["GeneratorRecipe", "is_generator", "load_generator_recipe", "run_generator", "run_generator_recipe"]
+__all__ = ["GeneratorRecipe", "load_generator_recipe", "run_generator", "run_generator_recipe"]
 
 COLLECTIONS = {"digits": ("digits",), "emoji": ("emoji", "emoji-names")}
 
@@ -68,11 +68,6 @@ class GeneratorRecipe(Config):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
-
-
-def is_generator(path: Path) -> bool:
-    """Whether a recipe names a family. Raises ConfigError where it is no recipe at all."""
-    return "family" in load_yaml(path)[0]
 
 
 def load_generator_recipe(path: Path) -> GeneratorRecipe:
