@@ -10,21 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
-from genwerk import __version__
-from genwerk.core.errors import GenwerkError
 from genwerk.serving.adapters import load_adapter, unload_adapter
 from genwerk.serving.assistant import Assistant
 from genwerk.serving.auth import KeyStore
@@ -36,9 +30,8 @@ from genwerk.serving.completion_request import CompletionCall, answer_prompts, p
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.encoders import Encoders
 from genwerk.serving.encoding_request import parse_embeddings, parse_rerank
-from genwerk.serving.errors import handle_genwerk_error, handle_http_error
 from genwerk.serving.fields import parse_body
-from genwerk.serving.middleware import BodyLimit, Door, Measured, SecurityHeaders
+from genwerk.serving.frame import MAX_BODY, QUEUE, build_app
 from genwerk.serving.openai_reply import encode_json
 from genwerk.serving.openai_request import ChatCall, parse_chat
 from genwerk.serving.runs import Runs
@@ -50,9 +43,6 @@ from genwerk.serving.trace import as_json, build_trace
 
 _Call = TypeVar("_Call")
 _Asked = TypeVar("_Asked", ChatCall, CompletionCall)
-PAGE = Path(__file__).parent / "page"
-MAX_BODY = 8_000_000
-QUEUE = 16
 
 
 def create_app(
@@ -71,9 +61,6 @@ def create_app(
     """
     server = _Server(assistant, keys, queue)
     routes = [
-        Route("/", server.page),
-        Route("/health", server.health),
-        Route("/metrics", server.metrics),
         Route("/v1/models", server.models),
         Route("/v1/models/{name:path}", server.model),
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
@@ -86,18 +73,9 @@ def create_app(
         Route("/v1/genwerk/documents/{id}", server.document),
         Route("/v1/genwerk/answers/{id}/trace", server.trace),
         *server.studio.routes,
-        Mount("/static", StaticFiles(directory=PAGE)),
     ]
-    middleware = [
-        Middleware(Measured, metrics=assistant.metrics),
-        Middleware(SecurityHeaders),
-        Middleware(Door, keys=keys, hosts=None if hosts is None else tuple(hosts)),
-        Middleware(BodyLimit, limit=max_body),
-    ]
-    handlers: Any = {
-        HTTPException: handle_http_error, GenwerkError: handle_genwerk_error, Exception: handle_genwerk_error,
-    }  # fmt: skip
-    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    name, metrics = assistant.deployment.name, assistant.metrics
+    app = build_app(name, routes, metrics=metrics, keys=keys, hosts=hosts, max_body=max_body)
     app.state.admission = server.admission
     return app
 
@@ -114,15 +92,6 @@ class _Server:
         runs = Runs(deployment.workspace, lambda: {one.id for one in deployment.served().values()})
         self.studio = StudioRoutes(studio, runs, keys, self.admission, assistant.metrics)
         self.readers = CapacityLimiter(queue)  # threads of their own: the door's few are for short work
-
-    async def page(self, request: Request) -> Response:
-        return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
-
-    async def health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok", "deployment": self.deployment.name, "version": __version__})
-
-    async def metrics(self, request: Request) -> Response:
-        return Response(self.assistant.metrics.render(), media_type="text/plain; version=0.0.4")
 
     async def models(self, request: Request) -> Response:
         listed = self.browser.models()

@@ -14,10 +14,11 @@ from genwerk.core.progress import say
 from genwerk.core.workspace import Workspace
 from genwerk.inference.text_engine import TextEngine
 from genwerk.monitoring.answers import AnswerLog
-from genwerk.serving.app import MAX_BODY, QUEUE, create_app
+from genwerk.serving.app import create_app
 from genwerk.serving.assistant import Assistant
 from genwerk.serving.auth import KeyStore, check_door, is_loopback
 from genwerk.serving.deployment import Deployment, load_deployment
+from genwerk.serving.frame import MAX_BODY, QUEUE
 from genwerk.serving.trace import ANSWERS
 
 KEYS = "keys.json"
