@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-__all__ = ["Pixels", "RawPicture", "UnreadablePictureError", "fit_square", "read_picture"]
+__all__ = ["Pixels", "RawPicture", "UnreadablePictureError", "fit_square", "pixels_of", "read_picture"]
 
 Pixels = NDArray[np.uint8]  # (C, H, W)
 
@@ -83,6 +83,12 @@ def _top(mode: str, values: NDArray[np.float64]) -> float:
     if mode.startswith("I;16") or most > 255.0:
         return 65535.0 if most <= 65535.0 else most
     return 255.0
+
+
+def pixels_of(image: Image.Image, *, grey: bool) -> Pixels:
+    """(1, H, W) or (3, H, W)."""
+    values = np.asarray(image.convert("L" if grey else "RGB"), np.uint8)
+    return np.ascontiguousarray(values[None] if grey else values.transpose(2, 0, 1))
 
 
 def fit_square(image: Image.Image, size: int) -> tuple[Image.Image, str]:

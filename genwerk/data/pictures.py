@@ -31,7 +31,7 @@ from genwerk.core.errors import DataError
 from genwerk.core.progress import say
 from genwerk.core.workspace import Step
 from genwerk.data.ledger import CHANGED, Ledger
-from genwerk.data.picture_files import Pixels, fit_square
+from genwerk.data.picture_files import Pixels, fit_square, pixels_of
 from genwerk.data.picture_sources import READERS, Found
 
 __all__ = ["PictureSet", "PicturesConfig", "load_pictures", "prepare_pictures"]
@@ -125,8 +125,7 @@ def _cleaned(config: PicturesConfig, found: Iterator[Found], ledger: Ledger) -> 
         image, resized = fit_square(one.picture.image, size) if config.size else (one.picture.image, "")
         if resized:
             ledger.change(one.source, "size", resized)
-        values = np.asarray(image.convert("L" if grey else "RGB"), np.uint8)
-        pixels = np.ascontiguousarray(values[None] if grey else values.transpose(2, 0, 1))
+        pixels = pixels_of(image, grey=grey)
         sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
         if sha256 in seen:
             ledger.drop(one.source, "duplicate", f"the same pixels as {seen[sha256]}")

@@ -47,7 +47,7 @@ def neighbours(
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) as a PNG file."""
+    """(H, W, 3), or (H, W) of grey, as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

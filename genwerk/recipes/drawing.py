@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from genwerk.core.errors import RequestError
-from genwerk.data.picture_files import UnreadablePictureError, read_picture
+from genwerk.data.picture_files import UnreadablePictureError, pixels_of, read_picture
 from genwerk.evaluation.grids import grid, save_picture
 from genwerk.generators.examples import to_numbers
 from genwerk.generators.family import Ask, sample
@@ -78,7 +77,4 @@ def picture_of(path: Path, shape: tuple[int, int, int]) -> Tensor:
     if image.size != (width, height):
         what = f"{path.name} has {image.width} × {image.height} pixels, the model makes {width} × {height}"
         raise RequestError(what, param="start", remedy="Bring it to that size first.")
-    values = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.uint8)
-    pixels = values[None] if channels == 1 else values.transpose(2, 0, 1)
-    found: Tensor = to_numbers(np.ascontiguousarray(pixels))[None]
-    return found
+    return to_numbers(pixels_of(image, grey=channels == 1))[None]

@@ -17,12 +17,13 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from genwerk.core.workspace import Workspace
+from genwerk.data.picture_files import pixels_of
+from genwerk.evaluation.grids import png
 from genwerk.generators.examples import to_numbers, to_pixels
 from genwerk.generators.family import Ask, check_ask
 from genwerk.generators.interpolation import between
@@ -83,11 +84,11 @@ class Studio:
             name = names[0]
         if name not in names:
             raise no_model(name, names or ["none; run a recipe with `family:` first"])
-        identity = str(self.workspace.pinned(_PIN + name)["generator"])
+        path = self.workspace.find(str(self.workspace.pinned(_PIN + name)["generator"])).path
         with self._loading:
-            if identity not in self._loaded:
-                self._loaded[identity] = load_family(self.workspace.find(identity).path)
-            return self._loaded[identity]
+            if name not in self._loaded or self._loaded[name].path != path:
+                self._loaded[name] = load_family(path)
+            return self._loaded[name]
 
     def entries(self) -> list[dict[str, Any]]:
         """As they stand in OpenAI's list of models."""
@@ -182,10 +183,7 @@ def _without_gradient(frames: Iterator[Any]) -> Iterator[Any]:
 
 def _png(x: Tensor) -> bytes:
     pixels = to_pixels(x)
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return png(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
 
 
 def _decoded(name: str, encoded: str, shape: tuple[int, int, int]) -> Tensor:
@@ -200,8 +198,7 @@ def _decoded(name: str, encoded: str, shape: tuple[int, int, int]) -> Tensor:
         image.load()
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise invalid(name, "it is not a picture in base64", "Send a PNG file in base64.") from error
-    values = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.uint8)
-    return to_numbers(np.ascontiguousarray(values[None] if channels == 1 else values.transpose(2, 0, 1)))[None]
+    return to_numbers(pixels_of(image, grey=channels == 1))[None]
 
 
 def _check_size(body: Mapping[str, Any], stored: Stored) -> None:
