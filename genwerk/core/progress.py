@@ -26,7 +26,7 @@ _LOG_EVERY_SECONDS = 10.0
 class Bar:
     """One running count. `advance` moves it; `note` is shown beside it (loss, tokens per second)."""
 
-    def __init__(self, label: str, total: int, unit: str, progress: Progress | None) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, progress: Progress | None) -> None:
         self._label, self._total, self._unit, self._progress = label, total, unit, progress
         self._done, self._started, self._logged = 0, time.monotonic(), time.monotonic()
         self._task = progress.add_task(label, total=total, note="") if progress else None
@@ -40,8 +40,12 @@ class Bar:
         elif time.monotonic() - self._logged >= _LOG_EVERY_SECONDS:
             self._logged = time.monotonic()
             spent = self._logged - self._started
-            left = spent / max(self._done, 1) * max(self._total - self._done, 0)
-            line = f"{self._label}: {self._done}/{self._total} {self._unit}, {spent:.0f} s, {left:.0f} s left {note}"
+            line = f"{self._label}: {self._done} {self._unit}, {spent:.0f} s {note}"
+            if self._total is not None:
+                left = spent / max(self._done, 1) * max(self._total - self._done, 0)
+                line = (
+                    f"{self._label}: {self._done}/{self._total} {self._unit}, {spent:.0f} s, {left:.0f} s left {note}"
+                )
             print(line.rstrip(), file=sys.stderr, flush=True)
 
 
@@ -53,8 +57,8 @@ def say(message: str, *, style: str = "") -> None:
 
 
 @contextmanager
-def track(label: str, *, total: int, unit: str = "steps") -> Iterator[Bar]:
-    """Show progress of `total` units of work while the block runs."""
+def track(label: str, *, total: int | None, unit: str = "steps") -> Iterator[Bar]:
+    """Show progress of `total` units of work while the block runs; none: nobody knows how many there are."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

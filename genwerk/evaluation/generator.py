@@ -34,9 +34,9 @@ from genwerk.core.config import Config, Field
 from genwerk.core.workspace import Step
 from genwerk.evaluation.grids import grid, neighbours, save_picture
 from genwerk.evaluation.measures import Measure
-from genwerk.generators.examples import Examples, to_numbers
 from genwerk.generators.family import Ask, sample
 from genwerk.generators.features import Seen, load_features, see
+from genwerk.generators.picture_examples import PictureExamples, to_numbers
 from genwerk.generators.storage import Stored, load_family
 from genwerk.generators.tripwire import nearest_other
 from genwerk.generators.vae import VAE, elbo, iwae
@@ -80,7 +80,10 @@ def score_generator(
     config: ScoreConfig, step: Step, generator: Artifact, pictures: Artifact, features: Artifact
 ) -> Mapping[str, float | int | str]:
     """Draw samples, measure them, and write report.json, samples.png and nearest.png."""
-    stored, examples = load_family(generator.path, average=config.average), Examples.open(pictures.path, "nothing")
+    stored, examples = (
+        load_family(generator.path, average=config.average),
+        PictureExamples.open(pictures.path, "nothing"),
+    )
     n = min(config.n, len(examples.held_out), len(examples.train))
     rows = np.sort(np.random.default_rng(config.seed).permutation(len(examples.held_out))[:n])
     learned = np.sort(np.random.default_rng(config.seed + 1).permutation(len(examples.train))[:n])

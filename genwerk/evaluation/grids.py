@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from genwerk.core.atomic import write_bytes
-from genwerk.generators.examples import to_pixels
+from genwerk.generators.picture_examples import to_pixels
 
 __all__ = ["grid", "neighbours", "png", "save_picture"]
 

@@ -1,80 +1,54 @@
-"""What a family learns from: pictures in an order that follows from (seed, turn), with what they can be asked by."""
+"""What a family learns from, whatever it is: batches in an order that follows from (seed, turn)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from genwerk.core.errors import DataError
-from genwerk.data.pictures import PictureSet, load_pictures
 from genwerk.generators.family import Batch, Space
 from genwerk.training.seeding import generator
 
-__all__ = ["Examples", "to_numbers", "to_pixels"]
+__all__ = ["Examples", "row_at"]
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Pictures to learn from and others to measure on; vectors: of their texts, (N, D) each, where asked by text."""
+class Examples(Protocol):
+    """space: where they lie; unit: what they are called; counts: how many are learned from, and how many held
+    out; classes: their names.
 
-    train: PictureSet
-    held_out: PictureSet
-    by: str = "nothing"
-    vectors: tuple[Tensor, Tensor] | None = None
+    batch      of this turn (from 0), in which every epoch reads each once; keys: of the random order
+    batch_of   these rows of what is learned from, or of what is held out
+    labels_of  (B,) classes of rows that are learned from, asked for or not; -1: none
+    """
 
-    @classmethod
-    def open(cls, path: Path, by: str = "class", vectors: tuple[Tensor, Tensor] | None = None) -> Examples:
-        """Of a pictures artifact; by: class, text or nothing; vectors: of its texts. Raises DataError: no classes."""
-        train, held_out = load_pictures(path, "train"), load_pictures(path, "heldout")
-        if by == "class" and len(train.classes) < 2:
-            what = f"the pictures have {len(train.classes)} classes, so none can be asked for"
-            raise DataError(
-                what, where=str(path), remedy="Put them into a folder for each class, or set `ask: nothing`."
-            )
-        return cls(train, held_out, by, vectors)
+    unit: str
 
-    @cached_property
-    def space(self) -> Space:
-        channels, height, width = self.train.pixels.shape[1:]
-        classes = len(self.train.classes) if self.by == "class" else 0
-        vector = self.vectors[0].shape[1] if self.by == "text" and self.vectors is not None else 0
-        return Space((channels, height, width), classes=classes, vector=vector)
+    @property
+    def space(self) -> Space: ...
 
-    def batch(self, size: int, *keys: int, turn: int, device: torch.device) -> Batch:
-        """The batch of this turn (from 0); every epoch reads each picture once. keys: of the random order."""
-        rows = [self._row(place, keys) for place in range(turn * size, (turn + 1) * size)]
-        return self.of(self.train, rows, device)
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
-    def of(self, pictures: PictureSet, rows: Sequence[int], device: torch.device) -> Batch:
-        """These pictures, with what they can be asked by."""
-        x = to_numbers(pictures.pixels[list(rows)]).to(device)
-        if self.by == "class":
-            return Batch(x, torch.from_numpy(pictures.labels[list(rows)]).to(device))
-        if self.by == "text" and self.vectors is not None:
-            return Batch(x, self.vectors[0 if pictures is self.train else 1][list(rows)].to(device))
-        return Batch(x)
+    @property
+    def counts(self) -> tuple[int, int]: ...
 
-    def _row(self, place: int, keys: tuple[int, ...]) -> int:
-        epoch, at = divmod(place, len(self.train))
-        return int(_order(len(self.train), *keys, epoch)[at])
+    def batch(self, size: int, *keys: int, turn: int, device: torch.device) -> Batch: ...
+
+    def batch_of(self, rows: Sequence[int], device: torch.device, *, held_out: bool = False) -> Batch: ...
+
+    def labels_of(self, rows: Sequence[int]) -> NDArray[np.int64]: ...
+
+
+def row_at(place: int, count: int, keys: tuple[int, ...]) -> int:
+    """Which of `count` rows is read at this place (from 0) of an order that is another one in each epoch."""
+    epoch, at = divmod(place, count)
+    return int(_order(count, *keys, epoch)[at])
 
 
 @lru_cache(maxsize=4)
 def _order(count: int, *keys: int) -> np.ndarray:
     return generator(*keys).permutation(count)
-
-
-def to_numbers(pixels: np.ndarray) -> Tensor:
-    """(…) uint8 to float32 from -1 to 1."""
-    return torch.from_numpy(np.asarray(pixels, np.float32)).div_(127.5).sub_(1.0)
-
-
-def to_pixels(x: Tensor) -> np.ndarray:
-    """(…) from -1 to 1 to uint8, rounded."""
-    return x.detach().cpu().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).numpy()

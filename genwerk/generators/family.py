@@ -14,7 +14,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from genwerk.core.errors import RequestError
@@ -22,7 +24,8 @@ from genwerk.core.progress import track
 
 __all__ = ["Ask", "Batch", "Family", "Loss", "Player", "Preview", "Space", "check_ask", "sample"]
 
-Use = Literal["given", "noise", "steps", "solver", "guidance", "interval", "start", "strength", "keep", "temperature"]
+Use = Literal["given", "noise", "steps", "solver", "guidance", "interval", "start", "strength", "keep", "temperature",
+              "rule"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,13 @@ class Space:
             raise RequestError("this family makes pictures only", remedy="Choose another `family` for these data.")
         channels, height, width = self.shape
         return channels, height, width
+
+    @property
+    def sequence(self) -> int:
+        """The most tokens of a sequence. Raises RequestError where samples are something else."""
+        if not self.tokens or len(self.shape) != 1:
+            raise RequestError("this family makes sequences only", remedy="Choose another `family` for these data.")
+        return self.shape[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,20 @@ class Player:
     held_out: bool = True
 
 
+class Rule(Protocol):
+    """Which tokens may follow, for many draws at once; a draw that has ended takes padding.
+
+    allowed   (B, V): where `left` tokens may still come, the one that ends included
+    take      (B,): what was drawn
+    """
+
+    def begin(self, count: int) -> None: ...
+
+    def allowed(self, left: int) -> NDArray[np.bool_]: ...
+
+    def take(self, tokens: NDArray[np.int64]) -> None: ...
+
+
 @dataclass(frozen=True)
 class Ask:
     """`count` draws of a seed, from draw `first` on; what is left as it is, the family chooses.
@@ -92,6 +116,7 @@ class Ask:
     start        (count, *shape) to change; strength: how much of the way back to noise, up to 1
     keep         (count, *shape) bool: what of `start` stays as it is, to the bit
     temperature  below 1 nearer to what is likely
+    rule         what may follow, where samples are tokens
     """
 
     count: int
@@ -107,6 +132,7 @@ class Ask:
     strength: float = 1.0
     keep: Tensor | None = None
     temperature: float = 1.0
+    rule: Rule | None = None
 
     def part(self, start: int, stop: int) -> Ask:
         """Draws from `start` to `stop` of these."""

@@ -29,7 +29,7 @@ from genwerk.core.config import Config, Field
 from genwerk.core.workspace import Artifact, Step
 from genwerk.data.pictures import PictureSet
 from genwerk.generators.augment import augment
-from genwerk.generators.examples import Examples, to_numbers
+from genwerk.generators.picture_examples import PictureExamples, to_numbers
 from genwerk.models.arrays import read_json
 from genwerk.models.convnet import PictureEncoder
 from genwerk.models.weights import read_tensors, write_tensors
@@ -80,8 +80,8 @@ class Seen:
 
 def train_features(config: FeaturesConfig, step: Step, pictures: Artifact) -> Mapping[str, float | int | str]:
     """Train on a pictures artifact; killed and started again it ends in the same files."""
-    turned = len(Examples.open(pictures.path, "nothing").train.classes) < 2
-    examples = Examples.open(pictures.path, "nothing" if turned else "class")
+    turned = len(PictureExamples.open(pictures.path, "nothing").train.classes) < 2
+    examples = PictureExamples.open(pictures.path, "nothing" if turned else "class")
     classes = _TURNS if turned else len(examples.train.classes)
     device = choose_device("float32")
     with deterministic(device.where):

@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from genwerk.core.errors import TrainingError
 from genwerk.core.progress import say
 from genwerk.core.workspace import Step
 from genwerk.generators.ema import WIDTHS, Kept, PowerAverage, average_afterwards
-from genwerk.generators.examples import Examples, to_numbers
-from genwerk.generators.family import Ask, Family, Player, sample
+from genwerk.generators.examples import Examples
+from genwerk.generators.family import Ask, Batch, Family, Player, sample
 from genwerk.generators.tripwire import Look, Tripwire
 from genwerk.models.weights import read_tensors, write_tensors
 from genwerk.training.device import Device, Precision, choose_device
@@ -53,13 +54,13 @@ class FitConfig(Config):
 
     steps: int = Field(2000, ge=1, description="steps; ignored when `minutes` is given")
     minutes: float | None = Field(None, gt=0, description="time to train for; turned into steps by timing a few")
-    batch: int = Field(64, ge=1, description="pictures a player sees in a step")
+    batch: int = Field(64, ge=1, description="examples a player sees in a step")
     warmup: int = Field(100, ge=0, description="steps until the highest learning rate")
     floor: float = Field(0.05, ge=0, le=1, description="part of the learning rate that is left at the end")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0 lets all through")
     average: float = Field(0.1, gt=0, lt=0.288, description="width of the average of weights, as a share of the run")
-    eval_every: int = Field(250, ge=1, description="steps between losses on held-out pictures")
-    eval_pictures: int = Field(256, ge=0, description="held-out pictures in such a loss; 0: none")
+    eval_every: int = Field(250, ge=1, description="steps between losses on held-out examples")
+    eval_examples: int = Field(256, ge=0, description="held-out examples in such a loss; 0: none")
     look_every: int = Field(250, ge=1, description="steps between looks for collapse")
     checkpoint_every: int = Field(100, ge=1, description="steps that a kill can cost at most")
     seed: int = Field(0, ge=0, description="initial weights, noise and order of the pictures")
@@ -84,7 +85,7 @@ def fit(family: Family, examples: Examples, config: FitConfig, step: Step) -> Fi
         run = _Run(family, examples, config, device, step.scratch / "averages")
         plan = plan_steps(step.scratch, steps=config.steps, minutes=config.minutes, probe=run.probe)
         state = RunState(step.scratch, network=family.network, **run.parts())
-        with watch_run("training", step.events, total=plan.steps, done=state.step, unit="pictures") as watch:
+        with watch_run("training", step.events, total=plan.steps, done=state.step, unit=examples.unit) as watch:
             while state.step < plan.steps:
                 share = cosine_with_warmup(state.step, plan.steps, config.warmup, config.floor)
                 with watch.step(config.batch * sum(player.every for player in run.players)):
@@ -109,7 +110,7 @@ def fit(family: Family, examples: Examples, config: FitConfig, step: Step) -> Fi
     metrics: dict[str, float | int | str]
     metrics = {"steps": plan.steps, "steps_reason": plan.reason, "precision": device.reason,
                "parameters": sum(p.numel() for p in family.network.parameters()),
-               "times_back": run.back.times, "pictures_per_second": round(watch.tokens_per_second, 1),
+               "times_back": run.back.times, f"{examples.unit}_per_second": round(watch.tokens_per_second, 1),
                "seconds": round(watch.seconds, 2), **_results(state.curve.rows)}  # fmt: skip
     return Fitted(kept, metrics)
 
@@ -181,7 +182,7 @@ class _Run:
         self.players = list(family.players())
         self.optimisers = [self._optimiser(player) for player in self.players]
         self.averages, self.back = _Averages(kept), _Back(family.network)
-        self.held_out = config.eval_pictures > 0 and all(player.held_out for player in self.players)
+        self.held_out = config.eval_examples > 0 and all(player.held_out for player in self.players)
         self.tripwire = self._tripwire() if len(self.players) > 1 else None
 
     def parts(self) -> dict[str, Any]:
@@ -222,13 +223,13 @@ class _Run:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """The loss of held-out pictures, the same noise each time."""
+        """The loss of held-out examples, the same noise each time."""
         self.family.network.eval()
         seed_step(self.config.seed, 1)
-        pictures, losses, counts = self.examples.held_out, [], []
-        for start in range(0, min(self.config.eval_pictures, len(pictures)), self.config.batch):
-            rows = range(start, min(start + self.config.batch, self.config.eval_pictures, len(pictures)))
-            batch = self.examples.of(pictures, rows, self.device.where)
+        count, losses, counts = min(self.config.eval_examples, self.examples.counts[1]), list[float](), list[int]()
+        for start in range(0, count, self.config.batch):
+            rows = range(start, min(start + self.config.batch, count))
+            batch = self.examples.batch_of(rows, self.device.where, held_out=True)
             with self.device.context():
                 losses.append(float(self.players[0].loss(batch).value) * len(rows))
             counts.append(len(rows))
@@ -264,22 +265,21 @@ class _Run:
             optimiser.state.clear()
 
     def _made(self) -> NDArray[np.float32]:
-        labels = self._labels()
-        given = torch.from_numpy(labels).to(self.device.where) if self.family.space.classes else None
-        made: NDArray[np.float32] = sample(self.family, Ask(len(labels), given=given)).cpu().numpy()
+        real = self._looked_at
+        made: NDArray[np.float32] = sample(self.family, Ask(len(real.x), given=real.given)).cpu().numpy()
         return made
 
-    def _rows(self) -> NDArray[np.int64]:
-        count = min(_LOOKED_AT, len(self.examples.train))
-        found: NDArray[np.int64] = np.sort(generator(self.config.seed, 2).permutation(len(self.examples.train))[:count])
-        return found
+    @cached_property
+    def _looked_at(self) -> Batch:
+        """Real ones, with whose conditions samples are made that are held against them."""
+        return self.examples.batch_of(self._rows(), self.device.where)
 
-    def _labels(self) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = self.examples.train.labels[self._rows()]
-        return found
+    def _rows(self) -> list[int]:
+        learned = self.examples.counts[0]
+        return sorted(generator(self.config.seed, 2).permutation(learned)[: min(_LOOKED_AT, learned)].tolist())
 
     def _tripwire(self) -> Tripwire:
-        return Tripwire(to_numbers(self.examples.train.pixels[self._rows()]).numpy(), self._labels())
+        return Tripwire(self._looked_at.x.cpu().numpy(), self.examples.labels_of(self._rows()))
 
     def _optimiser(self, player: Player) -> AdamW:
         player.module.requires_grad_()  # another player's turn may have left it without

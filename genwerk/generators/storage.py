@@ -35,6 +35,8 @@ FAMILIES = {
     "diffusion": "genwerk.generators.diffusion:Diffusion",
     "flow": "genwerk.generators.flow:Flow",
     "latent": "genwerk.generators.latent:Latent",
+    "autoregressive": "genwerk.generators.autoregressive:Autoregressive",
+    "sequence_vae": "genwerk.generators.sequence_vae:SequenceVAE",
 }
 """Name in recipes to where the class is; its config is the class of the same name with `Config` behind it."""
 

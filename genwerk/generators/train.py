@@ -1,4 +1,4 @@
-"""A step of the workspace: pictures and a family become a trained generator."""
+"""A step of the workspace: pictures or sequences and a family become a trained generator."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from genwerk.core.config import Config, Field
 from genwerk.core.errors import ModelError
 from genwerk.core.workspace import Artifact, Step
 from genwerk.generators.captions import load_vectors
-from genwerk.generators.examples import Examples, to_numbers
+from genwerk.generators.examples import Examples
 from genwerk.generators.family import Family
 from genwerk.generators.latent import Latent
 from genwerk.generators.loop import FitConfig, fit
+from genwerk.generators.picture_examples import PictureExamples
+from genwerk.generators.sequence_examples import SequenceExamples
 from genwerk.generators.storage import load_family, make_family, save_family
 from genwerk.generators.vae import VAE
 from genwerk.models.arrays import read_json
@@ -37,15 +39,15 @@ class GeneratorConfig(Config):
 
 
 def train_generator(
-    config: GeneratorConfig, step: Step, pictures: Artifact, *others: Artifact
+    config: GeneratorConfig, step: Step, data: Artifact, *others: Artifact
 ) -> Mapping[str, float | int | str]:
-    """Train on a pictures artifact and write a generator. Killed and started again it ends in the same files.
+    """Train on pictures or sequences and write a generator. Killed and started again it ends in the same files.
 
     others   vectors of the texts, where it is asked by text; the codec, where it is latent
     """
     given = {other.kind: other for other in others}
     vectors = load_vectors(_need(given, "vectors").path) if config.ask == "text" else None
-    examples = Examples.open(pictures.path, config.ask, vectors)
+    examples = _open(data, config.ask, vectors)
     device = choose_device(config.fit.precision).where
     with deterministic(device):
         seed_step(config.fit.seed)
@@ -53,10 +55,16 @@ def train_generator(
     fitted = fit(family, examples, config.fit, step)
     settings: Config = family.config  # type: ignore[attr-defined]
     encoder = read_json(given["vectors"].path / "encoder.json")["encoder"] if config.ask == "text" else ""
-    classes = examples.train.classes if config.ask == "class" else ()
+    classes = examples.classes if config.ask == "class" else ()
     save_family(step.out, config.family, settings, family, by=config.ask, classes=classes, encoder=encoder,
                 kept=fitted.kept)  # fmt: skip
     return fitted.metrics
+
+
+def _open(data: Artifact, ask: str, vectors: tuple[Tensor, Tensor] | None) -> Examples:
+    if data.kind == "sequences":
+        return SequenceExamples.open(data.path, ask)
+    return PictureExamples.open(data.path, ask, vectors)
 
 
 def _begin(config: GeneratorConfig, examples: Examples, given: Mapping[str, Artifact], device: torch.device) -> Family:
@@ -75,9 +83,9 @@ def _begin(config: GeneratorConfig, examples: Examples, given: Mapping[str, Arti
 
 
 def _batches(examples: Examples) -> Iterator[Tensor]:
-    pixels = examples.train.pixels
-    for start in range(0, len(pixels), _TOGETHER):
-        yield to_numbers(pixels[start : start + _TOGETHER])
+    count = examples.counts[0]
+    for start in range(0, count, _TOGETHER):
+        yield examples.batch_of(range(start, min(start + _TOGETHER, count)), torch.device("cpu")).x
 
 
 def _need(given: Mapping[str, Artifact], kind: str) -> Artifact:

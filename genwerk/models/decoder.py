@@ -200,8 +200,8 @@ class Decoder(nn.Module):
         """Logits of all positions: (B, T) int64 -> (B, T, V) float32."""
         return self.logits(self.hidden(tokens, cache=cache))
 
-    def hidden(self, tokens: Tensor, *, cache: Cache | None = None) -> Tensor:
-        """States after the final norm: (B, T) -> (B, T, d_model).
+    def hidden(self, tokens: Tensor, *, cache: Cache | None = None, also: Tensor | None = None) -> Tensor:
+        """States after the final norm: (B, T) -> (B, T, d_model); also: what is added to the embeddings.
 
         With a cache, `tokens` continue what it holds and are appended to it; without, they start at position 0.
         Raises ModelError when the cache is full.
@@ -209,6 +209,8 @@ class Decoder(nn.Module):
         length = tokens.shape[1]
         places = self.positions(cache.length if cache is not None else 0, length)
         x = F.embedding(tokens, self.embed_tokens)
+        if also is not None:
+            x = x + also
         for block, at in zip(self.layers, places, strict=True):
             x = block(x, at, cache)
         if cache is not None:

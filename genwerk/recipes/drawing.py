@@ -13,8 +13,8 @@ from torch import Tensor
 from genwerk.core.errors import RequestError
 from genwerk.data.picture_files import UnreadablePictureError, pixels_of, read_picture
 from genwerk.evaluation.grids import grid, save_picture
-from genwerk.generators.examples import to_numbers
 from genwerk.generators.family import Ask, sample
+from genwerk.generators.picture_examples import to_numbers
 from genwerk.generators.storage import Stored, load_family
 
 __all__ = ["Drawing", "ask_for", "draw", "picture_of"]

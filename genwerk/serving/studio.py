@@ -24,9 +24,9 @@ from torch import Tensor
 from genwerk.core.workspace import Workspace
 from genwerk.data.picture_files import pixels_of
 from genwerk.evaluation.grids import png
-from genwerk.generators.examples import to_numbers, to_pixels
 from genwerk.generators.family import Ask, check_ask
 from genwerk.generators.interpolation import between
+from genwerk.generators.picture_examples import to_numbers, to_pixels
 from genwerk.generators.storage import Stored, load_family
 from genwerk.serving.fields import flag, invalid, no_model, text
 

@@ -9,7 +9,7 @@ import numpy as np
 from genwerk.core.events import EventLog
 from genwerk.core.workspace import Step
 from genwerk.data.pictures import PictureSet
-from genwerk.generators.examples import Examples
+from genwerk.generators.picture_examples import PictureExamples
 
 
 def pictures(count: int, seed: int = 0, channels: int = 1) -> PictureSet:
@@ -25,8 +25,8 @@ def pictures(count: int, seed: int = 0, channels: int = 1) -> PictureSet:
     return PictureSet(pixels, labels, ("",) * count, ("square", "bar"))
 
 
-def examples(count: int = 64, by: str = "class") -> Examples:
-    return Examples(pictures(count), pictures(32, seed=1), by)
+def examples(count: int = 64, by: str = "class") -> PictureExamples:
+    return PictureExamples(pictures(count), pictures(32, seed=1), by)
 
 
 def step_in(folder: Path) -> Step:

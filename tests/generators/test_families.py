@@ -13,9 +13,9 @@ import torch
 from picture_world import examples, pictures, step_in
 
 from genwerk.core.errors import ConfigError, ModelError, RequestError, TrainingError
-from genwerk.generators.examples import Examples, to_numbers
 from genwerk.generators.family import Ask, Family, Space, sample
 from genwerk.generators.loop import FitConfig, fit
+from genwerk.generators.picture_examples import PictureExamples, to_numbers
 from genwerk.generators.storage import FAMILIES, load_family, make_family, save_family, settings_of
 from genwerk.training.curve import LossCurve
 from genwerk.training.seeding import seed_step
@@ -55,7 +55,7 @@ def asked(family: Family, count: int, **more: Any) -> Ask:
 @EVERY
 def test_it_learns_eight_pictures_by_heart(name: str, tmp_path: Path) -> None:
     """What it makes lies nearer to the eight, each of its own class, than they lie to each other."""
-    world = Examples(pictures(8), pictures(8, seed=1), "class")
+    world = PictureExamples(pictures(8), pictures(8, seed=1), "class")
     family = made(name)
     steps = LEARNING[name]
     fit(family, world, FitConfig(steps=steps, batch=16, warmup=20, look_every=10_000, eval_every=10_000,
@@ -109,7 +109,7 @@ class Struck(BaseException):
 def test_killed_and_started_again_it_ends_in_the_same_weights(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = FitConfig(steps=9, batch=8, warmup=2, checkpoint_every=2, eval_every=3, eval_pictures=8, look_every=4)
+    config = FitConfig(steps=9, batch=8, warmup=2, checkpoint_every=2, eval_every=3, eval_examples=8, look_every=4)
 
     def run(folder: Path) -> dict[str, str]:
         step, family = step_in(folder), made(name)

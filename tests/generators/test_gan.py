@@ -11,9 +11,9 @@ from picture_world import pictures
 from torch import Tensor
 
 from genwerk.generators.augment import augment
-from genwerk.generators.examples import to_numbers
 from genwerk.generators.family import Batch, Space
 from genwerk.generators.gan import GAN, GANConfig, gradient_norm_squared
+from genwerk.generators.picture_examples import to_numbers
 from genwerk.models.convnet import Critic
 
 SPACE = Space((1, 8, 8), classes=2)

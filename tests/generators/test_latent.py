@@ -13,12 +13,12 @@ from genwerk.core.artifact import Source
 from genwerk.core.errors import DataError, ModelError, RequestError
 from genwerk.core.workspace import Artifact
 from genwerk.generators.captions import CaptionEncoder, CaptionsConfig, embed_captions, load_vectors
-from genwerk.generators.examples import Examples, to_numbers
 from genwerk.generators.family import Ask, Space, sample
 from genwerk.generators.flow import FlowConfig
 from genwerk.generators.latent import Latent, LatentConfig
 from genwerk.generators.loop import FitConfig, fit
 from genwerk.generators.networks import NetworkConfig
+from genwerk.generators.picture_examples import PictureExamples, to_numbers
 from genwerk.generators.storage import load_family, save_family
 from genwerk.generators.vae import VAE, VAEConfig
 
@@ -31,7 +31,7 @@ CONFIG = LatentConfig(codec=CODEC, prior=PRIOR)
 def codec(tmp_path_factory: pytest.TempPathFactory) -> VAE:
     torch.manual_seed(0)
     made = VAE(CODEC, Space((1, 8, 8)))
-    world = Examples(pictures(64), pictures(32, seed=1), "nothing")
+    world = PictureExamples(pictures(64), pictures(32, seed=1), "nothing")
     config = FitConfig(steps=150, batch=16, warmup=10, eval_every=1000, checkpoint_every=1000)
     fit(made, world, config, step_in(tmp_path_factory.mktemp("codec")))
     made.network.eval()
@@ -59,7 +59,7 @@ def test_codes_are_as_wide_as_noise_and_come_back(latent: Latent) -> None:
 
 def test_only_the_flow_learns(latent: Latent, tmp_path: Path) -> None:
     before = {name: weight.clone() for name, weight in latent.network.state_dict().items()}
-    world = Examples(pictures(64), pictures(32, seed=1), "class")
+    world = PictureExamples(pictures(64), pictures(32, seed=1), "class")
     fit(latent, world, FitConfig(steps=3, batch=8, warmup=1), step_in(tmp_path))
     for name, weight in latent.network.state_dict().items():
         if not name.startswith("prior."):

@@ -8,16 +8,17 @@ import torch
 from picture_world import examples, pictures
 
 from genwerk.core.errors import DataError
-from genwerk.generators.examples import Examples, to_numbers, to_pixels
+from genwerk.generators.examples import row_at
+from genwerk.generators.picture_examples import PictureExamples, to_numbers, to_pixels
 
 CPU = torch.device("cpu")
 
 
 def test_every_picture_is_read_once_an_epoch() -> None:
     world = examples(20)
-    seen = [world._row(place, (3, 0)) for place in range(40)]
+    seen = [row_at(place, 20, (3, 0)) for place in range(40)]
     assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20)) and seen[:20] != seen[20:]
-    other = [world._row(place, (4, 0)) for place in range(20)]
+    other = [row_at(place, 20, (4, 0)) for place in range(20)]
     assert other != seen[:20]
 
 
@@ -40,9 +41,9 @@ def test_what_it_is_asked_by_makes_the_space() -> None:
     assert examples(8).space.classes == 2
     assert examples(8, "nothing").space.classes == 0
     vectors = torch.randn(8, 5), torch.randn(32, 5)
-    world = Examples(pictures(8), pictures(32, seed=1), "text", vectors)
+    world = PictureExamples(pictures(8), pictures(32, seed=1), "text", vectors)
     assert world.space.vector == 5
-    held_out = world.of(world.held_out, [3], CPU)
+    held_out = world.batch_of([3], CPU, held_out=True)
     assert held_out.given is not None and torch.equal(held_out.given[0], vectors[1][3])
 
 
@@ -53,5 +54,5 @@ def test_one_class_cannot_be_asked_for(tmp_path) -> None:  # type: ignore[no-unt
         (tmp_path / f"{split}.jsonl").write_text('{"class": "a", "text": ""}\n' * 4)
     (tmp_path / "meta.json").write_text('{"classes": ["a"]}')
     with pytest.raises(DataError, match="set `ask: nothing`"):
-        Examples.open(tmp_path)
-    assert Examples.open(tmp_path, "nothing").space.classes == 0
+        PictureExamples.open(tmp_path)
+    assert PictureExamples.open(tmp_path, "nothing").space.classes == 0

@@ -11,8 +11,8 @@ import torch
 from picture_world import pictures
 from torch.distributions import Normal, kl_divergence
 
-from genwerk.generators.examples import to_numbers
 from genwerk.generators.family import Batch, Space
+from genwerk.generators.picture_examples import to_numbers
 from genwerk.generators.vae import VAE, Posterior, VAEConfig, elbo, iwae, kl_normal
 
 SPACE = Space((1, 8, 8), classes=2)

@@ -1,0 +1,188 @@
+"""Step 1 for sequences of tokens: molecules, music, lines of text become rows of numbers, split like pictures are.
+
+    train.npy, heldout.npy               (N, T) tokens by number, the end token last, padding behind it
+    train-labels.npy, heldout-labels.npy (N,) class by number, -1 for none
+    train.sources, heldout.sources       where each row is from, a line a row
+    vocabulary.json                      token by number; the first three are padding, begin and end
+    meta.json, ledger.jsonl, card.json   shape and classes; what was left out, with the rule; counts
+
+Chosen:   a sequence that was seen already is left out, so that none is on both sides; the split of a source that has
+          one is kept, otherwise a share is held out by the hash of the tokens. Long pieces are cut into windows on
+          the same side, of which only the last one ends.
+Try it:   genwerk run recipes/molecules.yaml
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genwerk.core.artifact import Source
+from genwerk.core.atomic import write_json, write_text
+from genwerk.core.config import Config, Field
+from genwerk.core.errors import DataError
+from genwerk.core.progress import say, track
+from genwerk.core.workspace import Step
+from genwerk.data.ledger import CHANGED, Ledger
+from genwerk.data.sequence_sources import READERS, FoundSequence
+
+__all__ = ["BEGIN", "END", "PAD", "SPECIAL", "SequenceSet", "SequencesConfig", "load_sequences", "prepare_sequences"]
+
+SPECIAL = ("<pad>", "<begin>", "<end>")
+"""The first tokens of every vocabulary."""
+PAD, BEGIN, END = range(3)
+
+Side = Literal["train", "heldout"]
+_SHOWN = 1000
+SIDES: tuple[Side, Side] = ("train", "heldout")
+
+
+class SequencesConfig(Config):
+    """Which sequences, and how long they may be."""
+
+    layout: str = Field("lines", description=f"how sources are read: {', '.join(READERS)}")
+    longest: int = Field(256, ge=2, description="tokens of a sequence, its end included; longer ones are left out")
+    window: int = Field(0, ge=0, description="above 0: longer ones are cut into windows of so many tokens instead")
+    holdout: float = Field(0.1, gt=0, lt=1, description="share kept from training, where a source has no split")
+    most: int = Field(0, ge=0, description="sequences to learn from at most, the first ones; 0: all")
+    license: str = Field("unspecified", description="licence of the sequences, printed on the card")
+
+
+@dataclass(frozen=True)
+class SequenceSet:
+    """One side of the split: tokens (N, T), classes (N,), -1: none; tokens and classes by number."""
+
+    tokens: NDArray[np.integer]
+    labels: NDArray[np.int64]
+    vocabulary: tuple[str, ...]
+    classes: tuple[str, ...]
+    layout: str
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def words(self, row: int) -> tuple[str, ...]:
+        """Tokens of a row, without those of the format."""
+        return words_of(self.tokens[row], self.vocabulary)
+
+
+def words_of(tokens: Sequence[int] | NDArray[np.integer], vocabulary: Sequence[str]) -> tuple[str, ...]:
+    """Token strings up to the end."""
+    found = []
+    for token in tokens:
+        if int(token) in (PAD, END):
+            break
+        found.append(vocabulary[int(token)])
+    return tuple(found)
+
+
+def prepare_sequences(config: SequencesConfig, step: Step, *sources: Source) -> Mapping[str, float | int | str]:
+    """Write the sequences of `sources`. Raises DataError: an unknown layout, fewer than two, or nothing held out."""
+    if config.layout not in READERS:
+        raise DataError(f"there is no layout `{config.layout}`", remedy=f"Known: {', '.join(READERS)}.")
+    ledger = Ledger()
+    gathered = _Gathered()
+    found = READERS[config.layout](tuple(source.path for source in sources), ledger)
+    with track("reading", total=None, unit="sequences") as bar:
+        for number, one in enumerate(found, 1):
+            gathered.take(one, config, ledger)
+            if number % _SHOWN == 0:
+                bar.advance(_SHOWN)
+    if summary := ledger.summary():
+        say(f"left out: {summary}")
+    counts: dict[str, float | int | str] = {side: len(gathered.sides[side].rows) for side in SIDES}
+    if not all(counts.values()):
+        what = f"{counts['train']} sequences can be learned from, {counts['heldout']} are held out"
+        remedy = "One of each is the least, hundreds make sense; is `longest` too short? The ledger says why."
+        raise DataError(what, where=", ".join(source.name for source in sources), remedy=remedy)
+    meta = gathered.write(step.out, config)
+    ledger.write(step.out / "ledger.jsonl")
+    inputs = {one.name: one.sha256 for one in sources}
+    dropped, changed = ledger.counts("dropped"), ledger.counts(CHANGED)
+    write_json(step.out / "card.json", {**counts, **meta, "dropped": dropped, "changed": changed, "inputs": inputs,
+                                        "config": config.model_dump(mode="json")})  # fmt: skip
+    return {**counts, "vocabulary": len(gathered.numbers), "longest": int(str(meta["longest"])),
+            "dropped": sum(dropped.values()), "changed": sum(changed.values())}  # fmt: skip
+
+
+@dataclass
+class _SideRows:
+    rows: list[bytes] = field(default_factory=list)  # uint16
+    sources: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+
+
+class _Gathered:
+    """Sequences as numbers, in the order in which tokens were first seen; sorted by `write`."""
+
+    def __init__(self) -> None:
+        self.sides: dict[Side, _SideRows] = {side: _SideRows() for side in SIDES}
+        self.numbers = {token: number for number, token in enumerate(SPECIAL)}
+        self._seen: set[bytes] = set()
+
+    def take(self, one: FoundSequence, config: SequencesConfig, ledger: Ledger) -> None:
+        numbers = self.numbers
+        row = np.array([numbers.setdefault(token, len(numbers)) for token in one.tokens] + [END], np.uint16)
+        told = hashlib.blake2b("\x1f".join(one.tokens).encode(), digest_size=16).digest()
+        if told in self._seen:
+            ledger.drop(one.source, "duplicate", "the same tokens as one before it")
+            return
+        if len(row) > config.longest and not config.window:
+            ledger.drop(one.source, "too long", f"{len(row)} tokens, {config.longest} are allowed")
+            return
+        self._seen.add(told)
+        own: Side = "heldout" if int.from_bytes(told[:8], "big") < config.holdout * 2**64 else "train"
+        side = self.sides[one.split or own]
+        if side is self.sides["train"] and config.most and len(side.rows) >= config.most:
+            ledger.drop(one.source, "beyond `most`", f"{config.most} are enough")
+            return
+        cut = list(_windows(row, config.window or len(row)))
+        if len(cut) > 1:
+            ledger.change(one.source, "windows", f"{len(row)} tokens are read as {len(cut)} windows")
+        for part in cut:
+            side.rows.append(part.tobytes())
+            side.sources.append(one.source)
+            side.labels.append(one.label)
+
+    def write(self, out: Path, config: SequencesConfig) -> dict[str, object]:
+        known = [*SPECIAL, *sorted(set(self.numbers) - set(SPECIAL))]
+        place = {token: number for number, token in enumerate(known)}
+        move = np.array([place[token] for token in self.numbers], np.min_scalar_type(len(known)))
+        longest = max(len(row) for side in self.sides.values() for row in side.rows) // 2
+        classes = sorted({label for side in self.sides.values() for label in side.labels if label})
+        number = {name: index for index, name in enumerate(classes)}
+        for name, side in self.sides.items():
+            tokens = np.full((len(side.rows), longest), PAD, move.dtype)
+            for index, packed in enumerate(side.rows):
+                row = np.frombuffer(packed, np.uint16)
+                tokens[index, : len(row)] = move[row]
+            np.save(out / f"{name}.npy", tokens)
+            np.save(out / f"{name}-labels.npy", np.array([number.get(label, -1) for label in side.labels], np.int64))
+            write_text(out / f"{name}.sources", "".join(f"{source}\n" for source in side.sources))
+        write_json(out / "vocabulary.json", known)
+        meta = {"layout": config.layout, "longest": longest, "tokens": len(known), "classes": classes}
+        write_json(out / "meta.json", meta)
+        return meta
+
+
+def _windows(row: NDArray[np.uint16], size: int) -> Iterator[NDArray[np.uint16]]:
+    return (row[start : start + size] for start in range(0, len(row), size))
+
+
+def load_sequences(path: Path, split: Side) -> SequenceSet:
+    """What `prepare_sequences` wrote, tokens mapped. Raises DataError where there is nothing of it."""
+    try:
+        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        vocabulary = tuple(json.loads((path / "vocabulary.json").read_text(encoding="utf-8")))
+        tokens = np.load(path / f"{split}.npy", mmap_mode="r")
+        labels = np.load(path / f"{split}-labels.npy")
+    except (OSError, ValueError) as error:
+        raise DataError(f"there are no sequences: {error}", where=str(path), remedy="Prepare them first.") from error
+    return SequenceSet(tokens, labels, vocabulary, tuple(meta["classes"]), meta["layout"])
