@@ -15,7 +15,6 @@ CPU = torch.device("cpu")
 
 
 def test_every_picture_is_read_once_an_epoch() -> None:
-    world = examples(20)
     seen = [row_at(place, 20, (3, 0)) for place in range(40)]
     assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20)) and seen[:20] != seen[20:]
     other = [row_at(place, 20, (4, 0)) for place in range(20)]
