@@ -65,6 +65,36 @@ KNOWN: dict[str, KnownAsset] = {
         "MIT",
         1_313_457,
     ),
+    "moses-train": KnownAsset(
+        "pypi:molsets==0.3.1!moses/dataset/data/train.csv.gz",
+        "786f0313aa6b9ba5514df685f885742a70ea8d86f1a4fa48115f7f80a634265c",
+        "MIT",
+        10_238_967,
+    ),
+    "moses-test": KnownAsset(
+        "pypi:molsets==0.3.1!moses/dataset/data/test.csv.gz",
+        "f896fbf3764f88d94670b9959e5872c600c12152a18233823e820761b7a791b2",
+        "MIT",
+        1_367_572,
+    ),
+    "moses-test-scaffolds": KnownAsset(
+        "pypi:molsets==0.3.1!moses/dataset/data/test_scaffolds.csv.gz",
+        "adffb2192c1bfe31ab0e13154d4af19a37dc18bdbf3cd7b4491e04405128adde",
+        "MIT",
+        1_274_114,
+    ),
+    "moses-mcf": KnownAsset(
+        "pypi:molsets==0.3.1!moses/metrics/mcf.csv",
+        "f4a2bfacb4cb8877295eb2a4b4e61ec9770a26388f1331e5dc9c193d22dd5f89",
+        "MIT",
+        739,
+    ),
+    "moses-pains": KnownAsset(
+        "pypi:molsets==0.3.1!moses/metrics/wehi_pains.csv",
+        "d762e5420ec70f06d7e41d336cae6f67e2feb0eddf05c6171192a332726d296f",
+        "MIT",
+        207_418,
+    ),
 }
 
 
