@@ -95,6 +95,14 @@ KNOWN: dict[str, KnownAsset] = {
         "MIT",
         207_418,
     ),
+    "chorales": KnownAsset(
+        "pypi:music21==10.5.1!music21/corpus/bach/",
+        "aab7ec8bce60093a13acca3620c2391265faa1ca3891f72e65310cf624879e1b",
+        "the compositions are in the public domain; the encodings (by M. Greentree, jsbchorales.net) come with music21 "
+        "by permission of their encoders and state no licence, so ask before you pass them on or sell what they hold; "
+        "three .krn files, which are not read, reserve all rights",
+        2_363_689,
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 lines       one sequence a line, a token a character; a file's name is its class where there are several
 molecules   SMILES, a token an atom, a bond or a digit, see molecules.py
+chorales    scores of four voices in MusicXML and MIDI files, four tokens a sixteenth; the class is the metre
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from pathlib import Path
 
 from genwerk.core.errors import DataError
 from genwerk.data.found_sequence import FoundSequence
+from genwerk.data.chorales import read_scores
 from genwerk.data.ledger import Ledger
 from genwerk.data.molecules import read_molecules
 
 __all__ = ["READERS", "FoundSequence"]
+
 
 def read_lines(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSequence]:
     """Every line that is not empty, of files or of folders with .txt files. Raises DataError for what is not there."""
@@ -35,5 +38,5 @@ def read_lines(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSequenc
 
 
 READERS: Mapping[str, Callable[[tuple[Path, ...], Ledger], Iterator[FoundSequence]]] = {
-    "lines": read_lines, "molecules": read_molecules,
+    "lines": read_lines, "molecules": read_molecules, "chorales": read_scores,
 }  # fmt: skip
