@@ -55,7 +55,9 @@ def read_molecules(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSeq
         try:
             for number, text, split in _rows(file):
                 try:
-                    yield FoundSequence(f"{file.name}:{number}", split_smiles(text), "", split or (named if told else ""))
+                    yield FoundSequence(
+                        f"{file.name}:{number}", split_smiles(text), "", split or (named if told else "")
+                    )
                 except DataError as error:
                     ledger.drop(f"{file.name}:{number}", "not SMILES", error.what)
         except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:

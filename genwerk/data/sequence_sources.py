@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from genwerk.core.errors import DataError
-from genwerk.data.found_sequence import FoundSequence
 from genwerk.data.chorales import read_scores
+from genwerk.data.found_sequence import FoundSequence
 from genwerk.data.ledger import Ledger
 from genwerk.data.molecules import read_molecules
 
