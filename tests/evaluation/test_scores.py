@@ -148,6 +148,19 @@ def test_keys_are_heard() -> None:
     assert guess_key(soprano()) == Key(0, False)
 
 
+def test_a_key_is_what_music21_finds(tmp_path: Path) -> None:
+    music21 = pytest.importorskip("music21")
+    draw = np.random.default_rng(0)
+    for tonic in range(12):
+        steps = draw.choice([0, 2, 4, 5, 7, 9, 11] if tonic % 2 else [0, 2, 3, 5, 7, 8, 11], 60)
+        score = soprano(*(60 + tonic + int(step) for step in steps))
+        write_midi(score, tmp_path / "x.mid")
+        stream = music21.converter.parse(tmp_path / "x.mid", forceSource=True, storePickle=False)
+        theirs = stream.analyze("BellmanBudge")
+        found = guess_key(score)
+        assert (found.minor, (found.fifths - theirs.sharps) % 12) == (theirs.mode == "minor", 0)  # D flat is C sharp
+
+
 def test_notes_are_spelt_as_the_key_has_them() -> None:
     assert [Key(0, False).spell(pitch) for pitch in (60, 61, 70, 71, 72)] == [
         ("C", 0, 4), ("C", 1, 4), ("B", -1, 4), ("B", 0, 4), ("C", 0, 5),
