@@ -1,6 +1,6 @@
 """Four-part music as tokens: soprano, alto, tenor and bass on a grid of sixteenths.
 
-Source: Hadjeres, Pachet and Nielsen (2017), DeepBach, section 2; Huang et al. (2019), Coconet, section 2.
+Source: Hadjeres, Pachet and Nielsen (2017), DeepBach; Huang et al. (2019), Counterpoint by convolution (Coconet).
 
     S A T B  S A T B  …     four tokens a sixteenth: "60" a note of that MIDI number begins, "_" it is held, "r" rest
 
@@ -8,7 +8,7 @@ A bar line falls on every multiple of a bar: a bar that begins with its upbeat i
 class of a piece is its metre, so that whoever draws or counts it knows where the bars are.
 
 Chosen:   sixteenths. Of the onsets of Bach's chorales 0.01 % lie off them; off eighths lie 1.3 %, in two pieces of
-          three, and far more in music for strings. It costs twice the tokens; three in four are holds, which are cheap.
+          three, and other music has more. It costs twice the tokens, but seven in ten are then holds, which are cheap.
           Four voices by name where the parts are called so (then horns and continuo stay out), else by their height.
 Left out: fermatas, words, repeats (read once), triplets, which are rounded.
 Try it:   pytest tests/data/test_chorales.py
