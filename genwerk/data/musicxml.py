@@ -6,7 +6,9 @@ A part with several voices on its staff becomes several parts. A bar is as long 
 written too short in one part does not shift the others. Repeats are read once, as they are written.
 
 Left out: score-timewise, which nobody writes; grace notes, ornaments, lyrics, fermatas, dynamics.
-Chosen:   read by lxml; over music21's 408 files of Bach, which give the same notes, music21 takes far longer.
+Chosen:   read by lxml, which is here anyway. Of the 409 files of chorales that come with music21, 406 give the notes
+          that music21 reads, in a third of its time; the others are a trumpet's tied chord, an oboe's second voice, and
+          a change of metre within a bar.
 Try it:   pytest tests/data/test_chorales.py
 """
 
@@ -45,8 +47,8 @@ def read_musicxml(path: Path) -> Sheet:
         raise UnreadableSheetError(f"no XML: {error}") from error
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
         raise UnreadableSheetError(str(error) or type(error).__name__) from error
-    except (ValueError, ZeroDivisionError) as error:
-        raise UnreadableSheetError(f"a number is none: {error}") from error
+    except (ValueError, ArithmeticError) as error:
+        raise UnreadableSheetError(f"a number cannot be: {error}") from error
 
 
 def _unpacked(path: Path) -> bytes:
@@ -98,7 +100,7 @@ def _bars(part: etree._Element) -> Iterator[_Bar]:
                 shift = _shift(item, shift)
                 bar.metre = _metre(item) or bar.metre
                 continue
-            length = Fraction(item.findtext("duration") or 0) / divisions
+            length = Fraction(float(item.findtext("duration") or 0)) / divisions
             if item.tag != "note":
                 now = max(now + (length if item.tag == "forward" else -length), Fraction(0))
             elif item.find("grace") is None and item.find("cue") is None:
@@ -138,7 +140,10 @@ def _pitch(note: etree._Element) -> int | None:
     if pitch is None:
         return None
     alter = round(float(pitch.findtext("alter") or 0))
-    return 12 * (int(pitch.findtext("octave") or 4) + 1) + _STEPS[(pitch.findtext("step") or "").strip()] + alter
+    number = 12 * (int(pitch.findtext("octave") or 4) + 1) + _STEPS[(pitch.findtext("step") or "").strip()] + alter
+    if not 0 <= number <= 127:
+        raise ValueError(f"a pitch of {number}")
+    return number
 
 
 def _shift(attributes: etree._Element, before: int) -> int:
