@@ -33,8 +33,8 @@ from genwerk.data.midi import read_midi
 from genwerk.data.musicxml import read_musicxml
 from genwerk.data.sheets import Part, Sheet, UnreadableSheetError
 
-__all__ = ["HOLD", "RANGES", "REST", "STEPS_PER_QUARTER", "VOICES", "Note", "Score", "read_scores", "steps_in_bar",
-           "to_score", "to_tokens", "transpose"]  # fmt: skip
+__all__ = ["HOLD", "RANGES", "REST", "STEPS_PER_QUARTER", "VOICES", "Note", "Score", "other_keys", "read_scores",
+           "steps_in_bar", "to_score", "to_tokens", "transpose"]  # fmt: skip
 
 HOLD, REST = "_", "r"
 VOICES = ("soprano", "alto", "tenor", "bass")
@@ -141,6 +141,13 @@ def transpose(tokens: Sequence[str], semitones: int) -> tuple[str, ...] | None:
             token = str(pitch + semitones)
         moved.append(token)
     return tuple(moved)
+
+
+def other_keys(tokens: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The piece in every other key in which all voices keep to their RANGES."""
+    for semitones in (*range(-11, 0), *range(1, 12)):
+        if (moved := transpose(tokens, semitones)) is not None:
+            yield moved
 
 
 def _pitch(token: str) -> int | None:

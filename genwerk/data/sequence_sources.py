@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from genwerk.core.errors import DataError
-from genwerk.data.chorales import read_scores
+from genwerk.data.chorales import other_keys, read_scores
 from genwerk.data.found_sequence import FoundSequence
 from genwerk.data.ledger import Ledger
 from genwerk.data.molecules import read_molecules
 
-__all__ = ["READERS", "FoundSequence"]
+__all__ = ["READERS", "VARIANTS", "FoundSequence"]
 
 
 def read_lines(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSequence]:
@@ -40,3 +40,6 @@ def read_lines(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSequenc
 READERS: Mapping[str, Callable[[tuple[Path, ...], Ledger], Iterator[FoundSequence]]] = {
     "lines": read_lines, "molecules": read_molecules, "chorales": read_scores,
 }  # fmt: skip
+
+VARIANTS: Mapping[str, Callable[[tuple[str, ...]], Iterator[tuple[str, ...]]]] = {"chorales": other_keys}
+"""What is as good as a sequence that was found, to learn from."""

@@ -31,7 +31,7 @@ from genwerk.core.errors import DataError
 from genwerk.core.progress import say, track
 from genwerk.core.workspace import Step
 from genwerk.data.ledger import CHANGED, Ledger
-from genwerk.data.sequence_sources import READERS, FoundSequence
+from genwerk.data.sequence_sources import READERS, VARIANTS, FoundSequence
 
 __all__ = ["BEGIN", "END", "PAD", "SPECIAL", "SequenceSet", "SequencesConfig", "load_sequences", "prepare_sequences"]
 
@@ -50,6 +50,9 @@ class SequencesConfig(Config):
     layout: str = Field("lines", description=f"how sources are read: {', '.join(READERS)}")
     longest: int = Field(256, ge=2, description="tokens of a sequence, its end included; longer ones are left out")
     window: int = Field(0, ge=0, description="above 0: longer ones are cut into windows of so many tokens instead")
+    stride: int = Field(0, ge=0, description="tokens between the beginnings of two windows; 0: as many as a window has")
+    classes: tuple[str, ...] = Field((), description="only these; none: all")
+    variants: bool = Field(True, description="what is learned from also in every other key, where it is music")
     holdout: float = Field(0.1, gt=0, lt=1, description="share kept from training, where a source has no split")
     most: int = Field(0, ge=0, description="sequences to learn from at most, the first ones; 0: all")
     license: str = Field("unspecified", description="licence of the sequences, printed on the card")
@@ -128,14 +131,15 @@ class _Gathered:
         self._seen: set[bytes] = set()
 
     def take(self, one: FoundSequence, config: SequencesConfig, ledger: Ledger) -> None:
-        numbers = self.numbers
-        row = np.array([numbers.setdefault(token, len(numbers)) for token in one.tokens] + [END], np.uint16)
+        if config.classes and one.label not in config.classes:
+            ledger.drop(one.source, "class", f"`{one.label}` is not asked for")
+            return
         told = hashlib.blake2b("\x1f".join(one.tokens).encode(), digest_size=16).digest()
         if told in self._seen:
             ledger.drop(one.source, "duplicate", "the same tokens as one before it")
             return
-        if len(row) > config.longest and not config.window:
-            ledger.drop(one.source, "too long", f"{len(row)} tokens, {config.longest} are allowed")
+        if len(one.tokens) >= config.longest and not config.window:
+            ledger.drop(one.source, "too long", f"{len(one.tokens) + 1} tokens, {config.longest} are allowed")
             return
         self._seen.add(told)
         own: Side = "heldout" if int.from_bytes(told[:8], "big") < config.holdout * 2**64 else "train"
@@ -143,13 +147,16 @@ class _Gathered:
         if side is self.sides["train"] and config.most and len(side.rows) >= config.most:
             ledger.drop(one.source, "beyond `most`", f"{config.most} are enough")
             return
-        cut = list(_windows(row, config.window or len(row)))
-        if len(cut) > 1:
-            ledger.change(one.source, "windows", f"{len(row)} tokens are read as {len(cut)} windows")
-        for part in cut:
-            side.rows.append(part.tobytes())
-            side.sources.append(one.source)
-            side.labels.append(one.label)
+        also = VARIANTS.get(config.layout) if config.variants and side is self.sides["train"] else None
+        for tokens in (one.tokens, *(also(one.tokens) if also is not None else ())):
+            row = np.array([self.numbers.setdefault(token, len(self.numbers)) for token in tokens], np.uint16)
+            size = config.window or len(row)
+            cut = list(_windows(row, size, config.stride or size))
+            if len(cut) > 1 and tokens is one.tokens:
+                ledger.change(one.source, "windows", f"{len(row)} tokens are read as {len(cut)} windows")
+            side.rows += [part.tobytes() for part in cut]
+            side.sources += [one.source] * len(cut)
+            side.labels += [one.label] * len(cut)
 
     def write(self, out: Path, config: SequencesConfig) -> dict[str, object]:
         known = [*SPECIAL, *sorted(set(self.numbers) - set(SPECIAL))]
@@ -172,8 +179,12 @@ class _Gathered:
         return meta
 
 
-def _windows(row: NDArray[np.uint16], size: int) -> Iterator[NDArray[np.uint16]]:
-    return (row[start : start + size] for start in range(0, len(row), size))
+def _windows(row: NDArray[np.uint16], size: int, stride: int) -> Iterator[NDArray[np.uint16]]:
+    """Every token is in one at least; only the last one ends."""
+    last = max(0, -(-(len(row) - size) // stride) * stride)
+    for start in range(0, last + stride, stride):
+        part = row[start : start + size]
+        yield np.append(part, np.uint16(END)) if start == last else part
 
 
 def load_sequences(path: Path, split: Side) -> SequenceSet:

@@ -26,7 +26,7 @@ from genwerk.data.chorales import (
     to_tokens,
     transpose,
 )
-from genwerk.data.found import FoundSequence
+from genwerk.data.found_sequence import FoundSequence
 from genwerk.data.ledger import Ledger
 from genwerk.data.midi import read_midi
 from genwerk.data.musicxml import read_musicxml
