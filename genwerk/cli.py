@@ -335,7 +335,12 @@ def _model_path(model: str, workspace: Path) -> Path:
 def _run(recipe: Path, workspace: Path) -> bool:
     from genwerk.core.config import load_yaml
 
-    if "family" in load_yaml(recipe)[0]:
+    keys = load_yaml(recipe)[0].keys()
+    if "sequences" in keys:
+        from genwerk.recipes.sequencing import run_sequences
+
+        return run_sequences(recipe, _workspace(workspace))
+    if "family" in keys:
         from genwerk.recipes.generating import run_generator
 
         return run_generator(recipe, _workspace(workspace))

@@ -29,11 +29,11 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from genwerk.core.artifact import Artifact
-from genwerk.core.atomic import write_json
 from genwerk.core.config import Config, Field
 from genwerk.core.workspace import Step
 from genwerk.evaluation.grids import grid, neighbours, save_picture
 from genwerk.evaluation.measures import Measure
+from genwerk.evaluation.scored import Exhibit, Scored
 from genwerk.generators.family import Ask, sample
 from genwerk.generators.features import Seen, load_features, see
 from genwerk.generators.picture_examples import PictureExamples, to_numbers
@@ -53,6 +53,11 @@ __all__ = ["ScoreConfig", "score_generator"]
 _DRAWING = ("prior", "generator", "decoder")  # the part of a network that is called for a sample
 _FOUND_AMONG = 10
 _FEW = 200  # real pictures to which samples are added
+_LIMITS = (
+    "Distances are in features of a small network that learned on these pictures. They tell two generators of the same "
+    "pictures apart, compare with no other collection, and are not FID.",
+    "Nearer to what was learned is counted in the same features: a copy that features do not see is not found.",
+)
 
 
 class ScoreConfig(Config):
@@ -105,8 +110,15 @@ def score_generator(
         *_cost(stored, drawn),
         Measure("pictures.features_accuracy", accuracy, len(examples.held_out), "on held-out pictures"),
     ]
-    settings = {**config.model_dump(mode="json"), "n": n, "family": stored.name}
-    write_json(step.out / "report.json", {"settings": settings, "measures": [one.to_json() for one in measures]})
+    rows_of = ", a class a row" if stored.by == "class" else ""
+    report = Scored(
+        {**config.model_dump(mode="json"), "n": n, "family": stored.name}, measures,
+        f"{n:,} samples held against {n:,} pictures that were not learned from.",
+        (Exhibit("samples.png", f"Drawn, not chosen: the first of the seed{rows_of}."),
+         Exhibit("nearest.png", "First column: a sample; then the five learned pictures nearest to it.")),
+        limits=_LIMITS,
+    )  # fmt: skip
+    report.write(step.out)
     save_picture(grid(_by_class(stored, drawn)), step.out / "samples.png")
     save_picture(neighbours(drawn.x[:8], seen[0].features[:8], others.x, seen[2].features), step.out / "nearest.png")
     return {one.name: one.value for one in measures}

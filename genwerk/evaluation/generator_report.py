@@ -1,4 +1,5 @@
-"""The report of a generator of pictures as one HTML file, and the gates' verdict. Measuring is generator.py's."""
+"""The report of a generator as one HTML file, and the gates' verdict. Measuring is generator.py's
+and sequences.py's."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from genwerk.evaluation.gates import check_gates, parse_gates, results_to_json
 from genwerk.evaluation.measures import Measure, definition, flatten
 from genwerk.evaluation.plots import CurvePoint, loss_curve
 from genwerk.evaluation.report import ReportConfig
+from genwerk.evaluation.scored import Exhibit, Scored
 from genwerk.evaluation.wording import verdict
 from genwerk.models.arrays import read_json
 from genwerk.training.curve import read_curve
@@ -30,28 +32,27 @@ def write_generator_report(
     config: ReportConfig, step: Step, scores: Artifact, generator: Artifact
 ) -> Mapping[str, float | int | str]:
     """Write report.html, gates.json and copies of what was measured; returns how many gates passed and failed."""
-    report, record = read_json(scores.path / "report.json"), read_json(generator.path / "family.json")
-    measures = [Measure.from_json(values) for values in report["measures"]]
-    results = check_gates(parse_gates(config.gates), flatten(measures))
-    write_json(step.out / "report.json", report)
+    scored, record = Scored.read(scores.path), read_json(generator.path / "family.json")
+    results = check_gates(parse_gates(config.gates), flatten(scored.measures))
+    scored.write(step.out)
     write_json(step.out / "gates.json", results_to_json(results))
-    for name in ("samples.png", "nearest.png"):
-        (step.out / name).write_bytes((scores.path / name).read_bytes())
+    for exhibit in scored.exhibits:
+        (step.out / exhibit.file).write_bytes((scores.path / exhibit.file).read_bytes())
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((_HERE / "generator.html.jinja").read_text(encoding="utf-8"))
-    n = report["settings"]["n"]
     html = template.render(
         title=config.title,
         family=record["family"],
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
-        summary=f"{n:,} samples held against {n:,} pictures that were not learned from.",
+        summary=scored.summary,
         verdict=verdict(results),
-        by_class=record["by"] == "class",
-        samples=_embedded(scores.path / "samples.png"),
-        nearest=_embedded(scores.path / "nearest.png"),
-        rows=[_row(one) for one in measures],
+        pictures=[(_embedded(scores.path / one.file), one.caption) for one in scored.exhibits if _shown(one)],
+        files=[one for one in scored.exhibits if not _shown(one)],
+        texts=scored.texts,
+        limits=scored.limits,
+        rows=[_row(one) for one in scored.measures],
         curve=_curve(generator.path / "loss.jsonl"),
-        settings=[(name, value) for name, value in _flat({**report["settings"], **record["config"]})],
+        settings=[(name, value) for name, value in _flat({**scored.settings, **record["config"]})],
     )
     write_text(step.out / "report.html", html)
     failed = sum(not result.passed for result in results)
@@ -79,6 +80,10 @@ def _curve(path: Path) -> Markup | str:
         return ""
     points = [CurvePoint(int(row["step"]), float(row["loss"]), row.get("val_loss")) for row in rows]
     return Markup(loss_curve(points, name="training", unit="loss", description="loss over steps of training"))
+
+
+def _shown(exhibit: Exhibit) -> bool:
+    return exhibit.file.endswith(".png")
 
 
 def _embedded(path: Path) -> str:

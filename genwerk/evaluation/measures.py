@@ -203,6 +203,31 @@ CATALOGUE: dict[str, Definition] = {
     "pictures.calls": Definition("Calls", "Calls of the network, one after the other, for a sample.", "calls", False),
     "pictures.milliseconds": Definition("Time of a sample", "64 made together, on this machine.", "ms", False),
     "pictures.parameters": Definition("Parameters", "Of all networks.", "", False),
+    "sequences.nats": Definition(
+        "Surprise", "How surprised the model is by a token of a held-out sequence; of a VAE, at most so much.",
+        "nats/token", False,
+    ),
+    "sequences.ended": Definition("Ended", "Samples that come to an end within the longest length."),
+    "sequences.unique": Definition("Unique", "Samples that are no other sample again."),
+    "sequences.novel": Definition("Novel", "Samples that are not among what was learned."),
+    "sequences.length": Definition("Length", "Tokens of a sample.", "tokens"),
+    "sequences.milliseconds": Definition("Time of a sample", "Many made together, on this machine.", "ms", False),
+    "sequences.parameters": Definition("Parameters", "Of all networks.", "", False),
+    "music.pitch_class_entropy": Definition("Pitch classes", "How many tones are used, and how evenly.", "bits"),
+    "music.out_of_range": Definition("Out of range", "Notes that a voice does not sing in Bach.", "share", False),
+    "music.voice_crossings": Definition("Crossings", "Steps at which a voice lies below the next.", "share", False),
+    "music.parallel_fifths": Definition(
+        "Parallel fifths", "Two voices that move from a fifth to a fifth.", "in 100 changes", False
+    ),
+    "music.parallel_octaves": Definition(
+        "Parallel octaves", "Two voices that move from an octave to an octave.", "in 100 changes", False
+    ),
+    "music.dissonant_onsets": Definition(
+        "Dissonances", "Chords with a second, a seventh or a tritone.", "share", False
+    ),
+    "music.copied_steps": Definition(
+        "Longest copy", "Sixteenths of the longest passage that is in a learned piece, in any key.", "sixteenths", False
+    ),
 }  # fmt: skip
 
 

@@ -27,17 +27,20 @@ from genwerk.generators.ema import Kept, average_afterwards
 from genwerk.generators.family import Family, Space
 from genwerk.models.weights import read_tensors, write_tensors
 
-__all__ = ["FAMILIES", "Stored", "load_family", "make_family", "save_family", "settings_of"]
+__all__ = ["FAMILIES", "PICTURES", "SEQUENCES", "Stored", "load_family", "make_family", "save_family", "settings_of"]
 
-FAMILIES = {
+PICTURES = {
     "vae": "genwerk.generators.vae:VAE",
     "gan": "genwerk.generators.gan:GAN",
     "diffusion": "genwerk.generators.diffusion:Diffusion",
     "flow": "genwerk.generators.flow:Flow",
     "latent": "genwerk.generators.latent:Latent",
+}
+SEQUENCES = {
     "autoregressive": "genwerk.generators.autoregressive:Autoregressive",
     "sequence_vae": "genwerk.generators.sequence_vae:SequenceVAE",
 }
+FAMILIES = PICTURES | SEQUENCES
 """Name in recipes to where the class is; its config is the class of the same name with `Config` behind it."""
 
 

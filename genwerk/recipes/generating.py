@@ -18,20 +18,19 @@ from genwerk.core.artifact import Artifact, Source
 from genwerk.core.assets import KNOWN
 from genwerk.core.config import Config, Field, load_yaml
 from genwerk.core.errors import ConfigError
-from genwerk.core.progress import say
 from genwerk.core.workspace import Workspace
 from genwerk.data.pictures import PicturesConfig
-from genwerk.evaluation.gates import all_passed, parse_gates, read_gates
+from genwerk.evaluation.gates import parse_gates
 from genwerk.evaluation.generator import ScoreConfig
 from genwerk.evaluation.report import ReportConfig
-from genwerk.evaluation.terminal import print_gates, print_scores
 from genwerk.generators.captions import CaptionsConfig
 from genwerk.generators.features import FeaturesConfig
 from genwerk.generators.loop import FitConfig
-from genwerk.generators.storage import FAMILIES, settings_of
+from genwerk.generators.storage import PICTURES, settings_of
 from genwerk.generators.train import GeneratorConfig
 from genwerk.recipe import Outcome, fetch_source
 from genwerk.recipes.explain import print_choices
+from genwerk.recipes.promoting import print_generator, promote
 
 __all__ = ["GeneratorRecipe", "load_generator_recipe", "run_generator", "run_generator_recipe"]
 
@@ -54,7 +53,7 @@ class GeneratorRecipe(Config):
     colours: Literal["auto", "grey", "rgb"] = Field("auto", description="auto is grey where all pictures are")
     holdout: float = Field(0.2, gt=0, lt=1, description="share kept from training, for honest measures")
     license: str = Field("", description="licence of the pictures; empty: unspecified, or that of the collection")
-    family: str = Field(description=f"how samples are made: {', '.join(FAMILIES)}")
+    family: str = Field(description=f"how samples are made: {', '.join(PICTURES)}")
     settings: dict[str, Any] = Field({}, description="of the family; empty takes its defaults")
     ask: Literal["class", "text", "nothing"] = Field("class", description="what a sample can be asked by")
     encoder: str = Field("minilm", description="of texts, where a sample is asked by text")
@@ -75,6 +74,9 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
     values, lines = load_yaml(path)
     recipe = GeneratorRecipe.parse(values, where=str(path), lines=lines)
     parse_gates(recipe.gates)
+    if recipe.family not in PICTURES:
+        what = f"`{recipe.family}` makes no pictures"
+        raise ConfigError(what, where=str(path), remedy=f"Known: {', '.join(PICTURES)}.")
     settings_of(recipe.family, recipe.settings)
     if (recipe.family == "latent") != (recipe.codec is not None):
         what = "a latent family needs a `codec:`" if recipe.codec is None else f"{recipe.family} has no codec"
@@ -120,15 +122,8 @@ def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outco
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
     writing = "genwerk.evaluation.generator_report:write_generator_report"
     report = step(writing, reporting, scores, generator, kind="report")
-    gates = tuple(read_gates(report.path))
-    promoted = all_passed(gates)
-
     parts = {"pictures": pictures, "generator": generator, "features": features, "scores": scores, "report": report}
-    pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
-    for name in (f"latest-{recipe.name}", *([f"generating-{recipe.name}"] if promoted else [])):
-        if workspace.pinned(name) != pin:
-            workspace.pin(name, pin)
-    return Outcome(parts, gates, promoted)
+    return promote(workspace, recipe.name, parts)
 
 
 def run_generator(path: Path, workspace: Workspace) -> bool:
@@ -137,12 +132,6 @@ def run_generator(path: Path, workspace: Workspace) -> bool:
     print_choices(recipe)
     print_choices(settings_of(recipe.family, recipe.settings), title=f"settings of {recipe.family}")
     outcome = run_generator_recipe(recipe, workspace)
-    print_scores(outcome.parts["report"])
-    generator = outcome.parts["generator"].id[:8]
-    print_gates(outcome.gates)
-    say(f"report: {outcome.parts['report'].path / 'report.html'}")
-    word = "promoted" if outcome.promoted else "not promoted, as a gate did not hold"
-    say(f"{word}. Next: genwerk generate --model {generator} --n 16 --out grid.png")
-    if outcome.promoted:
-        say(f"or draw on a page: genwerk serve {recipe.name}")
+    page = f"; on a page: genwerk serve {recipe.name}" if outcome.promoted else ""
+    print_generator(outcome, f"genwerk generate --model {outcome.parts['generator'].id[:8]} --out grid.png{page}")
     return outcome.promoted
