@@ -29,13 +29,11 @@ def least_left(state: State) -> int:
 
 
 def most_left(state: State) -> int:
-    """A number of tokens within which it can end, the end included."""
+    """A number of tokens within which it can end, the end included: what searches found, and some more."""
     if state.phase == "ended":
         return 0
-    rings = sum(len(spot.rings) for spot in state.spots)
-    branches = sum(spot.branch for spot in state.spots)
     aromatic = sum(spot.aromatic for spot in state.spots)
-    return 5 + 3 * rings + 3 * branches + 3 * aromatic
+    return least_left(state) + 6 + (aromatic + 3 if aromatic else 0)
 
 
 def tidied(state: State) -> State:
