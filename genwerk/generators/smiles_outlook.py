@@ -6,7 +6,7 @@ With `C`, `c`, `=` and the ring digits at hand, atoms can always be appended, so
     an aromatic bond in no ring yet, with no ring open above it that an aromatic chain from it could close
     an aromatic atom that owes aromatic bonds, and no such ring
     an atom that needs a double bond, has none in any matching that fits the others, and can get no aromatic bond
-    that lies in such a ring, nor `=O`
+    that lies in such a ring, nor `=O` or the like
 
 That what passes has an end is held against the search of smiles_rule.py in its tests.
 """
@@ -103,7 +103,7 @@ def _ask_owed(spot: Spot, undecided: int, above: bool, digits: bool) -> None:
 
 def _flexible(spot: Spot, rings: bool, above: bool, grows: bool) -> bool:
     """Whether it may still get its double bond, or do without."""
-    if rings:
+    if rings or (spot.oxo and spot.undecided):  # an open ring may close with `=` too
         return True
     return grows and spot.free > 0 and (above or spot.need == "may" or spot.oxo)
 
