@@ -23,19 +23,24 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genwerk.core.errors import DataError
-from genwerk.generators.smiles_state import ENDED, START, State, after, least_left
+from genwerk.generators.smiles_outlook import least_left, most_left
+from genwerk.generators.smiles_spots import ENDED, START, State
+from genwerk.generators.smiles_state import after
 from genwerk.generators.smiles_tokens import Atom, Bond, Mark, Ring, Token, read_token
 
 __all__ = ["SmilesRule"]
 
 _PAD, _BEGIN, _END = 0, 1, 2
 _NEVER = 1 << 14  # tokens to the end, where there is none
-_LOOKS = 300  # states that a search for an end may open
+_LOOKS = 2000  # states that a search for an end may open
+_HASTE = 2  # how much more what is left counts than what was taken: above 1 quicker, and not always the shortest way
+Table = NDArray[Any]
 _STATES = 200_000  # that are kept from one begin to the next
 
 
@@ -53,6 +58,11 @@ class SmilesRule:
             raise DataError("a vocabulary begins with <pad>, <begin>, <end>", where=", ".join(vocabulary[:3]))
         self._tokens = [None, None, *(read_token(text) for text in vocabulary[2:])]
         self._closers = _closers([token for token in self._tokens if token is not None])
+        self._ids: dict[Token, list[int]] = {}
+        for token_id, token in enumerate(self._tokens):
+            if token is not None:
+                self._ids.setdefault(token, []).append(token_id)
+        self._complete = _is_complete(set(vocabulary), list(self._ids))
         self._rings = [token for token in self._closers if isinstance(token, Ring)]
         self._forget()
         self.begin(0)
@@ -70,7 +80,9 @@ class SmilesRule:
 
         A draw that has ended may only take `<pad>`. Raises ValueError where a draw cannot be closed with so few.
         """
-        self._fill(np.unique(self._at))
+        numbers = np.unique(self._at)
+        self._fill(numbers)
+        self._sharpen(numbers, left)
         found: NDArray[np.bool_] = self._cost[self._at] < left
         found[:, _PAD] = self._at == self._number(ENDED)
         if not found.any(1).all():
@@ -89,12 +101,13 @@ class SmilesRule:
     def _forget(self) -> None:
         self._states: list[State] = []
         self._numbers: dict[State, int] = {}
+        self._distance = {ENDED: 0}
         self._filled = np.zeros(64, np.bool_)
+        self._sharp = np.zeros((64, len(self._tokens)), np.bool_)
         self._next = np.full((64, len(self._tokens)), -1, np.int32)
         self._cost = np.full((64, len(self._tokens)), _NEVER, np.int16)
-        self._distance = {ENDED: 0}
         ended = self._number(ENDED)
-        self._next[ended, _PAD] = ended
+        self._next[ended, _PAD], self._sharp[ended] = ended, True
         self._filled[ended] = True
 
     def _number(self, state: State) -> int:
@@ -102,26 +115,37 @@ class SmilesRule:
         if number == len(self._states):
             self._states.append(state)
             if number == len(self._filled):
-                self._filled = np.concatenate([self._filled, np.zeros_like(self._filled)])
-                self._next = np.concatenate([self._next, np.full_like(self._next, -1)])
-                self._cost = np.concatenate([self._cost, np.full_like(self._cost, _NEVER)])
+                self._filled, self._sharp = _longer(self._filled, False), _longer(self._sharp, False)
+                self._next, self._cost = _longer(self._next, -1), _longer(self._cost, _NEVER)
         return number
 
     def _fill(self, numbers: NDArray[np.int64]) -> None:
         """The rows of states that were not met before."""
         for number in numbers[~self._filled[numbers]].tolist():
             state = self._states[number]
-            reached: dict[State, int] = {}
-            for token_id, token in enumerate(self._tokens):
-                following = after(state, token) if token is not None else None
-                if following is None:
-                    continue
-                if following not in reached:
-                    reached[following] = self._reach(following)
-                if reached[following] < _NEVER:
-                    self._next[number, token_id] = self._number(following)  # may move the table: index it afterwards
-                    self._cost[number, token_id] = reached[following]
+            for token, ids in self._ids.items():
+                following = after(state, token)
+                if following is not None and self._has_digit(following):
+                    self._next[number, ids] = self._number(following)
+                    self._cost[number, ids] = most_left(following)
             self._filled[number] = True
+
+    def _sharpen(self, numbers: NDArray[np.int64], left: int) -> None:
+        """Where the bound on the way to the end is too wide for `left`, the way itself."""
+        wide = (self._next[numbers] >= 0) & ~self._sharp[numbers]
+        if self._complete:
+            wide &= self._cost[numbers] >= left
+        for row, column in np.argwhere(wide).tolist():
+            number = int(numbers[row])
+            self._cost[number, column] = self._reach(self._states[self._next[number, column]])
+            self._sharp[number, column] = True
+
+    def _has_digit(self, state: State) -> bool:
+        """Whether there is one for an aromatic atom that begins a ring."""
+        if state.phase != "atom" or len(state.open_rings) < len(self._rings):
+            return True
+        last = state.spots[-1]
+        return last.owed <= last.undecided or last.run or last.undecided > 0
 
     def _reach(self, start: State) -> int:
         """How many tokens it takes to the end, by a search for the best first."""
@@ -130,7 +154,7 @@ class SmilesRule:
         order = itertools.count()
         came: dict[State, State | None] = {start: None}
         steps = {start: 0}
-        queue = [(least_left(start), next(order), 0, start)]
+        queue = [(0, next(order), 0, start)]
         for _ in range(_LOOKS):
             if not queue:
                 break
@@ -142,7 +166,7 @@ class SmilesRule:
             for following in self._onward(state):
                 if taken + 1 < steps.get(following, _NEVER):
                     steps[following], came[following] = taken + 1, state
-                    onward = self._distance.get(following, least_left(following))
+                    onward = self._distance.get(following, _HASTE * least_left(following))
                     if onward < _NEVER:
                         heapq.heappush(queue, (taken + 1 + onward, -next(order), taken + 1, following))
         self._distance[start] = _NEVER
@@ -164,6 +188,18 @@ class SmilesRule:
         tried = [token for token in self._closers if not isinstance(token, Ring) or token.number in there]
         found = (after(state, token) for token in tried)
         return [following for following in found if following is not None]
+
+
+def _longer(table: Table, value: int) -> Table:
+    """Twice the rows."""
+    return np.concatenate([table, np.full_like(table, value)])
+
+
+def _is_complete(vocabulary: set[str], tokens: Sequence[Token]) -> bool:
+    """Whether what smiles_outlook.py counts on is there: if not, every end is searched for."""
+    aromatic = any(isinstance(token, Atom) and token.aromatic for token in tokens)
+    ringed = {"c", "="} <= vocabulary and any(isinstance(token, Ring) for token in tokens)
+    return "C" in vocabulary and (ringed or not aromatic) and (")" in vocabulary or "(" not in vocabulary)
 
 
 def _closers(tokens: Sequence[Token]) -> list[Token]:

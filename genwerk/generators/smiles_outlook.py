@@ -1,0 +1,118 @@
+"""Whether a SMILES that grows can come to a good end: seen from its spots, without a search.
+
+With `C`, `c`, `=` and the ring digits at hand, atoms can always be appended, so most ends are in reach. What is not:
+
+    a spot without free places, last in a branch in which a ring is open
+    an aromatic bond in no ring yet, with no ring open above it that an aromatic chain from it could close
+    an aromatic atom that owes aromatic bonds, and no such ring
+    an atom that needs a double bond, has none in any matching that fits the others, and can get no aromatic bond
+    that lies in such a ring, nor `=O` or the like
+
+That what passes has an end is held against the search of smiles_rule.py in its tests.
+"""
+
+from __future__ import annotations
+
+from genwerk.generators.smiles_spots import Spot, State, ask, settle, unmatched
+
+__all__ = ["least_left", "most_left", "tidied"]
+
+
+def least_left(state: State) -> int:
+    """A number of tokens below which it cannot end, the end included."""
+    if state.phase == "ended":
+        return 0
+    rings = sum(len(spot.rings) for spot in state.spots)
+    branches = sum(spot.branch for spot in state.spots)
+    waits = state.phase != "atom" and not (state.phase == "bond" and rings)
+    return 1 + rings + 2 * branches + waits
+
+
+def most_left(state: State) -> int:
+    """A number of tokens within which it can end, the end included: what searches found, and some more."""
+    if state.phase == "ended":
+        return 0
+    aromatic = sum(spot.aromatic for spot in state.spots)
+    return least_left(state) + 6 + (aromatic + 3 if aromatic else 0)
+
+
+def tidied(state: State) -> State:
+    """The state without what no longer matters. Raises RefusedError where it can have no good end."""
+    if not state.spots:
+        return state
+    if any(spot.need == "may" for spot in state.spots):
+        state = _decided(state)
+    spots, last = state.spots, len(state.spots) - 1
+    goes_on = _going_on(spots)
+    covered, must, kept = False, 0, []
+    for at, spot in enumerate(spots):
+        above = covered and spot.run  # a ring is open further up in its run
+        undecided = spot.undecided if goes_on[at] else 0
+        ask(spot.free > 0 or not spot.branch)
+        ask(not spot.bare or (above and goes_on[at]))
+        if spot.aromatic:
+            grows = at == last or spot.branch
+            if spot.owed:
+                _ask_owed(spot, undecided, above, at == last and state.phase == "atom")
+            if spot.need != "never" and not _flexible(spot, undecided > 0, above, grows):
+                must |= 1 << at
+        if (spot.run and not above) or (spot.near and at < last):
+            spot = spot._replace(run=above, near=spot.near and at == last)
+        covered = above or undecided > 0
+        kept.append(spot)
+    matchings = state.matchings
+    if must:
+        matchings = frozenset(matching for matching in matchings if matching & must == must)
+        ask(bool(matchings))
+        if matchings != state.matchings:
+            return tidied(state._replace(matchings=matchings))
+    if state.phase == "atom" and spots[last].free == 0:
+        ask(not spots[last].bare and not _open_in_branch(spots))
+        settle(spots[last], last, matchings)
+    return State(state.phase, state.sign, tuple(kept), matchings)
+
+
+def _decided(state: State) -> State:
+    """An atom that may do without a double bond: whether it must, since its last place is sure to be taken, or has one."""
+    spots, matchings, last = list(state.spots), state.matchings, len(state.spots) - 1
+    for at, spot in enumerate(spots):
+        if spot.need != "may" or spot.free != 1:
+            continue
+        more = at == last and (state.phase != "atom" or spot.bare or spot.owed > 0 or _open_in_branch(state.spots))
+        if more or spot.branch:
+            matchings, spots[at] = unmatched(matchings, at), spot._replace(need="never")
+        elif all(matching >> at & 1 for matching in matchings):
+            spots[at] = spot._replace(need="must", free=0)
+    return state._replace(spots=tuple(spots), matchings=matchings)
+
+
+def _going_on(spots: tuple[Spot, ...]) -> list[bool]:
+    """Of each, whether an aromatic chain can go on from it, or from another one further down in its run."""
+    found, going = [True] * len(spots), True
+    for at in range(len(spots) - 2, -1, -1):
+        going = spots[at].branch or (going and spots[at + 1].run)
+        found[at] = going
+    return found
+
+
+def _ask_owed(spot: Spot, undecided: int, above: bool, digits: bool) -> None:
+    """Aromatic bonds it owes come of rings open at it, of a chain that a ring above or at it covers, or of a new ring."""
+    ask(spot.owed <= spot.free + undecided)
+    ask(spot.owed <= undecided or above or undecided > 0 or (digits and spot.free > 1))
+
+
+def _flexible(spot: Spot, rings: bool, above: bool, grows: bool) -> bool:
+    """Whether it may still get its double bond, or do without."""
+    if rings or (spot.oxo and spot.undecided):  # an open ring may close with `=` too
+        return True
+    return grows and spot.free > 0 and (above or spot.need == "may" or spot.oxo)
+
+
+def _open_in_branch(spots: tuple[Spot, ...]) -> bool:
+    """Whether a ring that was opened in the innermost branch is open."""
+    for spot in reversed(spots):
+        if spot.branch:
+            return False
+        if spot.rings:
+            return True
+    return False
