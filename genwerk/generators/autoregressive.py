@@ -16,6 +16,7 @@ Try it:   genwerk run recipes/molecules.yaml
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,11 +37,12 @@ __all__ = ["Autoregressive", "AutoregressiveConfig", "decoder_config", "log_like
 class AutoregressiveConfig(Config):
     """A decoder for short sequences; the defaults learn molecules in ten minutes on two cores."""
 
-    width: int = Field(256, ge=8, multiple_of=8, description="of the states between layers")
-    depth: int = Field(4, ge=1, description="layers")
+    width: int = Field(192, ge=8, multiple_of=8, description="of the states between layers")
+    depth: int = Field(3, ge=1, description="layers")
     heads: int = Field(4, ge=1, description="of attention in each layer")
     period: int = Field(0, ge=0, description="tokens in a bar, whose places are told; 0: there are no bars")
-    lr: float = Field(2e-3, gt=0, description="highest learning rate")
+    optimiser: Literal["muon", "adamw"] = Field("muon", description="muon learns more of each example")
+    lr: float = Field(3e-3, gt=0, description="highest learning rate")
     betas: tuple[float, float] = Field((0.9, 0.98), description="memory of AdamW's two running means")
     weight_decay: float = Field(0.05, ge=0, description="pull of the matrices towards zero")
     drop: float = Field(0.1, ge=0, lt=1, description="share of conditions that are hidden, for guidance")
@@ -59,7 +61,8 @@ class Autoregressive:
 
     def players(self) -> Sequence[Player]:
         own = self.config
-        return [Player("autoregressive", self.network, self.loss, own.lr, own.betas, own.weight_decay)]
+        return [Player("autoregressive", self.network, self.loss, own.lr, own.betas, own.weight_decay,
+                       optimiser=own.optimiser)]  # fmt: skip
 
     def loss(self, batch: Batch) -> Loss:
         given = None if batch.given is None else drop(batch.given, self.config.drop)

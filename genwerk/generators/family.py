@@ -89,6 +89,7 @@ class Player:
     weight_decay: float = 0.0
     every: int = 1
     held_out: bool = True
+    optimiser: Literal["adamw", "muon"] = "adamw"
 
 
 class Rule(Protocol):

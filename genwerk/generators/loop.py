@@ -35,6 +35,7 @@ from genwerk.generators.tripwire import Look, Tripwire
 from genwerk.models.weights import read_tensors, write_tensors
 from genwerk.training.device import Device, Precision, choose_device
 from genwerk.training.gradients import check_finite, clip_gradients
+from genwerk.training.muon import MuonWithAdamW
 from genwerk.training.optimiser import make_adamw, set_lr
 from genwerk.training.plan import plan_steps
 from genwerk.training.resume import RunState
@@ -44,6 +45,7 @@ from genwerk.training.watch import watch_run
 
 __all__ = ["FitConfig", "Fitted", "fit"]
 
+Mover = AdamW | MuonWithAdamW
 _TIMES_BACK = 3
 _LOOKED_AT = 500
 _KEPT = 8
@@ -202,7 +204,7 @@ class _Run:
         self.averages.update(self.family.network.state_dict())
         return {**row, "lr": self.players[-1].lr * share * self.back.share}
 
-    def _move(self, player: Player, optimiser: AdamW, at: tuple[int, int, int, int]) -> dict[str, float]:
+    def _move(self, player: Player, optimiser: Mover, at: tuple[int, int, int, int]) -> dict[str, float]:
         seed, step, number, again = at
         seed_step(*at)
         turn = step * player.every + again
@@ -261,8 +263,8 @@ class _Run:
         say(f"step {step}: {seen.why}; back to the last good average, learning rates halved", style="yellow")
         self.family.network.load_state_dict(self.back.good)
         self.averages.begin()
-        for optimiser in self.optimisers:
-            optimiser.state.clear()
+        for player, optimiser in zip(self.players, self.optimisers, strict=True):
+            optimiser.load_state_dict(self._optimiser(player).state_dict())  # as if it began here
 
     def _made(self) -> NDArray[np.float32]:
         real = self._looked_at
@@ -281,8 +283,10 @@ class _Run:
     def _tripwire(self) -> Tripwire:
         return Tripwire(self._looked_at.x.cpu().numpy(), self.examples.labels_of(self._rows()))
 
-    def _optimiser(self, player: Player) -> AdamW:
+    def _optimiser(self, player: Player) -> Mover:
         player.module.requires_grad_()  # another player's turn may have left it without
+        if player.optimiser == "muon":
+            return MuonWithAdamW(player.module, player.lr, player.weight_decay, player.betas)
         return make_adamw(player.module.parameters(), player.lr, player.weight_decay, player.betas)
 
     def probe(self) -> float:

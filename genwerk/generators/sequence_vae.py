@@ -17,6 +17,7 @@ Try it:   genwerk run recipes/molecules-vae.yaml
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,8 @@ class SequenceVAEConfig(Config):
     beta: float = Field(0.1, ge=0, description="how dearly codes are paid; 1 is the bound itself")
     free: float = Field(0.0, ge=0, description="nats a number of the code costs nothing")
     forget: float = Field(0.2, ge=0, lt=1, description="share of tokens that are hidden from what draws, in training")
-    lr: float = Field(2e-3, gt=0, description="highest learning rate")
+    optimiser: Literal["muon", "adamw"] = Field("muon", description="muon learns more of each example")
+    lr: float = Field(3e-3, gt=0, description="highest learning rate")
     betas: tuple[float, float] = Field((0.9, 0.98), description="memory of AdamW's two running means")
     weight_decay: float = Field(0.05, ge=0, description="pull of the matrices towards zero")
 
@@ -72,7 +74,8 @@ class SequenceVAE:
 
     def players(self) -> Sequence[Player]:
         own = self.config
-        return [Player("vae", self.network, self.loss, own.lr, own.betas, own.weight_decay)]
+        return [Player("vae", self.network, self.loss, own.lr, own.betas, own.weight_decay,
+                       optimiser=own.optimiser)]  # fmt: skip
 
     def loss(self, batch: Batch) -> Loss:
         posterior = self.posterior(batch.x, batch.given)

@@ -20,7 +20,19 @@ from __future__ import annotations
 
 from genwerk.generators.smiles_outlook import tidied
 from genwerk.generators.smiles_spots import (
-    ENDED, START, Matchings, Phase, RefusedError, Spot, State, ask, bear, leave, pair, settle, unmatched,
+    ENDED,
+    START,
+    Matchings,
+    Phase,
+    RefusedError,
+    Spot,
+    State,
+    ask,
+    bear,
+    leave,
+    pair,
+    settle,
+    unmatched,
 )  # fmt: skip
 from genwerk.generators.smiles_tokens import ORDERS, Atom, Bond, Mark, Ring, Token
 
@@ -149,5 +161,3 @@ def _end(state: State, mark: Mark) -> State:
     ask(state.phase == "atom" and len(state.spots) == 1 and not state.spots[0].rings)
     settle(state.spots[0], 0, state.matchings)
     return ENDED
-
-

@@ -29,7 +29,13 @@ from scipy.stats import wasserstein_distance
 from genwerk.metrics.chemistry import canonical
 from genwerk.metrics.molecule_filters import Properties, passes_filters, properties
 from genwerk.metrics.molecule_similarity import (
-    Fingerprints, cosine, fingerprints, fragments, internal_diversity, nearest_similarity, scaffolds,
+    Fingerprints,
+    cosine,
+    fingerprints,
+    fragments,
+    internal_diversity,
+    nearest_similarity,
+    scaffolds,
 )  # fmt: skip
 
 __all__ = ["MadeMolecules", "Reference", "Resemblance", "describe_made", "novelty", "prepare_reference"]

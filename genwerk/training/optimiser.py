@@ -16,6 +16,7 @@ Left out: per-layer learning rates.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Protocol
 
 from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer
@@ -41,7 +42,14 @@ def make_adamw(
     return AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, eps=eps, fused=True)
 
 
-def set_lr(optimiser: Optimizer, lr: float) -> None:
+class Grouped(Protocol):
+    """An optimiser, as far as a learning rate goes."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+
+def set_lr(optimiser: Optimizer | Grouped, lr: float) -> None:
     """Give every group this learning rate."""
     for group in optimiser.param_groups:
         group["lr"] = lr
