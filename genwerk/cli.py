@@ -106,7 +106,7 @@ def generate(
     model: Annotated[str, typer.Option(help="Artifact id (or its beginning), or a Hugging Face directory.")],
     prompt: Annotated[str, typer.Option(help="Text to continue; of pictures: classes, with commas between.")] = "",
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to write.")] = 100,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy, as for texts if left out; else 1.")] = None,
     top_p: Annotated[float, typer.Option(help="Nucleus mass.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="Text to stop at; may be repeated.")] = None,
@@ -125,15 +125,20 @@ def generate(
     strength: Annotated[float, typer.Option(help="Pictures: how much of it is made anew, up to 1.")] = 1.0,
     mask: Annotated[Path | None, typer.Option(help="Pictures: white is made anew, black stays.")] = None,
     average: Annotated[float, typer.Option(help="Pictures: width of the average of weights; 0: as trained.")] = 0.0,
-    out: Annotated[Path, typer.Option(help="Pictures: file of the grid.")] = Path("grid.png"),
+    rule: Annotated[bool, typer.Option(help="Molecules: only what closes, and what valences allow.")] = True,
+    out: Annotated[Path | None, typer.Option(help="File: a grid; of sequences .txt, .png or .mid.")] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Continue a text, or draw pictures, with any model in the workspace, without retrieval or guards."""
+    """Continue a text, or draw pictures, molecules or music, with any model in the workspace, without retrieval or guards."""
     path, ahead = _model_path(model, workspace), _model_path(draft, workspace) if draft else None
     if (path / "family.json").exists():
-        from genwerk.recipes.drawing import Drawing, draw
+        from genwerk.recipes.drawing import Drawing, generate_samples
 
-        _say(draw(path, Drawing(prompt, n, seed, steps, guidance, solver, start, strength, mask, average), out))
+        warm = 1.0 if temperature is None else temperature
+        asked = Drawing(prompt, n, seed, steps, guidance, solver, start, strength, mask, average, warm, rule)
+        lines, said = generate_samples(path, asked, out)
+        print(*lines, sep="\n", end="\n" if lines else "")
+        _say(said)
         return
     if not prompt:
         raise GenwerkError("there is no text to continue", where="--prompt", remedy="Give one: --prompt TEXT.")
@@ -142,7 +147,7 @@ def generate(
     from genwerk.recipes.continuing import continue_text
 
     sampling = Sampling(
-        temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
+        temperature=temperature or 0.0, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
         logprobs=None if receipt is None else 0,
     )  # fmt: skip
     continue_text(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,8 +101,9 @@ def draw_molecules(smiles: Sequence[str], path: Path, *, columns: int = 6) -> No
     from rdkit.Chem import Draw
 
     molecules = [Chem.MolFromSmiles(text) for text in smiles]
-    options = Draw.rdMolDraw2D.MolDrawOptions()
+    options: Any = Draw.rdMolDraw2D.MolDrawOptions()
     options.bondLineWidth, options.padding = 1.6, 0.08
-    data = Draw.MolsToGridImage(molecules, molsPerRow=columns, subImgSize=(230, 170), drawOptions=options,
+    data = Draw.MolsToGridImage(  # type: ignore[no-untyped-call]
+        molecules, molsPerRow=columns, subImgSize=(230, 170), drawOptions=options,
                                 returnPNG=True)  # fmt: skip
     write_bytes(path, data if isinstance(data, bytes) else data.data)

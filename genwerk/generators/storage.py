@@ -1,6 +1,6 @@
 """A trained family on disk: what it is, its weights, and averages of them to choose from.
 
-family.json            family, its config, space, names of classes, how it is asked
+family.json            family, its config, space, names of classes, how it is asked; of sequences layout and vocabulary
 weights.safetensors    the average that is used
 averages/W-N.safetensors   averages of width W after N steps, see ema.py
 """
@@ -54,6 +54,8 @@ class Stored:
     classes: tuple[str, ...]
     path: Path
     encoder: str = ""
+    layout: str = ""
+    vocabulary: tuple[str, ...] = ()
 
     def asked_by(self, prompt: str) -> list[str]:
         """What a prompt asks for, draw after draw: a text, classes with commas between, or every class in turn."""
@@ -111,10 +113,13 @@ def save_family(
     classes: Sequence[str],
     encoder: str = "",
     kept: Sequence[Kept] = (),
+    layout: str = "",
+    vocabulary: Sequence[str] = (),
 ) -> None:
     """Write `family` with the weights that it holds."""
     record = {"family": name, "config": config.model_dump(mode="json"), "space": asdict(family.space), "by": by}
-    write_json(out / "family.json", {**record, "classes": list(classes), "encoder": encoder})
+    tokens = {"layout": layout, "vocabulary": list(vocabulary)} if vocabulary else {}
+    write_json(out / "family.json", {**record, "classes": list(classes), "encoder": encoder, **tokens})
     write_tensors(out / "weights.safetensors", _plain(family.network.state_dict()))
     if kept:
         (out / "averages").mkdir(exist_ok=True)
@@ -141,7 +146,8 @@ def load_family(path: Path, *, average: float | None = None) -> Stored:
     if not all(weight.isfinite().all() for weight in weights.values() if weight.is_floating_point()):
         raise ModelError("its weights are not finite", where=str(path), remedy="Train it again.")
     family.network.eval().requires_grad_(False)
-    return Stored(family, record["family"], record["by"], tuple(record["classes"]), path, record["encoder"])
+    return Stored(family, record["family"], record["by"], tuple(record["classes"]), path, record["encoder"],
+                  record.get("layout", ""), tuple(record.get("vocabulary", ())))  # fmt: skip
 
 
 def _averaged(path: Path, width: float) -> dict[str, Tensor]:

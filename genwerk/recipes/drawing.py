@@ -1,23 +1,30 @@
-"""`genwerk generate` for pictures: from a stored generator and what is asked of it to a grid in a file."""
+"""`genwerk generate` for generators: pictures go to a grid in a file, sequences to lines and what a file asks for.
+
+--out x.txt   a line each       x.png   structures, or engraved scores       x.mid   one file a sample
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from genwerk.core.atomic import write_text
 from genwerk.core.errors import RequestError
 from genwerk.data.picture_files import UnreadablePictureError, pixels_of, read_picture
+from genwerk.data.sequences import words_of
 from genwerk.evaluation.grids import grid, save_picture
 from genwerk.generators.family import Ask, sample
 from genwerk.generators.picture_examples import to_numbers
+from genwerk.generators.rules import rule_for
 from genwerk.generators.storage import Stored, load_family
 
-__all__ = ["Drawing", "ask_for", "draw", "picture_of"]
+__all__ = ["Drawing", "ask_for", "draw", "generate_samples", "picture_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,20 @@ class Drawing:
     strength: float = 1.0
     mask: Path | None = None
     average: float = 0.0
+    temperature: float = 1.0
+    rule: bool = True
 
 
-def draw(model: Path, drawing: Drawing, out: Path) -> str:
-    """Write a grid of pictures to `out` and say what was drawn. Raises RequestError, ModelError."""
+def generate_samples(model: Path, drawing: Drawing, out: Path | None) -> tuple[list[str], str]:
+    """Lines to be printed, of sequences, and what was done. Raises RequestError, ModelError."""
     stored = load_family(model, average=drawing.average or None)
+    if stored.vocabulary:
+        return write(stored, drawing, out)
+    return [], draw(stored, drawing, out or Path("grid.png"))
+
+
+def draw(stored: Stored, drawing: Drawing, out: Path) -> str:
+    """Write a grid of pictures to `out` and say what was drawn. Raises RequestError."""
     ask = ask_for(stored, drawing)
     started = time.perf_counter()
     made = sample(stored.family, ask, show=True)
@@ -51,7 +67,8 @@ def draw(model: Path, drawing: Drawing, out: Path) -> str:
 
 def ask_for(stored: Stored, drawing: Drawing) -> Ask:
     """The same as the generator understands it."""
-    asked: dict[str, Any] = {"guidance": drawing.guidance, "strength": drawing.strength}
+    asked: dict[str, Any] = {"guidance": drawing.guidance, "strength": drawing.strength,
+                             "temperature": drawing.temperature}  # fmt: skip
     if drawing.steps:
         asked["steps"] = drawing.steps
     if drawing.solver:
@@ -65,6 +82,43 @@ def ask_for(stored: Stored, drawing: Drawing) -> Ask:
         anew = picture_of(drawing.mask, (1, *stored.family.space.picture[1:])) > 0
         asked["keep"] = (~anew).expand(drawing.n, *stored.family.space.shape)
     return Ask(drawing.n, drawing.seed, **asked)
+
+
+def write(stored: Stored, drawing: Drawing, out: Path | None) -> tuple[list[str], str]:
+    """The samples as lines, and what was done; written where `out` says. Raises RequestError."""
+    rule = rule_for(stored.layout, stored.vocabulary) if drawing.rule else None
+    ask = replace(ask_for(stored, drawing), rule=rule)
+    started = time.perf_counter()
+    x = sample(stored.family, ask, together=250, show=True).numpy()
+    spent = time.perf_counter() - started
+    words = [words_of(row, stored.vocabulary) for row in x]
+    lines = [(" " if stored.layout == "chorales" else "").join(one) for one in words]
+    written = _save(stored, words, lines, out) if out is not None else ""
+    kept = ", by the rule of molecules" if rule is not None else ""
+    return lines, f"{drawing.n} samples of {stored.name} in {spent:.1f} s{kept}, seed {drawing.seed}{written}"
+
+
+def _save(stored: Stored, words: Sequence[tuple[str, ...]], lines: Sequence[str], out: Path) -> str:
+    kind = out.suffix.lower()
+    if kind == ".txt":
+        write_text(out, "".join(f"{line}\n" for line in lines))
+    elif kind == ".png" and stored.layout == "molecules":
+        from genwerk.evaluation.molecules import draw_molecules
+        from genwerk.metrics.chemistry import canonical
+
+        draw_molecules([line for line in canonical(lines) if line], out)
+    elif kind in (".png", ".mid") and stored.layout == "chorales":
+        from genwerk.data.chorales import to_score
+        from genwerk.evaluation.scores import draw_score, write_midi
+
+        places = [out] if len(words) == 1 else [out.with_stem(f"{out.stem}-{n}") for n in range(1, len(words) + 1)]
+        for one, place in zip(words, places, strict=True):
+            (draw_score if kind == ".png" else write_midi)(to_score(one), place)
+        return f": {places[0]}" + (f" to {places[-1].name}" if len(places) > 1 else "")
+    else:
+        what = f"{stored.layout} cannot be written as `{kind}`"
+        raise RequestError(what, param="out", remedy="Name a file that ends with .txt, or .png, or .mid of music.")
+    return f": {out}"
 
 
 def picture_of(path: Path, shape: tuple[int, int, int]) -> Tensor:

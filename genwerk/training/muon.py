@@ -46,7 +46,7 @@ class MuonWithAdamW:
         return [*self._muon.param_groups, *self._adamw.param_groups]
 
     def step(self) -> None:
-        self._muon.step()
+        self._muon.step()  # type: ignore[no-untyped-call]
         self._adamw.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -1,0 +1,94 @@
+"""Sequences: every token comes back, no sequence is on both sides, windows cover all, and bad input is said aloud."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genwerk.core.artifact import Artifact, Source
+from genwerk.core.errors import DataError
+from genwerk.core.workspace import Workspace
+from genwerk.data.sequences import (
+    END,
+    PAD,
+    SPECIAL,
+    SequencesConfig,
+    _windows,
+    load_sequences,
+    prepare_sequences,
+    words_of,
+)  # fmt: skip
+
+
+def prepared(tmp_path: Path, config: SequencesConfig, **files: str) -> Artifact:
+    folder = tmp_path / "lines"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    workspace = Workspace(tmp_path / "work")
+    return workspace.step(prepare_sequences, config, Source.of_folder("lines", folder), kind="sequences")
+
+
+def test_every_line_comes_back_on_one_side(tmp_path: Path) -> None:
+    lines = [f"{word}-{number}" for word in ("über", "a b", "日本") for number in range(40)]
+    made = prepared(tmp_path, SequencesConfig(holdout=0.3), some="\n".join([*lines, "", lines[0]]))
+    sides = [load_sequences(made.path, side) for side in ("train", "heldout")]
+    texts = [["".join(side.words(row)) for row in range(len(side))] for side in sides]
+    assert sorted(texts[0] + texts[1]) == sorted(lines) and len(texts[1]) > 10
+    assert sides[0].vocabulary[:3] == SPECIAL and list(sides[0].vocabulary[3:]) == sorted(sides[0].vocabulary[3:])
+    for side in sides:
+        ends = (np.asarray(side.tokens) == END).sum(1)
+        assert (ends == 1).all() and side.tokens.shape[1] == max(map(len, lines)) + 1
+    ledger = (made.path / "ledger.jsonl").read_text()
+    assert "duplicate" in ledger and made.metrics["dropped"] == 1
+
+
+def test_files_are_classes_and_only_those_asked_for_are_kept(tmp_path: Path) -> None:
+    files = {name: "\n".join(f"{name}{n}" for n in range(30)) for name in ("up", "down", "odd")}
+    made = prepared(tmp_path, SequencesConfig(classes=("up", "down"), holdout=0.2), **files)
+    train = load_sequences(made.path, "train")
+    assert train.classes == ("down", "up")
+    for row in range(len(train)):
+        assert "".join(train.words(row)).startswith(train.classes[train.labels[row]])
+
+
+@given(st.integers(1, 80), st.integers(1, 20), st.integers(1, 20))
+def test_windows_cover_every_token_and_only_the_last_one_ends(count: int, size: int, stride: int) -> None:
+    stride = min(stride, size)
+    row = np.arange(3, count + 3).astype(np.uint16)
+    parts = list(_windows(row, size, stride))
+    for number, part in enumerate(parts):
+        start = number * stride
+        inner = part[:-1] if number == len(parts) - 1 else part
+        assert (inner == row[start : start + size]).all() and 0 < len(inner) <= size
+    assert parts[-1][-1] == END and all(END not in part for part in parts[:-1])
+    assert set(np.concatenate(parts).tolist()) >= set(row.tolist())
+
+
+def test_too_long_ones_are_left_out_by_name(tmp_path: Path) -> None:
+    made = prepared(tmp_path, SequencesConfig(longest=6, holdout=0.4), some="\n".join(["abcde", "abcdef", "ab", "ba", "aab"]))
+    assert made.metrics["dropped"] == 1 and "too long" in (made.path / "ledger.jsonl").read_text()
+
+
+def test_there_must_be_something_on_both_sides(tmp_path: Path) -> None:
+    for text in ("", "one", "one\none\n"):
+        with pytest.raises(DataError, match="can be learned from"):
+            prepared(tmp_path, SequencesConfig(), some=text)
+    with pytest.raises(DataError, match="no layout"):
+        prepared(tmp_path, SequencesConfig(layout="waves"), some="a\nb")
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    text = "\n".join(f"line {number}" for number in range(50))
+    first, second = (prepared(tmp_path / name, SequencesConfig(), some=text) for name in ("one", "two"))
+    for name in ("train.npy", "heldout.npy", "vocabulary.json", "train.sources"):
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
+
+
+def test_words_end_where_the_sequence_does() -> None:
+    assert words_of([3, 4, END, PAD], ("<pad>", "<begin>", "<end>", "a", "b")) == ("a", "b")
+    assert words_of([3, 3], ("<pad>", "<begin>", "<end>", "a")) == ("a", "a")
