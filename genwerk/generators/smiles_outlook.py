@@ -51,10 +51,11 @@ def tidied(state: State) -> State:
         ask(spot.free > 0 or not spot.branch)
         ask(not spot.bare or (above and goes_on[at]))
         if spot.aromatic:
-            grows = at == last or spot.branch
+            new = at == last and state.phase == "atom" and spot.free > 1  # it may open a ring
             if spot.owed:
-                _ask_owed(spot, undecided, above, at == last and state.phase == "atom")
-            if spot.need != "never" and not _flexible(spot, undecided > 0, above, grows):
+                _ask_owed(spot, undecided, above, new)
+            taken = spot.branch and at < last and spots[at + 1].bare  # the branch may close the ring
+            if not (new or _flexible(spot, undecided > 0, above and not taken, at == last)):
                 must |= 1 << at
         if (spot.run and not above) or (spot.near and at < last):
             spot = spot._replace(run=above, near=spot.near and at == last)
@@ -95,17 +96,19 @@ def _going_on(spots: tuple[Spot, ...]) -> list[bool]:
     return found
 
 
-def _ask_owed(spot: Spot, undecided: int, above: bool, digits: bool) -> None:
+def _ask_owed(spot: Spot, undecided: int, above: bool, new: bool) -> None:
     """Aromatic bonds it owes come of rings open at it, of a chain that a ring above or at it covers, or of a new ring."""
     ask(spot.owed <= spot.free + undecided)
-    ask(spot.owed <= undecided or above or undecided > 0 or (digits and spot.free > 1))
+    ask(above or new or undecided > 0)
 
 
-def _flexible(spot: Spot, rings: bool, above: bool, grows: bool) -> bool:
+def _flexible(spot: Spot, rings: bool, above: bool, last: bool) -> bool:
     """Whether it may still get its double bond, or do without."""
+    if spot.need == "never":
+        return True
     if rings or (spot.oxo and spot.undecided):  # an open ring may close with `=` too
         return True
-    return grows and spot.free > 0 and (above or spot.need == "may" or spot.oxo)
+    return (last or spot.branch) and spot.free > 0 and (above or spot.need == "may" or spot.oxo)
 
 
 def _open_in_branch(spots: tuple[Spot, ...]) -> bool:
