@@ -16,6 +16,7 @@ from genwerk.data.molecules import read_molecules
 
 __all__ = ["READERS", "FoundSequence"]
 
+
 def read_lines(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSequence]:
     """Every line that is not empty, of files or of folders with .txt files. Raises DataError for what is not there."""
     for path in paths:

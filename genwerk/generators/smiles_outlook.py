@@ -74,7 +74,7 @@ def tidied(state: State) -> State:
 
 
 def _decided(state: State) -> State:
-    """An atom that may do without a double bond: whether it must, since its last place is sure to be taken, or has one."""
+    """Of an atom that may do without a double bond: that it must, where its last place will be taken, or has one."""
     spots, matchings, last = list(state.spots), state.matchings, len(state.spots) - 1
     for at, spot in enumerate(spots):
         if spot.need != "may" or spot.free != 1:
@@ -97,7 +97,7 @@ def _going_on(spots: tuple[Spot, ...]) -> list[bool]:
 
 
 def _ask_owed(spot: Spot, undecided: int, above: bool, new: bool) -> None:
-    """Aromatic bonds it owes come of rings open at it, of a chain that a ring above or at it covers, or of a new ring."""
+    """Aromatic bonds it owes come of rings open at it, of a chain that a ring above covers, or of a new ring."""
     ask(spot.owed <= spot.free + undecided)
     ask(above or new or undecided > 0)
 

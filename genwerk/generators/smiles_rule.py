@@ -158,7 +158,7 @@ class SmilesRule:
         for _ in range(_LOOKS):
             if not queue:
                 break
-            total, _, taken, state = heapq.heappop(queue)
+            _, _, taken, state = heapq.heappop(queue)
             if state in self._distance:
                 return self._keep(came, state, self._distance[state])
             if taken > steps[state]:

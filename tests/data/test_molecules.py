@@ -15,11 +15,12 @@ from genwerk.data.molecules import split_smiles
 from genwerk.data.sequence_sources import READERS
 
 read_molecules = READERS["molecules"]
-TOKENS = "C c N [nH] [C@@H] Cl Br [13CH3+] ( ) = # - / \\ . 1 %12 : ~ *".split()
+WORDS = "C c N [nH] [C@@H] Cl Br [13CH3+] ( ) = # - / \\ . 1 %12 : ~ *"
+TOKENS = WORDS.split()
 
 
 def test_atoms_bonds_and_digits_are_tokens() -> None:
-    assert split_smiles("Cc1[nH]c(Br)cc1Cl") == tuple("C c 1 [nH] c ( Br ) c c 1 Cl".split())
+    assert split_smiles("Cc1[nH]c(Br)cc1Cl") == ("C", "c", "1", "[nH]", "c", "(", "Br", ")", "c", "c", "1", "Cl")
     assert split_smiles(r"F/C=C\[C@@H]%10") == ("F", "/", "C", "=", "C", "\\", "[C@@H]", "%10")
 
 
@@ -30,7 +31,12 @@ def test_tokens_join_to_the_text_and_are_found_again(tokens: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "stranger"),
-    [("CXC", "`X` at character 2"), ("C[nH", r"`\[` at character 2"), ("", "it is empty"), ("CC O", "` ` at character 3")],
+    [
+        ("CXC", "`X` at character 2"),
+        ("C[nH", r"`\[` at character 2"),
+        ("", "it is empty"),
+        ("C O", "` ` at character 2"),
+    ],
 )
 def test_what_is_not_smiles_is_named(text: str, stranger: str) -> None:
     with pytest.raises(DataError, match=f"is not SMILES: {stranger}"):
@@ -54,7 +60,8 @@ def test_names_say_the_split_where_both_sides_are_there(tmp_path: Path) -> None:
             file.write("smiles\nCCO\n")
     found = {one.source: one.split for one in read_molecules((tmp_path,), Ledger())}
     assert found == {
-        "other.csv.gz:2": "", "test.csv.gz:2": "heldout", "test_scaffolds.csv.gz:2": "heldout", "train.csv.gz:2": "train",
+        "other.csv.gz:2": "", "train.csv.gz:2": "train",
+        "test.csv.gz:2": "heldout", "test_scaffolds.csv.gz:2": "heldout",
     }  # fmt: skip
     assert [one.split for one in read_molecules((tmp_path / "train.csv.gz",), Ledger())] == [""]
 

@@ -20,16 +20,17 @@ from genwerk.generators.smiles_rule import SmilesRule
 from genwerk.generators.smiles_tokens import Atom, Bond, Mark, Ring, read_token
 
 SPECIAL = ("<pad>", "<begin>", "<end>")
-PLAIN = (*SPECIAL, *"C ( ) 1 O 2 N = F - S # 3 Br [H]".split())
-MOSES = (*SPECIAL, *"c C ( ) 1 O 2 N = n [nH] 3 F - S s o Cl # 4 Br 5 6 [H]".split())
-CHARGED = (*MOSES, *"[n+] [nH+] [O-] [N+] [C@@H] [NH3+] / \\ . %10 p [se] P I [o+] [n-] [c-] B [Na+] [13c]".split())
-KNOWN = """
+PLAIN = (*SPECIAL, *split_smiles("C()1O2N=F-S#3Br[H]"))
+MOSES = (*SPECIAL, *split_smiles("cC()1O2N=n[nH]3F-SsoCl#4Br56[H]"))
+CHARGED = (*MOSES, *split_smiles("[n+][nH+][O-][N+][C@@H][NH3+]/\\.%10p[se]PI[o+][n-][c-]B[Na+][13c]"))
+LINES = """
     CC(=O)Oc1ccccc1C(=O)O Cn1c(=O)c2c(ncn2C)n(C)c1=O c1ccc2c(c1)[nH]c1ccccc12 O=C1c2ccccc2C(=O)c2ccccc21 C1CC12CC2
     c1ccc2cccc-2cc1 c1ccn2cccc2c1 O=c1[nH]c(=O)c2[nH]cnc2[nH]1 CC(C)(C)c1ccc(-c2nc3ccccc3o2)cc1 N#Cc1cc2c(n(C)c1=O)CCNC2
     O=C1Nc2ccccc2C1=c1sc2n(c1=O)CCN=2 Cc1cc(C)c2c(c1)OCCc1sc(CC#N)nc1-2 [H]N=c1sc(C)nn1CC(=O)c1cccc(Br)c1 O=C=O C
     C[N+](C)(C)C O=[N+]([O-])c1ccccc1 C[n+]1ccccc1 [Na+].[Cl-] C[C@H](N)C(=O)[O-] C/C=C/C=C\\C c1cc[se]c1 C[S+](C)C
     C12C3C4C1C5C2C3C45 Cn1ccc(=O)cc1 CS(=O)(=O)c1ccccc1 CP(=O)(O)O OB(O)c1ccccc1 c1cc[o+]cc1 c1nn[n-]n1 C%10CCCCC%10
-""".split()
+"""
+KNOWN = LINES.split()
 
 
 def draw(rule: SmilesRule, vocabulary: Sequence[str], count: int, left: int, seed: int) -> list[str]:
@@ -105,10 +106,11 @@ def test_one_that_fits_exactly_may_be_drawn() -> None:
     ("text", "token"),
     [
         ("", "<end>"), ("", ")"), ("", "="), ("", "1"), ("C", ")"), ("C(", ")"), ("C(", "<end>"), ("C(C", "<end>"),
-        ("C=", "<end>"), ("C=", "="), ("CC(C)", ")"), ("FC(F)(F)", "="), ("F", "C("), ("FC", "F("), ("O", "#"), ("N", "#O"),
-        ("C1C", "1"), ("C1", "1"), ("C1C", "<end>"), ("C12CC1", "2"), ("C(C1", ")"), ("C#C", "="), ("c", "<end>"),
+        ("C=", "<end>"), ("C=", "="), ("CC(C)", ")"), ("FC(F)(F)", "="), ("F", "C("), ("FC", "F("), ("O", "#"),
+        ("N", "#O"), ("C1C", "1"), ("C1", "1"), ("C1C", "<end>"), ("C12CC1", "2"), ("C(C1", ")"), ("C#C", "="), ("c", "<end>"),
         ("c", "c"), ("c1cccc1", "<end>"), ("c1ccccc1=", "O"), ("c1ccc[nH]c1", "<end>"), ("c1cc", "C"), ("c1ccccc", "("),
-        ("Cc1ccccc1", "c"), ("n1cccc1", "<end>"), ("o1cccc", "C"), ("c1ccocc1", "<end>"), ("C", "<pad>"), ("C", "<begin>"),
+        ("Cc1ccccc1", "c"), ("n1cccc1", "<end>"), ("o1cccc", "C"), ("c1ccocc1", "<end>"), ("C", "<pad>"),
+        ("C", "<begin>"),
     ],
 )  # fmt: skip
 def test_what_leads_nowhere_may_not_be_drawn(text: str, token: str) -> None:
@@ -129,7 +131,7 @@ def test_every_state_has_an_end_within_its_bounds() -> None:
 @pytest.mark.parametrize("gone", ["c", "C", "=", "-"])
 def test_a_poor_vocabulary_is_searched_instead(gone: str) -> None:
     """Where `C` or `c` is missing, nothing may be counted on."""
-    vocabulary = [*SPECIAL, *(token for token in "C c n o N O ( ) 1 2 = -".split() if token != gone)]
+    vocabulary = [*SPECIAL, *(token for token in split_smiles("CcnoNO()12=-") if token != gone)]
     found = draw(SmilesRule(vocabulary), vocabulary, 12, 20, 0)
     assert all(valid(text) for text in found)
 
@@ -162,8 +164,8 @@ def test_what_cannot_be_is_said() -> None:
         ("C", Atom(4)), ("Cl", Atom(1)), ("[C@@H]", Atom(3)), ("[N+]", Atom(4)), ("[O-]", Atom(1)), ("[NH3+]", Atom(1)),
         ("S", Atom(6)), ("[Na+]", Atom(0)), ("[2H]", Atom(1)), ("c", Atom(3, True, "must", True)),
         ("n", Atom(3, True, "may")), ("[nH]", Atom(2, True)), ("[n+]", Atom(3, True, "must")), ("o", Atom(2, True)),
-        ("[nH+]", Atom(2, True, "must")), ("[n-]", Atom(2, True)), ("[N+2]", Atom(3)), ("[C++]", None), ("=", Bond("=")),
-        ("/", Bond("-")), ("7", Ring(7)), ("%12", Ring(12)), ("(", Mark("(")), ("<end>", Mark("end")), ("<pad>", None),
+        ("[nH+]", Atom(2, True, "must")), ("[n-]", Atom(2, True)), ("[N+2]", Atom(3)), ("[C++]", None),
+        ("=", Bond("=")), ("/", Bond("-")), ("7", Ring(7)), ("%12", Ring(12)), ("(", Mark("(")), ("<end>", Mark("end")), ("<pad>", None),
         ("*", None), ("[Cu]", None), ("[U", None), ("[FH]", Atom(0)), ("[FH2]", None),
     ],
 )  # fmt: skip
