@@ -107,10 +107,10 @@ def test_one_that_fits_exactly_may_be_drawn() -> None:
     [
         ("", "<end>"), ("", ")"), ("", "="), ("", "1"), ("C", ")"), ("C(", ")"), ("C(", "<end>"), ("C(C", "<end>"),
         ("C=", "<end>"), ("C=", "="), ("CC(C)", ")"), ("FC(F)(F)", "="), ("F", "C("), ("FC", "F("), ("O", "#"),
-        ("N", "#O"), ("C1C", "1"), ("C1", "1"), ("C1C", "<end>"), ("C12CC1", "2"), ("C(C1", ")"), ("C#C", "="), ("c", "<end>"),
-        ("c", "c"), ("c1cccc1", "<end>"), ("c1ccccc1=", "O"), ("c1ccc[nH]c1", "<end>"), ("c1cc", "C"), ("c1ccccc", "("),
-        ("Cc1ccccc1", "c"), ("n1cccc1", "<end>"), ("o1cccc", "C"), ("c1ccocc1", "<end>"), ("C", "<pad>"),
-        ("C", "<begin>"),
+        ("N", "#O"), ("C1C", "1"), ("C1", "1"), ("C1C", "<end>"), ("C12CC1", "2"), ("C(C1", ")"), ("C#C", "="),
+        ("c", "<end>"), ("c", "c"), ("c1cccc1", "<end>"), ("c1ccccc1=", "O"), ("c1ccc[nH]c1", "<end>"), ("c1cc", "C"),
+        ("c1ccccc", "("), ("Cc1ccccc1", "c"), ("n1cccc1", "<end>"), ("o1cccc", "C"), ("c1ccocc1", "<end>"),
+        ("C", "<pad>"), ("C", "<begin>"),
     ],
 )  # fmt: skip
 def test_what_leads_nowhere_may_not_be_drawn(text: str, token: str) -> None:
@@ -165,8 +165,8 @@ def test_what_cannot_be_is_said() -> None:
         ("S", Atom(6)), ("[Na+]", Atom(0)), ("[2H]", Atom(1)), ("c", Atom(3, True, "must", True)),
         ("n", Atom(3, True, "may")), ("[nH]", Atom(2, True)), ("[n+]", Atom(3, True, "must")), ("o", Atom(2, True)),
         ("[nH+]", Atom(2, True, "must")), ("[n-]", Atom(2, True)), ("[N+2]", Atom(3)), ("[C++]", None),
-        ("=", Bond("=")), ("/", Bond("-")), ("7", Ring(7)), ("%12", Ring(12)), ("(", Mark("(")), ("<end>", Mark("end")), ("<pad>", None),
-        ("*", None), ("[Cu]", None), ("[U", None), ("[FH]", Atom(0)), ("[FH2]", None),
+        ("=", Bond("=")), ("/", Bond("-")), ("7", Ring(7)), ("%12", Ring(12)), ("(", Mark("(")), ("<end>", Mark("end")),
+        ("<pad>", None), ("*", None), ("[Cu]", None), ("[U", None), ("[FH]", Atom(0)), ("[FH2]", None),
     ],
 )  # fmt: skip
 def test_tokens_are_read(text: str, token: object) -> None:
