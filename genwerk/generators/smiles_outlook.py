@@ -24,8 +24,17 @@ def least_left(state: State) -> int:
         return 0
     rings = sum(len(spot.rings) for spot in state.spots)
     branches = sum(spot.branch for spot in state.spots)
-    waits = state.phase != "atom" and not (state.phase == "bond" and rings)
-    return 1 + rings + 2 * branches + waits
+    if state.phase != "atom":
+        return 1 + rings + 2 * branches + (state.phase != "bond" or not rings)
+    last = state.spots[-1]
+    more = 0
+    if last.owed > 1 and not last.undecided:
+        more = 4  # a ring of three: a digit, two atoms, the digit
+    elif last.owed > 1:
+        more = 2
+    elif last.free < _segment_rings(state.spots):
+        more = 1
+    return 1 + rings + 2 * branches + more
 
 
 def most_left(state: State) -> int:
@@ -68,7 +77,7 @@ def tidied(state: State) -> State:
         if matchings != state.matchings:
             return tidied(state._replace(matchings=matchings))
     if state.phase == "atom" and spots[last].free == 0:
-        ask(not spots[last].bare and not _open_in_branch(spots))
+        ask(not spots[last].bare and _segment_rings(spots) == 0)
         settle(spots[last], last, matchings)
     return State(state.phase, state.sign, tuple(kept), matchings)
 
@@ -79,7 +88,7 @@ def _decided(state: State) -> State:
     for at, spot in enumerate(spots):
         if spot.need != "may" or spot.free != 1:
             continue
-        more = at == last and (state.phase != "atom" or spot.bare or spot.owed > 0 or _open_in_branch(state.spots))
+        more = at == last and (state.phase != "atom" or spot.bare or spot.owed > 0 or _segment_rings(state.spots) > 0)
         if more or spot.branch:
             matchings, spots[at] = unmatched(matchings, at), spot._replace(need="never")
         elif all(matching >> at & 1 for matching in matchings):
@@ -111,11 +120,11 @@ def _flexible(spot: Spot, rings: bool, above: bool, last: bool) -> bool:
     return (last or spot.branch) and spot.free > 0 and (above or spot.need == "may" or spot.oxo)
 
 
-def _open_in_branch(spots: tuple[Spot, ...]) -> bool:
-    """Whether a ring that was opened in the innermost branch is open."""
+def _segment_rings(spots: tuple[Spot, ...]) -> int:
+    """How many rings that were opened in the innermost branch are open."""
+    found = 0
     for spot in reversed(spots):
         if spot.branch:
-            return False
-        if spot.rings:
-            return True
-    return False
+            break
+        found += len(spot.rings)
+    return found
