@@ -106,6 +106,7 @@ class SmilesRule:
         self._sharp = np.zeros((64, len(self._tokens)), np.bool_)
         self._next = np.full((64, len(self._tokens)), -1, np.int32)
         self._cost = np.full((64, len(self._tokens)), _NEVER, np.int16)
+        self._least = np.zeros((64, len(self._tokens)), np.int16)
         ended = self._number(ENDED)
         self._next[ended, _PAD], self._sharp[ended] = ended, True
         self._filled[ended] = True
@@ -117,6 +118,7 @@ class SmilesRule:
             if number == len(self._filled):
                 self._filled, self._sharp = _longer(self._filled, False), _longer(self._sharp, False)
                 self._next, self._cost = _longer(self._next, -1), _longer(self._cost, _NEVER)
+                self._least = _longer(self._least, 0)
         return number
 
     def _fill(self, numbers: NDArray[np.int64]) -> None:
@@ -128,11 +130,12 @@ class SmilesRule:
                 if following is not None and self._has_digit(following):
                     self._next[number, ids] = self._number(following)
                     self._cost[number, ids] = most_left(following)
+                    self._least[number, ids] = least_left(following)
             self._filled[number] = True
 
     def _sharpen(self, numbers: NDArray[np.int64], left: int) -> None:
-        """Where the bound on the way to the end is too wide for `left`, the way itself."""
-        wide = (self._next[numbers] >= 0) & ~self._sharp[numbers]
+        """Where bounds on the way to the end do not tell whether it fits into `left`, the way itself."""
+        wide = (self._next[numbers] >= 0) & ~self._sharp[numbers] & (self._least[numbers] < left)
         if self._complete:
             wide &= self._cost[numbers] >= left
         for row, column in np.argwhere(wide).tolist():
