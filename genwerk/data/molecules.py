@@ -47,7 +47,10 @@ def split_smiles(text: str) -> tuple[str, ...]:
 
 
 def read_molecules(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSequence]:
-    """Every molecule of files, or of folders of them. Raises DataError for what is not there, or a file without SMILES."""
+    """Every molecule of files, or of folders of them.
+
+    Raises DataError for what is not there, and for a table without a column SMILES.
+    """
     files = [file for path in paths for file in _files(path)]
     by_name = [_SPLITS.get(_stem(file), "") for file in files]
     told = {"train", "heldout"} <= set(by_name)  # one side alone says nothing: its files may be all there is
@@ -55,11 +58,11 @@ def read_molecules(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSeq
         try:
             for number, text, split in _rows(file):
                 try:
-                    yield FoundSequence(
-                        f"{file.name}:{number}", split_smiles(text), "", split or (named if told else "")
-                    )
+                    tokens = split_smiles(text)
                 except DataError as error:
                     ledger.drop(f"{file.name}:{number}", "not SMILES", error.what)
+                else:
+                    yield FoundSequence(f"{file.name}:{number}", tokens, "", split or (named if told else ""))
         except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
             ledger.drop(file.name, "unreadable", str(error))
 

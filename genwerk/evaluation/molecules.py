@@ -103,7 +103,7 @@ def draw_molecules(smiles: Sequence[str], path: Path, *, columns: int = 6) -> No
     molecules = [Chem.MolFromSmiles(text) for text in smiles]
     options: Any = Draw.rdMolDraw2D.MolDrawOptions()
     options.bondLineWidth, options.padding = 1.6, 0.08
-    data = Draw.MolsToGridImage(  # type: ignore[no-untyped-call]
+    data = Draw.MolsToGridImage(
         molecules, molsPerRow=columns, subImgSize=(230, 170), drawOptions=options,
                                 returnPNG=True)  # fmt: skip
     write_bytes(path, data if isinstance(data, bytes) else data.data)

@@ -42,7 +42,7 @@ class AutoregressiveConfig(Config):
     heads: int = Field(4, ge=1, description="of attention in each layer")
     period: int = Field(0, ge=0, description="tokens in a bar, whose places are told; 0: there are no bars")
     optimiser: Literal["muon", "adamw"] = Field("muon", description="muon learns more of each example")
-    lr: float = Field(3e-3, gt=0, description="highest learning rate")
+    lr: float = Field(5e-3, gt=0, description="highest learning rate")
     betas: tuple[float, float] = Field((0.9, 0.98), description="memory of AdamW's two running means")
     weight_decay: float = Field(0.05, ge=0, description="pull of the matrices towards zero")
     drop: float = Field(0.1, ge=0, lt=1, description="share of conditions that are hidden, for guidance")

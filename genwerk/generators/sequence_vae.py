@@ -45,7 +45,7 @@ class SequenceVAEConfig(Config):
     free: float = Field(0.0, ge=0, description="nats a number of the code costs nothing")
     forget: float = Field(0.2, ge=0, lt=1, description="share of tokens that are hidden from what draws, in training")
     optimiser: Literal["muon", "adamw"] = Field("muon", description="muon learns more of each example")
-    lr: float = Field(3e-3, gt=0, description="highest learning rate")
+    lr: float = Field(5e-3, gt=0, description="highest learning rate")
     betas: tuple[float, float] = Field((0.9, 0.98), description="memory of AdamW's two running means")
     weight_decay: float = Field(0.05, ge=0, description="pull of the matrices towards zero")
 

@@ -24,16 +24,22 @@ def least_left(state: State) -> int:
         return 0
     rings = sum(len(spot.rings) for spot in state.spots)
     branches = sum(spot.branch for spot in state.spots)
-    waits = state.phase != "atom" and not (state.phase == "bond" and rings)
-    return 1 + rings + 2 * branches + waits
+    if state.phase != "atom":
+        return 1 + rings + 2 * branches + (state.phase != "bond" or not rings)
+    last = state.spots[-1]
+    more = 0
+    if last.owed > 1 and not last.undecided:
+        more = 4  # a ring of three: a digit, two atoms, the digit
+    elif last.owed > 1:
+        more = 2
+    elif last.free < _segment_rings(state.spots):
+        more = 1
+    return 1 + rings + 2 * branches + more
 
 
 def most_left(state: State) -> int:
-    """A number of tokens within which it can end, the end included: what searches found, and some more."""
-    if state.phase == "ended":
-        return 0
-    aromatic = sum(spot.aromatic for spot in state.spots)
-    return least_left(state) + 6 + (aromatic + 3 if aromatic else 0)
+    """A number of tokens within which it can end, the end included: searches found four more than the least at most."""
+    return least_left(state) + 7 if state.phase != "ended" else 0
 
 
 def tidied(state: State) -> State:
@@ -51,10 +57,11 @@ def tidied(state: State) -> State:
         ask(spot.free > 0 or not spot.branch)
         ask(not spot.bare or (above and goes_on[at]))
         if spot.aromatic:
-            grows = at == last or spot.branch
+            new = at == last and state.phase == "atom" and spot.free > 1  # it may open a ring
             if spot.owed:
-                _ask_owed(spot, undecided, above, at == last and state.phase == "atom")
-            if spot.need != "never" and not _flexible(spot, undecided > 0, above, grows):
+                _ask_owed(spot, undecided, above, new)
+            taken = spot.branch and at < last and spots[at + 1].bare  # the branch may close the ring
+            if not (new or _flexible(spot, undecided > 0, above and not taken, at == last)):
                 must |= 1 << at
         if (spot.run and not above) or (spot.near and at < last):
             spot = spot._replace(run=above, near=spot.near and at == last)
@@ -67,18 +74,18 @@ def tidied(state: State) -> State:
         if matchings != state.matchings:
             return tidied(state._replace(matchings=matchings))
     if state.phase == "atom" and spots[last].free == 0:
-        ask(not spots[last].bare and not _open_in_branch(spots))
+        ask(not spots[last].bare and _segment_rings(spots) == 0)
         settle(spots[last], last, matchings)
     return State(state.phase, state.sign, tuple(kept), matchings)
 
 
 def _decided(state: State) -> State:
-    """An atom that may do without a double bond: whether it must, since its last place is sure to be taken, or has one."""
+    """Of an atom that may do without a double bond: that it must, where its last place will be taken, or has one."""
     spots, matchings, last = list(state.spots), state.matchings, len(state.spots) - 1
     for at, spot in enumerate(spots):
         if spot.need != "may" or spot.free != 1:
             continue
-        more = at == last and (state.phase != "atom" or spot.bare or spot.owed > 0 or _open_in_branch(state.spots))
+        more = at == last and (state.phase != "atom" or spot.bare or spot.owed > 0 or _segment_rings(state.spots) > 0)
         if more or spot.branch:
             matchings, spots[at] = unmatched(matchings, at), spot._replace(need="never")
         elif all(matching >> at & 1 for matching in matchings):
@@ -95,24 +102,26 @@ def _going_on(spots: tuple[Spot, ...]) -> list[bool]:
     return found
 
 
-def _ask_owed(spot: Spot, undecided: int, above: bool, digits: bool) -> None:
-    """Aromatic bonds it owes come of rings open at it, of a chain that a ring above or at it covers, or of a new ring."""
+def _ask_owed(spot: Spot, undecided: int, above: bool, new: bool) -> None:
+    """Aromatic bonds it owes come of rings open at it, of a chain that a ring above covers, or of a new ring."""
     ask(spot.owed <= spot.free + undecided)
-    ask(spot.owed <= undecided or above or undecided > 0 or (digits and spot.free > 1))
+    ask(above or new or undecided > 0)
 
 
-def _flexible(spot: Spot, rings: bool, above: bool, grows: bool) -> bool:
+def _flexible(spot: Spot, rings: bool, above: bool, last: bool) -> bool:
     """Whether it may still get its double bond, or do without."""
+    if spot.need == "never":
+        return True
     if rings or (spot.oxo and spot.undecided):  # an open ring may close with `=` too
         return True
-    return grows and spot.free > 0 and (above or spot.need == "may" or spot.oxo)
+    return (last or spot.branch) and spot.free > 0 and (above or spot.need == "may" or spot.oxo)
 
 
-def _open_in_branch(spots: tuple[Spot, ...]) -> bool:
-    """Whether a ring that was opened in the innermost branch is open."""
+def _segment_rings(spots: tuple[Spot, ...]) -> int:
+    """How many rings that were opened in the innermost branch are open."""
+    found = 0
     for spot in reversed(spots):
         if spot.branch:
-            return False
-        if spot.rings:
-            return True
-    return False
+            break
+        found += len(spot.rings)
+    return found

@@ -8,13 +8,14 @@ from there to the end at the least,
 
     allowed(token) = after(state, token) has an end, and it is at most `left` - 1 tokens away
 
-so a step for many draws is a look into two tables. The way to an end is searched for with a few kinds of atoms, best
-first: the number found is one that can be kept, if not always the smallest.
+so a step for many draws is a look into two tables. Where `left` is ample, a bound on the way to the end does; where it
+is not, the way is searched for, with a few kinds of atoms, so that it may be a token or two longer than the shortest.
 
 Sure:           brackets and rings are closed, no bond dangles, no valence is exceeded, every aromatic bond is in a ring
                 of such bonds, and a Kekulé structure exists.
 Left to chance: whether a ring of aromatic atoms is one in the sense of Hückel, which RDKit does not ask for; strain,
                 and whether a centre that is written as chiral is one.
+Left out:       molecules written in another order than RDKit's own, of which some are refused, see smiles_state.py.
 Try it:         pytest tests/generators/test_smiles_rule.py
 """
 
@@ -38,10 +39,9 @@ __all__ = ["SmilesRule"]
 
 _PAD, _BEGIN, _END = 0, 1, 2
 _NEVER = 1 << 14  # tokens to the end, where there is none
-_LOOKS = 2000  # states that a search for an end may open
-_HASTE = 2  # how much more what is left counts than what was taken: above 1 quicker, and not always the shortest way
+_LOOKS = ((1, 500), (3, 5000))  # of a search: what is left counts so often what was taken, and states it may open
+_STATES = 200_000  # that are kept from one begin to the next, at a thousand bytes or so
 Table = NDArray[Any]
-_STATES = 200_000  # that are kept from one begin to the next
 
 
 class SmilesRule:
@@ -106,6 +106,7 @@ class SmilesRule:
         self._sharp = np.zeros((64, len(self._tokens)), np.bool_)
         self._next = np.full((64, len(self._tokens)), -1, np.int32)
         self._cost = np.full((64, len(self._tokens)), _NEVER, np.int16)
+        self._least = np.zeros((64, len(self._tokens)), np.int16)
         ended = self._number(ENDED)
         self._next[ended, _PAD], self._sharp[ended] = ended, True
         self._filled[ended] = True
@@ -117,6 +118,7 @@ class SmilesRule:
             if number == len(self._filled):
                 self._filled, self._sharp = _longer(self._filled, False), _longer(self._sharp, False)
                 self._next, self._cost = _longer(self._next, -1), _longer(self._cost, _NEVER)
+                self._least = _longer(self._least, 0)
         return number
 
     def _fill(self, numbers: NDArray[np.int64]) -> None:
@@ -128,11 +130,12 @@ class SmilesRule:
                 if following is not None and self._has_digit(following):
                     self._next[number, ids] = self._number(following)
                     self._cost[number, ids] = most_left(following)
+                    self._least[number, ids] = least_left(following)
             self._filled[number] = True
 
     def _sharpen(self, numbers: NDArray[np.int64], left: int) -> None:
-        """Where the bound on the way to the end is too wide for `left`, the way itself."""
-        wide = (self._next[numbers] >= 0) & ~self._sharp[numbers]
+        """Where bounds on the way to the end do not tell whether it fits into `left`, the way itself."""
+        wide = (self._next[numbers] >= 0) & ~self._sharp[numbers] & (self._least[numbers] < left)
         if self._complete:
             wide &= self._cost[numbers] >= left
         for row, column in np.argwhere(wide).tolist():
@@ -148,37 +151,40 @@ class SmilesRule:
         return last.owed <= last.undecided or last.run or last.undecided > 0
 
     def _reach(self, start: State) -> int:
-        """How many tokens it takes to the end, by a search for the best first."""
-        if start in self._distance:
-            return self._distance[start]
+        """How many tokens it takes to the end: the fewest, unless that takes too long to find."""
+        for haste, looks in _LOOKS:
+            if start not in self._distance:
+                self._search(start, haste, looks)
+        return self._distance.setdefault(start, _NEVER)
+
+    def _search(self, start: State, haste: int, looks: int) -> None:
+        """Best first (A*); with more haste, sooner and not by the shortest way."""
         order = itertools.count()
         came: dict[State, State | None] = {start: None}
         steps = {start: 0}
         queue = [(0, next(order), 0, start)]
-        for _ in range(_LOOKS):
+        for _ in range(looks):
             if not queue:
-                break
-            total, _, taken, state = heapq.heappop(queue)
+                return
+            _, _, taken, state = heapq.heappop(queue)
             if state in self._distance:
-                return self._keep(came, state, self._distance[state])
+                self._keep(came, state, self._distance[state])
+                return
             if taken > steps[state]:
                 continue
             for following in self._onward(state):
                 if taken + 1 < steps.get(following, _NEVER):
                     steps[following], came[following] = taken + 1, state
-                    onward = self._distance.get(following, _HASTE * least_left(following))
+                    onward = self._distance.get(following, haste * least_left(following))
                     if onward < _NEVER:
                         heapq.heappush(queue, (taken + 1 + onward, -next(order), taken + 1, following))
-        self._distance[start] = _NEVER
-        return _NEVER
 
-    def _keep(self, came: dict[State, State | None], last: State, distance: int) -> int:
+    def _keep(self, came: dict[State, State | None], last: State, distance: int) -> None:
         """Write down how far each state of the way found is from the end."""
         state: State | None = last
         while state is not None:
             self._distance[state] = distance
             state, distance = came[state], distance + 1
-        return distance - 1
 
     def _onward(self, state: State) -> list[State]:
         """Of rings only those that are open, and one new one at an atom that must lie in one."""
@@ -204,8 +210,8 @@ def _is_complete(vocabulary: set[str], tokens: Sequence[Token]) -> bool:
 
 def _closers(tokens: Sequence[Token]) -> list[Token]:
     """What an end is searched for with: digits, brackets, `-`, the atom of most bonds, an aromatic one of each kind."""
-    atoms = sorted({token for token in tokens if isinstance(token, Atom)}, key=lambda atom: -atom.bonds)
+    atoms = sorted((token for token in tokens if isinstance(token, Atom)), key=lambda atom: -atom.bonds)
     plain = [atom for atom in atoms if not atom.aromatic][:1]
     kinds = {atom.need: atom for atom in reversed(atoms) if atom.aromatic}
     marks = [token for token in dict.fromkeys(tokens) if isinstance(token, Ring | Mark) and token != Mark(".")]
-    return [*marks, *plain, *kinds.values(), *({Bond("-"), Bond("=")} & set(tokens))]
+    return [*marks, *plain, *kinds.values(), *(bond for bond in (Bond("-"), Bond("=")) if bond in tokens)]

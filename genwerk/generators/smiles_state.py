@@ -1,19 +1,16 @@
 """How far a SMILES has come, and where a token takes it: the grammar, the valences, rings, and Kekulé structures.
 
 Source: Weininger (1988) for the grammar. The way valences steer what may follow is that of Krenn et al. (2020),
-SELFIES, done on SMILES; Kekulé structures are perfect matchings, here kept as sets of partial ones while the text grows.
+SELFIES, done on SMILES. Kekulé structures are perfect matchings, kept as sets of partial ones, see smiles_spots.py.
 
     state   phase, sign of a bond that waits for its atom, spots, matchings
     spot    an atom that may still get a bond: the last one, one a branch leaves, one with an open ring digit
 
 All else is forgotten, so that states of different molecules are equal and can be numbered, see smiles_rule.py.
 
-A matching is a number whose bit i says that spot i has its double bond. A bond between aromatic atoms splits each
-matching in two, with it and without it; an atom that leaves the spots takes with it every matching that does not fit it.
-
 Asked of a molecule, beyond what SMILES asks: a ring closes in the branch in which it opened or in one of that; a bond
-between aromatic atoms without a sign lies in a ring of such bonds; the last branch of an atom has no brackets. RDKit
-writes so.
+between aromatic atoms without a sign lies in a ring of such bonds that was opened and closed along them; the last
+branch of an atom has no brackets. RDKit writes so, unless it is asked for another order of atoms.
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ from genwerk.generators.smiles_tokens import ORDERS, Atom, Bond, Mark, Ring, Tok
 __all__ = ["after"]
 
 _WAITING: dict[Phase, Phase] = {"atom": "bond", "open": "open bond", "branched": "branched bond"}
-_PLAIN = (Atom(4), Atom(3, True, "must", True), Bond("="))
+_PLAIN: tuple[Token, ...] = (Atom(4), Atom(3, True, "must", True), Bond("="))
 
 
 def after(state: State, token: Token) -> State | None:
@@ -63,8 +60,8 @@ def _goes_on(state: State) -> bool:
     """Where an aromatic atom waits for what follows: whether anything can."""
     if not state.phase.startswith(("bond", "open", "branched")) or not state.spots[-1].aromatic:
         return True
-    rings = [Ring(number) for number, _ in state.open_rings]
-    return any(after(state, token) is not None for token in (*_PLAIN, *rings))
+    rings: list[Token] = [Ring(number) for number, _ in state.open_rings]
+    return any(after(state, token) is not None for token in [*_PLAIN, *rings])
 
 
 def _atom(state: State, atom: Atom) -> State:

@@ -116,10 +116,10 @@ def _atom(symbol: str, hydrogen: int, charge: int, *, bracket: bool) -> Atom | N
     bonds = _VALENCES[row][period] - hydrogen
     if symbol[0].isupper():
         return Atom(bonds) if bonds >= 0 else None
-    return _aromatic(row, hydrogen, symbol, bracket=bracket)
+    return _aromatic(row, hydrogen, symbol)
 
 
-def _aromatic(row: int, hydrogen: int, symbol: str, *, bracket: bool) -> Atom | None:
+def _aromatic(row: int, hydrogen: int, symbol: str) -> Atom | None:
     """By the group whose bonds it has: three places as C, N or B do, two where a pair of electrons is in the ring."""
     if hydrogen > 1 or row > 3:
         return None
@@ -127,6 +127,4 @@ def _aromatic(row: int, hydrogen: int, symbol: str, *, bracket: bool) -> Atom | 
         return Atom(3 - hydrogen, True, "must", oxo=symbol == "c" and not hydrogen)
     if row == 3:
         return Atom(2, True) if not hydrogen else None
-    if hydrogen:
-        return Atom(2, True)
-    return Atom(3, True, "may") if not (bracket and symbol == "c") else Atom(2, True)
+    return Atom(2, True) if hydrogen else Atom(3, True, "may")

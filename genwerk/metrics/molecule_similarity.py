@@ -3,7 +3,7 @@
 Source: Polykovskiy et al. (2018), Molecular Sets (MOSES), section 3; Rogers and Hahn (2010) for the fingerprints; Degen
 et al. (2008), BRICS, for fragments; Bemis and Murcko (1996) for scaffolds.
 
-    T(x, y)   bits both have, divided by bits either has: Tanimoto similarity; Morgan fingerprints of radius 2, 1024 bits
+    T(x, y)   bits of both, divided by bits of either: Tanimoto similarity of Morgan fingerprints, 1024 bits, radius 2
     SNN       mean over made x of max over reference y of T(x, y)
     IntDiv_p  1 - mean over x of (mean over y of T(x, y)^p)^(1/p), both of the same set, each with itself too
     Frag      cosine between counts of BRICS fragments; Scaf: of Murcko scaffolds with two rings or more
@@ -48,7 +48,7 @@ def fingerprints(smiles: Sequence[str]) -> Fingerprints:
 
 
 def nearest_similarity(made: Fingerprints, reference: Fingerprints) -> NDArray[np.float64]:
-    """(N,): Tanimoto similarity of each to the nearest of the reference; SNN is the mean. Raises ValueError for none."""
+    """(N,): similarity of each to the nearest of the reference; SNN is the mean. Raises ValueError for an empty set."""
     found = np.zeros(len(made), np.float32)
     for rows, similarity in _similarities(made, reference):
         np.maximum(found[rows], similarity.max(1), out=found[rows])

@@ -109,10 +109,17 @@ def describe_made(smiles: Sequence[str], filters: Sequence[Any]) -> MadeMolecule
     """
     read = canonical(smiles)
     kept = tuple(text for text in read if text is not None)
-    valid, prints = np.array([float(text is not None) for text in read], np.float64), fingerprints(kept)
-    diverse = [internal_diversity(prints, p=p) for p in (1, 2)]
+    prints = fingerprints(kept)
     return MadeMolecules(
-        kept, valid, passes_filters(kept, filters), *diverse, prints, fragments(kept), scaffolds(kept), properties(kept)
+        smiles=kept,
+        valid=np.array([float(text is not None) for text in read], np.float64),
+        passes=passes_filters(kept, filters),
+        diverse=internal_diversity(prints),
+        diverse2=internal_diversity(prints, p=2),
+        prints=prints,
+        fragments=fragments(kept),
+        scaffolds=scaffolds(kept),
+        properties=properties(kept),
     )
 
 

@@ -71,13 +71,8 @@ def test_filters_and_properties_are_those_of_moses(moses: tuple[Any, Any]) -> No
     assert found.tolist() == [float(utils.mol_passes_filters(one)) for one in MADE]
     assert 0 < found.mean() < 1
     ours, read = properties(MADE), [utils.get_mol(one) for one in MADE]
-    for values, theirs in (
-        (ours.logp, utils.logP),
-        (ours.sa, utils.SA),
-        (ours.qed, utils.QED),
-        (ours.weight, utils.weight),
-    ):
-        assert values.tolist() == [theirs(one) for one in read]
+    for name, theirs in {"logp": utils.logP, "sa": utils.SA, "qed": utils.QED, "weight": utils.weight}.items():
+        assert getattr(ours, name).tolist() == [theirs(one) for one in read]
 
 
 def test_the_whole_is_what_moses_tests_itself_with() -> None:
@@ -148,11 +143,6 @@ def test_without_rdkit_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    for measure in (
-        lambda: validity(["C"]),
-        lambda: properties(["C"]),
-        lambda: fragments(["C"]),
-        lambda: load_filters(),
-    ):
+    for measure in (lambda: validity(["C"]), lambda: properties(["C"]), lambda: fragments(["C"]), load_filters):
         with pytest.raises(ConfigError, match=r"genwerk\[chem\]"):
             measure()
