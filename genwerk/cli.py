@@ -129,7 +129,7 @@ def generate(
     out: Annotated[Path | None, typer.Option(help="A grid; of sequences .txt, .png, .mid.")] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Continue a text, or draw pictures, molecules or music, with any model in the workspace, without retrieval or guards."""
+    """Continue a text, or draw pictures, molecules or music, with a model of the workspace; no retrieval, no guards."""
     path, ahead = _model_path(model, workspace), _model_path(draft, workspace) if draft else None
     if (path / "family.json").exists():
         from genwerk.recipes.drawing import Drawing, generate_samples

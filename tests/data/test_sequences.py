@@ -70,9 +70,8 @@ def test_windows_cover_every_token_and_only_the_last_one_ends(count: int, size: 
 
 
 def test_too_long_ones_are_left_out_by_name(tmp_path: Path) -> None:
-    made = prepared(
-        tmp_path, SequencesConfig(longest=6, holdout=0.4), some="\n".join(["abcde", "abcdef", "ab", "ba", "aab"])
-    )
+    text = "\n".join(["abcde", "abcdef", "ab", "ba", "aab"])
+    made = prepared(tmp_path, SequencesConfig(longest=6, holdout=0.4), some=text)
     assert made.metrics["dropped"] == 1 and "too long" in (made.path / "ledger.jsonl").read_text()
 
 

@@ -62,9 +62,8 @@ def test_taken_down_and_set_up_again_it_goes_on_the_same() -> None:
     rest.load_state_dict(half.state_dict())
     for seed in range(2, 4):
         step(second, rest, seed)
-    assert all(
-        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), second.state_dict().values(), strict=True)
-    )
+    pairs = zip(whole.state_dict().values(), second.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_one_learning_rate_serves_both() -> None:
