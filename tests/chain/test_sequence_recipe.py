@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -27,7 +28,8 @@ fit: {{steps: 12, batch: 8, warmup: 2, eval_every: 6}}
 evaluate: {{n: 20, constrained: 12}}
 gates: ["sequences.unique >= 0"]
 """
-MOLECULES = ("CCO", "c1ccccc1", "CC(=O)O", "CN(C)C", "C1CCCCC1", "CC(C)Cc1ccccc1", "O=C(O)c1ccccc1", "CCN", "CCCC", "OCCO",
+MOLECULES = ("CCO", "c1ccccc1", "CC(=O)O", "CN(C)C", "C1CCCCC1", "CC(C)Cc1ccccc1", "O=C(O)c1ccccc1", "CCN", "CCCC",
+             "OCCO",
              "c1ccncc1", "CC#N", "C=CC", "NCC(=O)O", "Cc1ccccc1", "CCOC(C)=O", "ClCCl", "FC(F)F", "CS(C)=O", "c1ccoc1",
              "Oc1ccccc1", "Nc1ccccc1", "CCCO", "CCCN", "CC(C)O")  # fmt: skip
 
@@ -88,6 +90,25 @@ def test_molecules_are_drawn_by_their_rule(tmp_path: Path, monkeypatch: pytest.M
 
     assert len(printed) == 6 and all(Chem.MolFromSmiles(line) is not None for line in printed)
     assert Image.open(out).size[0] > 500
+
+
+def test_scores_become_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from genwerk.data.chorales import RANGES, Note, Score
+    from genwerk.evaluation.scores import write_midi
+
+    draw = np.random.default_rng(0)
+    (tmp_path / "scores").mkdir()
+    for number in range(12):
+        voices = tuple(tuple(Note(int(draw.integers(low + 6, high - 6)), 4 * beat, 4) for beat in range(8))
+                       for low, high in RANGES)  # fmt: skip
+        write_midi(Score(voices, 32), tmp_path / "scores" / f"{number}.mid")
+    pin, report = run(tmp_path, monkeypatch, layout="chorales", files="scores", window=64)
+    found = measures(report)
+    assert found["music.pitch_class_entropy"]["floor"] > 2.0 and "music.copied_steps" in found
+    assert {"score-1.png", "sample-1.mid", "sample-1.wav"} <= {path.name for path in report.iterdir()}
+    genwerk("generate", "--model", pin["generator"], "--n", "2", "--out", str(tmp_path / "song.mid"), "--workspace",
+            str(tmp_path / "work"), monkeypatch=monkeypatch)  # fmt: skip
+    assert (tmp_path / "song-1.mid").read_bytes()[:4] == (tmp_path / "song-2.mid").read_bytes()[:4] == b"MThd"
 
 
 def test_what_makes_no_sequences_is_refused_where_it_is_written(tmp_path: Path) -> None:
