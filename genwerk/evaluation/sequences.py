@@ -84,7 +84,7 @@ def score_sequences(
     """Draw samples, measure them, and write report.json, samples.txt and what the layout adds."""
     stored, examples = load_family(generator.path, average=config.average), SequenceExamples.open(sequences.path)
     learned, held_out = examples.train, examples.held_out
-    rows = np.sort(np.random.default_rng(config.seed).permutation(len(held_out))[: config.n])
+    rows = np.random.default_rng(config.seed).permutation(len(held_out))[: config.n]
     made = _draw(stored, config.n, config, learned.vocabulary)
     rule = rule_for(learned.layout, learned.vocabulary)
     ruled = _draw(stored, config.constrained, config, learned.vocabulary, rule) if rule and config.constrained else None

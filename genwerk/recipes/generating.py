@@ -123,7 +123,7 @@ def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outco
     writing = "genwerk.evaluation.generator_report:write_generator_report"
     report = step(writing, reporting, scores, generator, kind="report")
     parts = {"pictures": pictures, "generator": generator, "features": features, "scores": scores, "report": report}
-    return promote(workspace, recipe.name, parts)
+    return promote(workspace, "generating", recipe.name, parts)
 
 
 def run_generator(path: Path, workspace: Workspace) -> bool:

@@ -15,12 +15,12 @@ from genwerk.recipe import Outcome
 __all__ = ["print_generator", "promote"]
 
 
-def promote(workspace: Workspace, name: str, parts: Mapping[str, Artifact]) -> Outcome:
-    """Pin the parts as the latest of this name, and as what is used where every gate held."""
+def promote(workspace: Workspace, role: str, name: str, parts: Mapping[str, Artifact]) -> Outcome:
+    """Pin the parts as the latest of this name, and in this role where every gate held."""
     gates = tuple(read_gates(parts["report"].path))
     promoted = all_passed(gates)
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
-    for pinned in (f"latest-{name}", *([f"generating-{name}"] if promoted else [])):
+    for pinned in (f"latest-{name}", *([f"{role}-{name}"] if promoted else [])):
         if workspace.pinned(pinned) != pin:
             workspace.pin(pinned, pin)
     return Outcome(dict(parts), gates, promoted)

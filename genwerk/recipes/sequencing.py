@@ -105,7 +105,7 @@ def run_sequence_recipe(recipe: SequenceRecipe, workspace: Workspace) -> Outcome
     writing = "genwerk.evaluation.generator_report:write_generator_report"
     report = step(writing, reporting, scores, generator, kind="report")
     parts = {"sequences": sequences, "generator": generator, "scores": scores, "report": report}
-    return promote(workspace, recipe.name, parts)
+    return promote(workspace, "sequencing", recipe.name, parts)
 
 
 def run_sequences(path: Path, workspace: Workspace) -> bool:

@@ -48,7 +48,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **values: Any) -> tuple
     monkeypatch.setenv("GENWERK_WORKSPACE", str(tmp_path / "work"))
     genwerk("run", str(recipe), "--workspace", str(tmp_path / "work"), monkeypatch=monkeypatch)
     workspace = Workspace(tmp_path / "work")
-    pin = workspace.pinned("generating-made")
+    pin = workspace.pinned("sequencing-made")
     assert pin is not None
     return pin, workspace.find(pin["report"]).path
 
