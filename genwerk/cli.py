@@ -100,7 +100,8 @@ def chat(
 
 @app.command(
     epilog='Examples: `genwerk generate --model 3f2a --prompt "The for statement" --max-tokens 60`, '
-    "`genwerk generate --model 77aa --prompt 3,8 --n 16 --steps 16 --seed 7 --out grid.png`"
+    "`genwerk generate --model 77aa --prompt 3,8 --n 16 --steps 16 --seed 7 --out grid.png`, "
+    "`genwerk generate --model cc47 --n 24 --out molecules.png`"
 )
 def generate(
     model: Annotated[str, typer.Option(help="Artifact id (or its beginning), or a Hugging Face directory.")],

@@ -74,10 +74,10 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
     values, lines = load_yaml(path)
     recipe = GeneratorRecipe.parse(values, where=str(path), lines=lines)
     parse_gates(recipe.gates)
+    settings_of(recipe.family, recipe.settings)
     if recipe.family not in PICTURES:
         what = f"`{recipe.family}` makes no pictures"
         raise ConfigError(what, where=str(path), remedy=f"Known: {', '.join(PICTURES)}.")
-    settings_of(recipe.family, recipe.settings)
     if (recipe.family == "latent") != (recipe.codec is not None):
         what = "a latent family needs a `codec:`" if recipe.codec is None else f"{recipe.family} has no codec"
         raise ConfigError(what, where=str(path), remedy="Give `family: latent` and `codec:` together.")
