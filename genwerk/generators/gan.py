@@ -49,8 +49,8 @@ class GANConfig(Config):
     critic_every: int = Field(
         1, ge=1, description="steps of the critic for one of the generator; WGAN-GP wants 3 or more"
     )
-    generator_lr: float = Field(2e-4, gt=0, description="highest learning rate of the generator")
-    critic_lr: float = Field(4e-4, gt=0, description="highest learning rate of the critic")
+    generator_lr: float = Field(6e-4, gt=0, description="highest learning rate of the generator")
+    critic_lr: float = Field(1.2e-3, gt=0, description="highest learning rate of the critic")
     betas: tuple[float, float] = Field((0.0, 0.99), description="memory of Adam's two running means")
     smooth: float = Field(0.0, ge=0, lt=0.5, description="nonsaturating: labels are so far from 0 and 1")
     spectral: bool = Field(False, description="spectral norm in the critic")

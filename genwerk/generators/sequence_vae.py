@@ -44,7 +44,7 @@ class SequenceVAEConfig(Config):
     heads: int = Field(4, ge=1, description="of attention in each layer")
     beta: float = Field(1.0, ge=0, description="how dearly codes are paid; 1 is the bound itself")
     free: float = Field(0.1, ge=0, description="nats a number of the code costs nothing: so much it may say")
-    forget: float = Field(0.2, ge=0, lt=1, description="share of tokens that are hidden from what draws, in training")
+    forget: float = Field(0.0, ge=0, lt=1, description="share of tokens that are hidden from what draws, in training")
     optimiser: Literal["muon", "adamw"] = Field("muon", description="muon learns more of each example")
     lr: float = Field(5e-3, gt=0, description="highest learning rate")
     betas: tuple[float, float] = Field((0.9, 0.98), description="memory of AdamW's two running means")
