@@ -29,6 +29,9 @@ ALL = (
     "quickstart",
     "grounded",
     "citations",
+    "digits",
+    "molecules_reference",
+    "emoji",
 )
 
 
