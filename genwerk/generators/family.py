@@ -60,10 +60,11 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """x: (B, *shape); given: (B,) classes or (B, D) vectors, see models/condition.py."""
+    """x: (B, *shape); given: (B,) classes or (B, D) vectors, see models/condition.py; noise: of which x was made."""
 
     x: Tensor
     given: Tensor | None = None
+    noise: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

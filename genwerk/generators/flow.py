@@ -1,7 +1,7 @@
 """Flow matching: a network learns in which direction noise becomes data along straight lines.
 
 Source: Lipman et al. (2022), Flow matching for generative modeling, eq. 23; Liu et al. (2022), Flow straight and fast
-(rectified flow), eq. 1, section 2.2 for reflow; Esser et al. (2024), Scaling rectified flow transformers, section 3.1,
+(rectified flow), eq. 1, and reflow.py; Esser et al. (2024), Scaling rectified flow transformers, section 3.1,
 for the times; Tong et al. (2023), minibatch optimal transport, algorithm 3.
 
     x_t = (1 - t) x_0 + t eps          v = eps - x_0
@@ -64,8 +64,8 @@ class Flow:
         return [Player("flow", self.network, self.loss, own.lr, own.betas, own.weight_decay)]
 
     def loss(self, batch: Batch) -> Loss:
-        noise = torch.randn_like(batch.x)
-        if self.config.transport:
+        noise = torch.randn_like(batch.x) if batch.noise is None else batch.noise
+        if self.config.transport and batch.noise is None:
             noise = pair_by_transport(batch.x, noise)
         t = torch.sigmoid(self.config.time_mean + self.config.time_spread * torch.randn_like(batch.x[:, 0, 0, 0]))
         given = None if batch.given is None else drop(batch.given, self.config.drop)

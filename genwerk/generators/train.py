@@ -17,6 +17,7 @@ from genwerk.generators.family import Family
 from genwerk.generators.latent import Latent
 from genwerk.generators.loop import FitConfig, fit
 from genwerk.generators.picture_examples import PictureExamples
+from genwerk.generators.reflow import PairExamples
 from genwerk.generators.sequence_examples import SequenceExamples
 from genwerk.generators.storage import load_family, make_family, save_family
 from genwerk.generators.vae import VAE
@@ -43,7 +44,7 @@ def train_generator(
 ) -> Mapping[str, float | int | str]:
     """Train on pictures or sequences and write a generator. Killed and started again it ends in the same files.
 
-    others   vectors of the texts, where it is asked by text; the codec, where it is latent
+    others   vectors of the texts, where it is asked by text; the codec, where it is latent; a generator to go on from
     """
     given = {other.kind: other for other in others}
     vectors = load_vectors(_need(given, "vectors").path) if config.ask == "text" else None
@@ -66,13 +67,18 @@ def train_generator(
 def _open(data: Artifact, ask: str, vectors: tuple[Tensor, Tensor] | None) -> Examples:
     if data.kind == "sequences":
         return SequenceExamples.open(data.path, ask)
+    if data.kind == "pairs":
+        return PairExamples.open(data.path)
     return PictureExamples.open(data.path, ask, vectors)
 
 
 def _begin(config: GeneratorConfig, examples: Examples, given: Mapping[str, Artifact], device: torch.device) -> Family:
     """An untrained family; a latent one with its codec, and what is measured of the codes."""
     if config.family != "latent":
-        return make_family(config.family, config.settings, examples.space)
+        family = make_family(config.family, config.settings, examples.space)
+        if "generator" in given:  # goes on where that one ended
+            family.network.load_state_dict(load_family(given["generator"].path).family.network.state_dict())
+        return family
     codec = load_family(_need(given, "codec").path).family
     if not isinstance(codec, VAE):
         raise ModelError("a codec must be a VAE", remedy="Give the recipe a `codec:` with settings of a VAE.")

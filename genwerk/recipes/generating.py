@@ -26,6 +26,7 @@ from genwerk.evaluation.report import ReportConfig
 from genwerk.generators.captions import CaptionsConfig
 from genwerk.generators.features import FeaturesConfig
 from genwerk.generators.loop import FitConfig
+from genwerk.generators.reflow import PairsConfig
 from genwerk.generators.storage import PICTURES, settings_of
 from genwerk.generators.train import GeneratorConfig
 from genwerk.recipe import Outcome, fetch_source
@@ -44,6 +45,13 @@ class CodecSection(Config):
     fit: FitConfig = Field(FitConfig(), description="how long and in which steps it is trained")
 
 
+class ReflowSection(Config):
+    """A flow that learns again from its own pairs of noise and sample, so that fewer steps do."""
+
+    pairs: PairsConfig = Field(PairsConfig(), description="how many, and how they are drawn")
+    fit: FitConfig = Field(FitConfig(), description="how long and in which steps it learns again")
+
+
 class GeneratorRecipe(Config):
     """Everything `genwerk run` needs to make a generator. All keys but `name`, `pictures`, `family` have defaults."""
 
@@ -59,6 +67,7 @@ class GeneratorRecipe(Config):
     encoder: str = Field("minilm", description="of texts, where a sample is asked by text")
     codec: CodecSection | None = Field(None, description="latent: the VAE whose codes are drawn")
     fit: FitConfig = Field(FitConfig(), description="how long and in which steps it is trained")
+    reflow: ReflowSection | None = Field(None, description="flow: learns again from its own pairs")
     features: FeaturesConfig = Field(FeaturesConfig(), description="the network that reports compare pictures by")
     evaluate: ScoreConfig = Field(ScoreConfig(), description="how many samples are measured, and how they are drawn")
     gates: tuple[str, ...] = Field((), description="what must hold to be promoted")
@@ -81,6 +90,9 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
     if (recipe.family == "latent") != (recipe.codec is not None):
         what = "a latent family needs a `codec:`" if recipe.codec is None else f"{recipe.family} has no codec"
         raise ConfigError(what, where=str(path), remedy="Give `family: latent` and `codec:` together.")
+    if recipe.reflow is not None and (recipe.family != "flow" or recipe.ask == "text"):
+        what = "only a flow that is asked by class, or by nothing, can learn again from its pairs"
+        raise ConfigError(what, where=str(path), remedy="Leave `reflow:` out, or say `family: flow`.")
     if recipe.codec is not None:
         settings_of("vae", recipe.codec.settings)
     folders = tuple(one if one in COLLECTIONS else str((path.parent / one).resolve()) for one in recipe.pictures)
@@ -114,6 +126,11 @@ def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outco
         coding = GeneratorConfig(family="vae", settings=recipe.codec.settings, ask="nothing", fit=recipe.codec.fit)
         others.append(step("genwerk.generators.train:train_generator", coding, pictures, kind="codec"))
     generator = step("genwerk.generators.train:train_generator", training, pictures, *others, kind="generator")
+
+    if recipe.reflow is not None:
+        pairs = step("genwerk.generators.reflow:draw_pairs", recipe.reflow.pairs, generator, kind="pairs")
+        again = training.model_copy(update={"fit": recipe.reflow.fit})
+        generator = step("genwerk.generators.train:train_generator", again, pairs, generator, kind="generator")
 
     # measure, report, and let the gates decide
     features = step("genwerk.generators.features:train_features", recipe.features, pictures, kind="features")
