@@ -224,7 +224,7 @@ CATALOGUE: dict[str, Definition] = {
     "molecules.nearest": Definition("Nearest (SNN)", "How like its nearest held-out molecule a sample is, on average."),
     "molecules.frag": Definition("Fragments", "How alike fragments are distributed; 1 is the same."),
     "molecules.scaf": Definition("Scaffolds", "How alike scaffolds are distributed; 1 is the same."),
-    "molecules.logp": Definition("logP apart", "Distance of the distributions of logP.", "", False),
+    "molecules.logp": Definition("Partition apart", "Distance of the distributions of logP.", "", False),
     "molecules.sa": Definition("Ease of synthesis apart", "The same of the score of synthesis.", "", False),
     "molecules.qed": Definition("Drug-likeness apart", "The same of drug-likeness.", "", False),
     "molecules.weight": Definition("Weight apart", "The same of molecular weight.", "Da", False),
