@@ -66,12 +66,14 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """made: samples; ruled: samples drawn by the rule; real: held-out sequences, as many; learned: all of them."""
+    """made: samples; ruled: samples drawn by the rule; real: held-out sequences, as many; learned: all of them;
+    real_ended: share of held-out ones that end, and are no window of a longer piece."""
 
     made: Drawn
     ruled: Drawn | None
     real: Sequence[tuple[str, ...]]
     learned: SequenceSet
+    real_ended: float
 
 
 Craft = Callable[[Sides, Step], tuple[list[Measure], list[Exhibit], list[str]]]
@@ -88,7 +90,8 @@ def score_sequences(
     made = _draw(stored, config.n, config, learned.vocabulary)
     rule = rule_for(learned.layout, learned.vocabulary)
     ruled = _draw(stored, config.constrained, config, learned.vocabulary, rule) if rule and config.constrained else None
-    sides = Sides(made, ruled, [held_out.words(int(row)) for row in rows], learned)
+    sides = Sides(made, ruled, [held_out.words(int(row)) for row in rows], learned,
+                  float((np.asarray(held_out.tokens[np.sort(rows)]) == END).any(1).mean()))  # fmt: skip
     measures = [*_foretold(stored, examples), *_form(sides)]
     craft: Craft | None = None
     if learned.layout in _CRAFTS:
@@ -153,7 +156,8 @@ def _log_likelihood(stored: Stored, batch: Batch) -> Tensor:
 
 def _form(sides: Sides) -> Iterator[Measure]:
     made, n = sides.made, len(sides.made.words)
-    yield Measure.share("sequences.ended", int(made.ended.sum()), n, "an end token within the length")
+    ended = Measure.share("sequences.ended", int(made.ended.sum()), n, "an end token within the length")
+    yield _with_floor(ended, sides.real_ended)
     real_unique = len(set(sides.real)) / len(sides.real)
     yield _with_floor(Measure.share("sequences.unique", len(set(made.words)), n, "token by token"), real_unique)
     known = _rows(sides.learned)
