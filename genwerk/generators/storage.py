@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -90,8 +90,14 @@ def make_family(name: str, config: Config | Mapping[str, Any], space: Space) -> 
     return family
 
 
-def settings_of(name: str, values: Mapping[str, Any]) -> Config:
-    """The config of a family. Raises ModelError for an unknown one, ConfigError for keys and values unknown to it."""
+def settings_of(
+    name: str, values: Mapping[str, Any], *, makes: Literal["pictures", "sequences", "samples"] = "samples"
+) -> Config:
+    """The config of a family. Raises ModelError for an unknown one, and for one that makes something else; ConfigError
+    for keys and values unknown to it."""
+    able = {"pictures": PICTURES, "sequences": SEQUENCES, "samples": FAMILIES}[makes]
+    if name in FAMILIES and name not in able:
+        raise ModelError(f"`{name}` makes no {makes}", where="family", remedy=f"Known: {', '.join(able)}.")
     module, _, kind = _place(name)
     settings: Config = getattr(import_module(module), f"{kind}Config").parse(values, where=f"settings of {name}")
     return settings

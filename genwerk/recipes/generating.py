@@ -27,7 +27,7 @@ from genwerk.generators.captions import CaptionsConfig
 from genwerk.generators.features import FeaturesConfig
 from genwerk.generators.loop import FitConfig
 from genwerk.generators.reflow import PairsConfig
-from genwerk.generators.storage import FAMILIES, PICTURES, settings_of
+from genwerk.generators.storage import PICTURES, settings_of
 from genwerk.generators.train import GeneratorConfig
 from genwerk.recipe import Outcome, fetch_source
 from genwerk.recipes.explain import print_choices
@@ -83,10 +83,7 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
     values, lines = load_yaml(path)
     recipe = GeneratorRecipe.parse(values, where=str(path), lines=lines)
     parse_gates(recipe.gates)
-    if recipe.family in FAMILIES.keys() - PICTURES.keys():
-        what = f"`{recipe.family}` makes no pictures"
-        raise ConfigError(what, where=str(path), remedy=f"Known: {', '.join(PICTURES)}.")
-    settings_of(recipe.family, recipe.settings)
+    settings_of(recipe.family, recipe.settings, makes="pictures")
     if (recipe.family == "latent") != (recipe.codec is not None):
         what = "a latent family needs a `codec:`" if recipe.codec is None else f"{recipe.family} has no codec"
         raise ConfigError(what, where=str(path), remedy="Give `family: latent` and `codec:` together.")

@@ -24,7 +24,7 @@ from genwerk.evaluation.gates import parse_gates
 from genwerk.evaluation.report import ReportConfig
 from genwerk.evaluation.sequences import SequenceScoreConfig
 from genwerk.generators.loop import FitConfig
-from genwerk.generators.storage import FAMILIES, SEQUENCES, settings_of
+from genwerk.generators.storage import SEQUENCES, settings_of
 from genwerk.generators.train import GeneratorConfig
 from genwerk.recipe import Outcome, fetch_source
 from genwerk.recipes.explain import print_choices
@@ -68,10 +68,7 @@ def load_sequence_recipe(path: Path) -> SequenceRecipe:
     values, lines = load_yaml(path)
     recipe = SequenceRecipe.parse(values, where=str(path), lines=lines)
     parse_gates(recipe.gates)
-    if recipe.family in FAMILIES.keys() - SEQUENCES.keys():
-        what = f"`{recipe.family}` makes no sequences"
-        raise ConfigError(what, where=str(path), remedy=f"Known: {', '.join(SEQUENCES)}.")
-    settings_of(recipe.family, recipe.settings)
+    settings_of(recipe.family, recipe.settings, makes="sequences")
     named = [one for one in recipe.sequences if one in COLLECTIONS]
     if named and len(recipe.sequences) > 1:
         raise ConfigError("a collection cannot be mixed with others", where=str(path), remedy="Name one, or files.")

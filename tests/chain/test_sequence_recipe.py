@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from genwerk import cli
-from genwerk.core.errors import ConfigError
+from genwerk.core.errors import ConfigError, ModelError
 from genwerk.core.workspace import Workspace
 from genwerk.recipes.sequencing import load_sequence_recipe
 
@@ -115,7 +115,7 @@ def test_what_makes_no_sequences_is_refused_where_it_is_written(tmp_path: Path) 
     recipe = tmp_path / "recipe.yaml"
     values = {"name": "made", "window": 0, "layout": "lines", "files": "a.txt"}
     recipe.write_text(RECIPE.format(**values, family="flow"))
-    with pytest.raises(ConfigError, match="makes no sequences"):
+    with pytest.raises(ModelError, match="makes no sequences"):
         load_sequence_recipe(recipe)
     recipe.write_text(RECIPE.format(**values | {"files": "moses, a.txt"}, family="autoregressive"))
     with pytest.raises(ConfigError, match="cannot be mixed"):

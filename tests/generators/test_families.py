@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from killed_run import both
 from picture_world import examples, pictures, step_in
 
 from genwerk.core.errors import ConfigError, ModelError, RequestError, TrainingError
@@ -17,7 +17,6 @@ from genwerk.generators.family import Ask, Family, Space, sample
 from genwerk.generators.loop import FitConfig, fit
 from genwerk.generators.picture_examples import PictureExamples, to_numbers
 from genwerk.generators.storage import FAMILIES, load_family, make_family, save_family, settings_of
-from genwerk.training.curve import LossCurve
 from genwerk.training.seeding import seed_step
 
 SMALL = {"network": {"width": 16, "multipliers": (1, 2)}, "lr": 3e-3}
@@ -101,39 +100,11 @@ def test_what_is_saved_draws_the_same(name: str, tmp_path: Path) -> None:
     assert loaded.given(["bar", "", "square"]).tolist() == [1, -1, 0]
 
 
-class Struck(BaseException):
-    """Stands for a kill."""
-
-
 @EVERY
-def test_killed_and_started_again_it_ends_in_the_same_weights(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_and_started_again_it_ends_in_the_same_weights(name: str, tmp_path: Path) -> None:
     config = FitConfig(steps=9, batch=8, warmup=2, checkpoint_every=2, eval_every=3, eval_examples=8, look_every=4)
-
-    def run(folder: Path) -> dict[str, str]:
-        step, family = step_in(folder), made(name)
-        fitted = fit(family, examples(24), config, step)
-        weights = {key: value.numpy().tobytes() for key, value in family.network.state_dict().items()}
-        kept = {
-            f"{one.step} {one.width} {key}": w.numpy().tobytes() for one in fitted.kept for key, w in one.mean.items()
-        }
-        curve = (step.out / "loss.jsonl").read_bytes()
-        return {key: hashlib.sha256(value).hexdigest() for key, value in (weights | kept | {"curve": curve}).items()}
-
-    calm, original = run(tmp_path / "calm"), LossCurve.add
-    for blow in (3, 7):
-
-        def strike(curve: LossCurve, row: dict[str, float], at: int = blow) -> None:
-            original(curve, row)
-            if row["step"] == at:
-                raise Struck
-
-        monkeypatch.setattr(LossCurve, "add", strike)
-        with pytest.raises(Struck):
-            run(tmp_path / "struck")
-    monkeypatch.setattr(LossCurve, "add", original)
-    assert run(tmp_path / "struck") == calm
+    calm, struck = both([made(name) for _ in range(4)], examples(24), config, tmp_path, blows=(3, 7))
+    assert struck == calm
 
 
 @EVERY

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from killed_run import both
 from picture_world import step_in
 
 from genwerk.core.errors import RequestError
@@ -23,7 +23,6 @@ from genwerk.generators.sequence_examples import SequenceExamples
 from genwerk.generators.sequence_vae import SequenceVAE
 from genwerk.generators.storage import load_family, make_family, save_family, settings_of
 from genwerk.generators.token_drawing import pick
-from genwerk.training.curve import LossCurve
 from genwerk.training.seeding import seed_step
 
 CPU = torch.device("cpu")
@@ -114,37 +113,11 @@ def test_what_is_saved_draws_the_same(name: str, tmp_path: Path) -> None:
     assert torch.equal(sample(loaded.family, asked(4)), sample(family, asked(4)))
 
 
-class Struck(BaseException):
-    """Stands for a kill."""
-
-
 @EVERY
-def test_killed_and_started_again_it_ends_in_the_same_weights(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_and_started_again_it_ends_in_the_same_weights(name: str, tmp_path: Path) -> None:
     config = FitConfig(steps=8, batch=8, warmup=2, checkpoint_every=2, eval_every=3, eval_examples=8)
-
-    def run(folder: Path) -> str:
-        step, family = step_in(folder), made(name)
-        fit(family, world(24), config, step)
-        told = hashlib.sha256((step.out / "loss.jsonl").read_bytes())
-        for value in family.network.state_dict().values():
-            told.update(value.numpy().tobytes())
-        return told.hexdigest()
-
-    calm, original = run(tmp_path / "calm"), LossCurve.add
-    for blow in (3, 6):
-
-        def strike(curve: LossCurve, row: dict[str, float], at: int = blow) -> None:
-            original(curve, row)
-            if row["step"] == at:
-                raise Struck
-
-        monkeypatch.setattr(LossCurve, "add", strike)
-        with pytest.raises(Struck):
-            run(tmp_path / "struck")
-    monkeypatch.setattr(LossCurve, "add", original)
-    assert run(tmp_path / "struck") == calm
+    calm, struck = both([made(name) for _ in range(4)], world(24), config, tmp_path, blows=(3, 6))
+    assert struck == calm
 
 
 @EVERY
