@@ -16,7 +16,7 @@ from genwerk.data.found_sequence import FoundSequence
 from genwerk.data.ledger import Ledger
 from genwerk.data.molecules import read_molecules
 
-__all__ = ["READERS", "VARIANTS", "FoundSequence"]
+__all__ = ["READERS", "SEPARATORS", "VARIANTS", "FoundSequence"]
 
 
 def read_lines(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSequence]:
@@ -43,3 +43,6 @@ READERS: Mapping[str, Callable[[tuple[Path, ...], Ledger], Iterator[FoundSequenc
 
 VARIANTS: Mapping[str, Callable[[tuple[str, ...]], Iterator[tuple[str, ...]]]] = {"chorales": other_keys}
 """What is as good as a sequence that was found, to learn from."""
+
+SEPARATORS: Mapping[str, str] = {"chorales": " "}
+"""What stands between tokens where a sequence is written as a line; nothing elsewhere."""

@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -31,9 +32,10 @@ from genwerk.core.errors import DataError
 from genwerk.core.progress import say, track
 from genwerk.core.workspace import Step
 from genwerk.data.ledger import CHANGED, Ledger
-from genwerk.data.sequence_sources import READERS, VARIANTS, FoundSequence
+from genwerk.data.sequence_sources import READERS, SEPARATORS, VARIANTS, FoundSequence
 
-__all__ = ["BEGIN", "END", "PAD", "SPECIAL", "SequenceSet", "SequencesConfig", "load_sequences", "prepare_sequences"]
+__all__ = ["BEGIN", "END", "PAD", "SPECIAL", "SequenceSet", "SequencesConfig", "line_of", "load_sequences",
+           "prepare_sequences", "words_of"]  # fmt: skip
 
 SPECIAL = ("<pad>", "<begin>", "<end>")
 """The first tokens of every vocabulary."""
@@ -75,6 +77,23 @@ class SequenceSet:
         """Tokens of a row, without those of the format."""
         return words_of(self.tokens[row], self.vocabulary)
 
+    def __contains__(self, words: Sequence[str]) -> bool:
+        """Whether a row is these tokens and the end; or these alone, where they fill it."""
+        length = self.tokens.shape[1]
+        if len(words) > length or not all(word in self._numbers for word in words):
+            return False
+        row = np.full(length + 1, PAD, self.tokens.dtype)
+        row[: len(words) + 1] = [*(self._numbers[word] for word in words), END]
+        return row[:length].tobytes() in self._rows
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {word: number for number, word in enumerate(self.vocabulary)}
+
+    @cached_property
+    def _rows(self) -> frozenset[bytes]:
+        return frozenset(np.asarray(row).tobytes() for row in self.tokens)
+
 
 def words_of(tokens: Sequence[int] | NDArray[np.integer], vocabulary: Sequence[str]) -> tuple[str, ...]:
     """Token strings up to the end."""
@@ -84,6 +103,11 @@ def words_of(tokens: Sequence[int] | NDArray[np.integer], vocabulary: Sequence[s
             break
         found.append(vocabulary[int(token)])
     return tuple(found)
+
+
+def line_of(words: Sequence[str], layout: str) -> str:
+    """A sequence as a line of text."""
+    return SEPARATORS.get(layout, "").join(words)
 
 
 def prepare_sequences(config: SequencesConfig, step: Step, *sources: Source) -> Mapping[str, float | int | str]:

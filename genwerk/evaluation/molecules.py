@@ -18,6 +18,7 @@ import numpy as np
 
 from genwerk.core.atomic import write_bytes
 from genwerk.core.workspace import Step
+from genwerk.data.molecules import split_smiles
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.scored import Exhibit
 from genwerk.evaluation.sequences import Drawn, Sides, measure
@@ -39,9 +40,9 @@ _LIMITS = [
 
 def measure_craft(sides: Sides, step: Step) -> tuple[list[Measure], list[Exhibit], list[str]]:
     """Of samples that are SMILES; draws the first valid ones. Raises ConfigError without RDKit."""
-    read = canonical(["".join(words) for words in sides.made.words])
-    valid = [text for text in read if text is not None]
-    measures = [_validity("molecules.valid", sides.made), *([_by_rule(sides.ruled)] if sides.ruled else [])]
+    read = _canonical(sides.made)
+    valid = [text for text in read if text]
+    measures = [_validity("molecules.valid", read), *([_by_rule(sides.ruled)] if sides.ruled else [])]
     for k in _UNIQUE_AMONG:
         if len(valid) >= k:
             name = f"molecules.unique_{k // 1000}k"
@@ -54,25 +55,28 @@ def measure_craft(sides: Sides, step: Step) -> tuple[list[Measure], list[Exhibit
     return measures, exhibits, _LIMITS
 
 
-def _validity(name: str, drawn: Drawn, how: str = "read by RDKit") -> Measure:
-    texts = canonical(["".join(words) for words in drawn.words])
-    return Measure.share(name, sum(text is not None and text != "" for text in texts), len(texts), how)
+def _canonical(drawn: Drawn) -> list[str | None]:
+    return canonical(["".join(words) for words in drawn.words])
+
+
+def _validity(name: str, read: Sequence[str | None], how: str = "read by RDKit") -> Measure:
+    return Measure.share(name, sum(bool(text) for text in read), len(read), how)
 
 
 def _by_rule(ruled: Drawn) -> Measure:
     how = f"drawn by the rule, {ruled.milliseconds:.1f} ms each; read by RDKit"
-    return _validity("molecules.valid_by_rule", ruled, how)
+    return _validity("molecules.valid_by_rule", _canonical(ruled), how)
 
 
 def _novelty(valid: Sequence[str], sides: Sides) -> Measure:
     """Learned ones are compared as they are written: how many of them RDKit writes so is said beside it."""
-    rows = range(len(sides.learned))
-    learned = {"".join(sides.learned.words(row)) for row in rows}
     some = ["".join(sides.learned.words(int(row))) for row in np.linspace(0, len(sides.learned) - 1, 1000)]
     alike = sum(one == text for one, text in zip(some, canonical(some), strict=True)) / len(some)
     different = set(valid)
-    how = f"different valid ones, not among {len(learned):,} learned, of which RDKit writes {alike:.1%} as they are"
-    return Measure.share("molecules.novel", len(different - learned), len(different), how)
+    new = sum(split_smiles(text) not in sides.learned for text in different)
+    learned = f"{len(sides.learned):,} learned, of which RDKit writes {alike:.1%} as they are"
+    how = f"different valid ones, not among {learned}"
+    return Measure.share("molecules.novel", new, len(different), how)
 
 
 def _likeness(valid: Sequence[str], sides: Sides) -> Iterator[Measure]:
@@ -103,7 +107,6 @@ def draw_molecules(smiles: Sequence[str], path: Path, *, columns: int = 6) -> No
     molecules = [Chem.MolFromSmiles(text) for text in smiles]
     options: Any = Draw.rdMolDraw2D.MolDrawOptions()
     options.bondLineWidth, options.padding = 1.6, 0.08
-    data = Draw.MolsToGridImage(
-        molecules, molsPerRow=columns, subImgSize=(230, 170), drawOptions=options,
+    data = Draw.MolsToGridImage(molecules, molsPerRow=columns, subImgSize=(230, 170), drawOptions=options,
                                 returnPNG=True)  # fmt: skip
     write_bytes(path, data if isinstance(data, bytes) else data.data)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 import numpy as np
@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genwerk.core.artifact import Artifact
+from genwerk.core.atomic import write_text
 from genwerk.core.config import Config, Field
 from genwerk.core.workspace import Step
-from genwerk.data.sequences import END, PAD, SequenceSet, words_of
+from genwerk.data.sequences import END, PAD, SequenceSet, line_of, words_of
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.scored import Exhibit, Scored
 from genwerk.generators.autoregressive import Autoregressive, log_likelihood
@@ -100,8 +101,8 @@ def score_sequences(
     parameters = float(sum(weight.numel() for weight in stored.family.network.parameters()))
     measures += [*more, Measure("sequences.milliseconds", made.milliseconds, config.n, f"{_TOGETHER} together"),
                  Measure("sequences.parameters", parameters, 1, "counted")]  # fmt: skip
-    texts = [_text(words) for words in made.words]
-    (step.out / "samples.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    texts = [line_of(words, learned.layout) for words in made.words]
+    write_text(step.out / "samples.txt", "".join(f"{text}\n" for text in texts))
     Scored(
         {**config.model_dump(mode="json"), "family": stored.name}, measures,
         f"{config.n:,} samples held against {len(rows):,} sequences that were not learned from.",
@@ -157,33 +158,11 @@ def _log_likelihood(stored: Stored, batch: Batch) -> Tensor:
 def _form(sides: Sides) -> Iterator[Measure]:
     made, n = sides.made, len(sides.made.words)
     ended = Measure.share("sequences.ended", int(made.ended.sum()), n, "an end token within the length")
-    yield _with_floor(ended, sides.real_ended)
+    yield replace(ended, floor=sides.real_ended)
     real_unique = len(set(sides.real)) / len(sides.real)
-    yield _with_floor(Measure.share("sequences.unique", len(set(made.words)), n, "token by token"), real_unique)
-    known = _rows(sides.learned)
-    number = {word: index for index, word in enumerate(sides.learned.vocabulary)}
-    new = sum(_packed(words, number, sides.learned) not in known for words in made.words)
-    yield _with_floor(Measure.share("sequences.novel", new, n, "not among what was learned, token by token"), 1.0)
+    yield replace(Measure.share("sequences.unique", len(set(made.words)), n, "token by token"), floor=real_unique)
+    new = sum(words not in sides.learned for words in made.words)
+    yield replace(Measure.share("sequences.novel", new, n, "not among what was learned, token by token"), floor=1.0)
     real_length = float(np.mean([len(words) for words in sides.real]))
     lengths = interval([float(len(words)) for words in made.words])
     yield measure("sequences.length", lengths, "tokens, without the end", real_length)
-
-
-def _with_floor(one: Measure, floor: float) -> Measure:
-    return Measure(one.name, one.value, one.n, one.how, one.low, one.high, one.spread, floor)
-
-
-def _rows(learned: SequenceSet) -> set[bytes]:
-    return {np.asarray(row).tobytes() for row in learned.tokens}
-
-
-def _packed(words: Sequence[str], number: Mapping[str, int], learned: SequenceSet) -> bytes:
-    row = np.full(learned.tokens.shape[1], PAD, learned.tokens.dtype)
-    tokens = [number[word] for word in words] + [END]
-    row[: len(tokens)] = tokens[: len(row)]
-    return row.tobytes()
-
-
-def _text(words: Sequence[str]) -> str:
-    spaced = any(word.isdigit() and len(word) > 1 for word in words)
-    return (" " if spaced else "").join(words)

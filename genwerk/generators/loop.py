@@ -65,7 +65,7 @@ class FitConfig(Config):
     eval_examples: int = Field(256, ge=0, description="held-out examples in such a loss; 0: none")
     look_every: int = Field(250, ge=1, description="steps between looks for collapse")
     checkpoint_every: int = Field(100, ge=1, description="steps that a kill can cost at most")
-    seed: int = Field(0, ge=0, description="initial weights, noise and order of the pictures")
+    seed: int = Field(0, ge=0, description="initial weights, noise and order of the examples")
     precision: Precision = Field("auto", description="auto is float32 on a CPU and bfloat16 on CUDA")
 
 

@@ -7,9 +7,12 @@ scale and shift by the condition; Vaswani et al. (2017), section 3.5, for waves 
     a, b    linear in  silu( MLP( waves(1000 t) ) + condition )
 
 down:   `blocks` blocks a level, then a convolution of stride 2      up: each takes what the level below it left, too
+        and after a level every pixel is doubled and convolved: of the 3 × 3 weights that meet copies of one pixel only
+        the sum counts, so four convolutions of 2 × 2 on the coarse grid give the same, with 4/9 of the products
 
 Chosen:   the last convolution of a block and of the network begins at 0, so that an untrained network changes nothing;
-          group norm, whose numbers are those of one picture alone; attention at the levels that are named only.
+          group norm, whose numbers are those of one picture alone; attention at the levels that are named only; all
+          scales and shifts are one product.
 Left out: resampling filters, attention to words, weights without a norm (EDM2).
 Try it:   pytest tests/models/test_unet.py
 """
@@ -66,61 +69,79 @@ class UNet(nn.Module):
         self.down, here = nn.ModuleList(), width
         for level, size in enumerate(sizes):
             for _ in range(blocks):
-                self.down.append(Stage(here, size, inner, dropout, level in attention))
+                self.down.append(Stage(here, size, dropout, level in attention))
                 kept.append(here := size)
             if level + 1 < len(sizes):
                 self.down.append(nn.Conv2d(here, here, 3, stride=2, padding=1))
                 kept.append(here)
-        self.middle = nn.ModuleList(
-            Stage(here, here, inner, dropout, bool(attention) and not index) for index in range(2)
-        )
+        self.middle = nn.ModuleList(Stage(here, here, dropout, bool(attention) and not index) for index in range(2))
         self.up = nn.ModuleList()
         for level, size in reversed(list(enumerate(sizes))):
             for _ in range(blocks + 1):
-                self.up.append(Stage(here + kept.pop(), size, inner, dropout, level in attention))
+                self.up.append(Stage(here + kept.pop(), size, dropout, level in attention))
                 here = size
             if level:
-                self.up.append(nn.Conv2d(here, here, 3, padding=1))
+                self.up.append(Doubling(here, here, 3, padding=1))
+        self.bent = [2 * part.size for part in (*self.down, *self.middle, *self.up) if isinstance(part, Stage)]
+        self.bend = nn.Linear(inner, sum(self.bent))
         self.norm, self.last = _norm(here), _zero(nn.Conv2d(here, out or channels, 3, padding=1))
 
     def forward(self, x: Tensor, time: Tensor, given: Tensor | None = None) -> Tensor:
         """Raises ModelError for pictures that cannot be halved as often as there are levels."""
         _check_size(x, self.levels)
         asked = F.silu(self.time(waves(time, self.width)) + self.condition(given, len(x)))  # (B, inner)
+        bends = iter(self.bend(asked)[:, :, None, None].split(self.bent, 1))
         x = self.first(x)
         kept = [x]
         for part in self.down:
-            x = part(x, asked) if isinstance(part, Stage) else part(x)
+            x = part(x, next(bends)) if isinstance(part, Stage) else part(x)
             kept.append(x)
         for part in self.middle:
-            x = part(x, asked)
+            x = part(x, next(bends))
         for part in self.up:
-            if isinstance(part, Stage):
-                x = part(torch.cat([x, kept.pop()], 1), asked)
-            else:
-                x = part(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        found: Tensor = self.last(F.silu(self.norm(x)))
+            x = part(torch.cat([x, kept.pop()], 1), next(bends)) if isinstance(part, Stage) else part(x)
+        found: Tensor = self.last(F.silu(self.norm(x), inplace=True))
         return found
 
 
 class Stage(nn.Module):
     """A block, see above, and attention over all places where it is asked for: (B, C, H, W) to (B, C', H, W)."""
 
-    def __init__(self, d_in: int, d_out: int, inner: int, dropout: float, attends: bool) -> None:
+    def __init__(self, d_in: int, d_out: int, dropout: float, attends: bool) -> None:
         super().__init__()
         self.norm_in, self.norm_out = _norm(d_in), _norm(d_out)
         self.conv_in, self.conv_out = nn.Conv2d(d_in, d_out, 3, padding=1), _zero(nn.Conv2d(d_out, d_out, 3, padding=1))
-        self.bend = nn.Linear(inner, 2 * d_out)
         self.skip = nn.Conv2d(d_in, d_out, 1) if d_in != d_out else nn.Identity()
-        self.dropout = dropout
+        self.size, self.dropout = d_out, dropout
         self.attention = Attention(d_out) if attends else None
 
-    def forward(self, x: Tensor, asked: Tensor) -> Tensor:
-        scale, shift = self.bend(asked)[:, :, None, None].chunk(2, 1)
-        h = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
-        h = F.silu(torch.addcmul(shift, h, 1 + scale))
-        x = self.skip(x) + self.conv_out(F.dropout(h, self.dropout, self.training))
+    def forward(self, x: Tensor, bend: Tensor) -> Tensor:
+        scale, shift = bend.chunk(2, 1)
+        h = self.norm_out(self.conv_in(F.silu(self.norm_in(x), inplace=True)))
+        h = F.silu(torch.addcmul(shift, h, 1 + scale), inplace=True)
+        x = self.conv_out(F.dropout(h, self.dropout, self.training)).add_(self.skip(x))
         return x if self.attention is None else self.attention(x)
+
+
+class Doubling(nn.Conv2d):
+    """Every pixel doubled to the right and downwards, then a convolution of 3 × 3: (B, C, H, W) to (B, C', 2H, 2W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, _, H, W = x.shape
+        O = self.out_channels  # noqa: E741
+        met = _MET.to(self.weight)
+        four = torch.einsum("pak,qbl,oikl->pqoiab", met, met, self.weight).flatten(0, 2)  # (4 O, C, 2, 2)
+        assert self.bias is not None
+        wide = F.conv2d(x, four.contiguous(memory_format=torch.channels_last), self.bias.repeat(4), padding=1)
+        found = wide.new_empty(B, H, 2, W, 2, O)
+        for number, part in enumerate(wide.permute(0, 2, 3, 1).split(O, 3)):
+            p, q = divmod(number, 2)
+            found[:, :, p, :, q] = part[:, p : p + H, q : q + W]
+        return found.view(B, 2 * H, 2 * W, O).permute(0, 3, 1, 2)
+
+
+_MET = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
+"""(2, 2, 3): at an even and at an odd pixel, which of three weights meet the first and the second pixel underneath."""
 
 
 class Attention(nn.Module):

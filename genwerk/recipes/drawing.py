@@ -17,7 +17,7 @@ from torch import Tensor
 from genwerk.core.atomic import write_text
 from genwerk.core.errors import RequestError
 from genwerk.data.picture_files import UnreadablePictureError, pixels_of, read_picture
-from genwerk.data.sequences import words_of
+from genwerk.data.sequences import line_of, words_of
 from genwerk.evaluation.grids import grid, save_picture
 from genwerk.generators.family import Ask, sample
 from genwerk.generators.picture_examples import to_numbers
@@ -92,7 +92,7 @@ def write(stored: Stored, drawing: Drawing, out: Path | None) -> tuple[list[str]
     x = sample(stored.family, ask, together=250, show=True).numpy()
     spent = time.perf_counter() - started
     words = [words_of(row, stored.vocabulary) for row in x]
-    lines = [(" " if stored.layout == "chorales" else "").join(one) for one in words]
+    lines = [line_of(one, stored.layout) for one in words]
     written = _save(stored, words, lines, out) if out is not None else ""
     kept = ", by the rule of molecules" if rule is not None else ""
     return lines, f"{drawing.n} samples of {stored.name} in {spent:.1f} s{kept}, seed {drawing.seed}{written}"

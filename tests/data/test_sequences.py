@@ -17,6 +17,7 @@ from genwerk.data.sequences import (
     PAD,
     SPECIAL,
     SequencesConfig,
+    SequenceSet,
     _windows,
     load_sequences,
     prepare_sequences,
@@ -93,3 +94,11 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
 def test_words_end_where_the_sequence_does() -> None:
     assert words_of([3, 4, END, PAD], ("<pad>", "<begin>", "<end>", "a", "b")) == ("a", "b")
     assert words_of([3, 3], ("<pad>", "<begin>", "<end>", "a")) == ("a", "a")
+
+
+def test_a_set_knows_what_it_holds() -> None:
+    rows = np.array([[3, 4, END], [4, END, PAD], [4, 4, 4]], np.uint8)
+    one = SequenceSet(rows, np.full(3, -1), (*SPECIAL, "a", "bc"), (), "lines")
+    assert ("a", "bc") in one and ("bc",) in one
+    assert ("bc", "bc", "bc") in one  # a window fills its row, and does not end
+    assert ("bc", "bc") not in one and () not in one and ("x",) not in one and ("bc",) * 4 not in one

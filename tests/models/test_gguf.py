@@ -173,14 +173,16 @@ def test_other_files_and_missing_ones_are_named(tmp_path: Path) -> None:
         convert_gguf(tmp_path / "old.gguf", tmp_path / "out")
 
 
-def test_types_without_floats_are_those_that_the_package_refuses() -> None:
-    for kind, (_, size) in gguf.GGML_QUANT_SIZES.items():
-        block = np.zeros((1, size), np.uint8)
-        if kind.name in NO_FLOATS:
-            with pytest.raises(NotImplementedError):
-                gguf.dequantize(block, kind)
-        else:
-            assert gguf.dequantize(block, kind).size
+def test_types_without_floats_are_those_that_the_package_cannot_turn_into_any() -> None:
+    assert {kind.name for kind in gguf.GGML_QUANT_SIZES if not has_floats(kind)} == NO_FLOATS
+
+
+def has_floats(kind: gguf.GGMLQuantizationType) -> bool:
+    block = np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8)
+    try:
+        return gguf.dequantize(block, kind).size > 0
+    except NotImplementedError:  # the package's own word for a type that it does not read
+        return False
 
 
 @pytest.mark.parametrize("quantisation", ["Q8_1", "Q8_K", "I8", "F64"])

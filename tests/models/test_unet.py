@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from genwerk.core.errors import ModelError
 from genwerk.models.condition import Condition, drop, none_like
 from genwerk.models.dit import DiT
-from genwerk.models.unet import UNet, waves
+from genwerk.models.unet import Doubling, UNet, waves
 
 
 def networks(**told: int) -> list[torch.nn.Module]:
@@ -92,3 +95,16 @@ def test_conditions_are_hidden_in_about_the_share_asked_for() -> None:
     assert abs(float(hidden.float().mean()) - 0.2) < 0.03
     assert torch.equal(drop(classes, 0.0), classes)
     assert (none_like(classes) == -1).all() and not none_like(vectors).any()
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 5), st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_doubling_is_interpolation_and_a_convolution(height: int, width: int, channels: int, out: int) -> None:
+    torch.manual_seed(0)
+    layer, x = Doubling(channels, out, 3, padding=1), torch.randn(2, channels, height, width, requires_grad=True)
+    slow = F.conv2d(F.interpolate(x, scale_factor=2.0), layer.weight, layer.bias, padding=1)
+    found, toward = layer(x), torch.randn_like(slow)
+    torch.testing.assert_close(found, slow, atol=1e-5, rtol=1e-5)
+    wanted = torch.autograd.grad(slow, [x, *layer.parameters()], toward)
+    got = torch.autograd.grad(found, [x, *layer.parameters()], toward)
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
