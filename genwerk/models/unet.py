@@ -127,12 +127,15 @@ class Doubling(nn.Conv2d):
     """Every pixel doubled to the right and downwards, then a convolution of 3 × 3: (B, C, H, W) to (B, C', 2H, 2W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        B, _, H, W = x.shape
+        B, C, H, W = x.shape
         O = self.out_channels  # noqa: E741
-        met = _MET.to(self.weight)
-        four = torch.einsum("pak,qbl,oikl->pqoiab", met, met, self.weight).flatten(0, 2)  # (4 O, C, 2, 2)
+        nine = self.weight.permute(0, 2, 3, 1).reshape(O, 9, C)
+        four = (torch.kron(_MET, _MET).to(nine) @ nine).view(
+            O, 2, 2, 2, 2, C
+        )  # at an even, odd pixel; the weight's place
+        four = four.permute(1, 3, 0, 2, 4, 5).reshape(4 * O, 2, 2, C).permute(0, 3, 1, 2)
         assert self.bias is not None
-        wide = F.conv2d(x, four.contiguous(memory_format=torch.channels_last), self.bias.repeat(4), padding=1)
+        wide = F.conv2d(x, four, self.bias.repeat(4), padding=1)
         found = wide.new_empty(B, H, 2, W, 2, O)
         for number, part in enumerate(wide.permute(0, 2, 3, 1).split(O, 3)):
             p, q = divmod(number, 2)
@@ -140,8 +143,8 @@ class Doubling(nn.Conv2d):
         return found.view(B, 2 * H, 2 * W, O).permute(0, 3, 1, 2)
 
 
-_MET = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
-"""(2, 2, 3): at an even and at an odd pixel, which of three weights meet the first and the second pixel underneath."""
+_MET = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+"""(4, 3): which of three weights meet the first and the second pixel underneath, at an even pixel and at an odd one."""
 
 
 class Attention(nn.Module):
