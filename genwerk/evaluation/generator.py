@@ -15,6 +15,7 @@ Features are those of features.py, learned on these pictures; a classifier of pi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,12 +35,14 @@ from genwerk.core.workspace import Step
 from genwerk.evaluation.grids import grid, neighbours, save_picture
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.scored import Exhibit, Scored
+from genwerk.generators.codes import Codes
 from genwerk.generators.family import Ask, sample
 from genwerk.generators.features import Seen, load_features, see
 from genwerk.generators.picture_examples import PictureExamples, to_numbers
 from genwerk.generators.storage import Stored, load_family
 from genwerk.generators.tripwire import nearest_other
 from genwerk.generators.vae import VAE, elbo, iwae
+from genwerk.generators.vq import perplexity
 from genwerk.metrics.bootstrap import Interval, interval
 from genwerk.metrics.distance_interval import distance_interval
 from genwerk.metrics.frechet import frechet_distance
@@ -50,7 +53,7 @@ from genwerk.training.seeding import seed_step
 
 __all__ = ["ScoreConfig", "score_generator"]
 
-_DRAWING = ("prior", "generator", "decoder")  # the part of a network that is called for a sample
+_DRAWING = ("prior", "generator", "decoder")  # the part of a network that is called for a sample, and its part
 _FOUND_AMONG = 10
 _FEW = 200  # real pictures to which samples are added
 _LIMITS = (
@@ -107,6 +110,7 @@ def score_generator(
         *_retrieval(stored, seen, texts, tuple(examples.train.texts[row] for row in learned)),
         *_use(drawn, real, others),
         *_bounds(stored, real),
+        *_codes(stored, real),
         *_cost(stored, drawn),
         Measure("pictures.features_accuracy", accuracy, len(examples.held_out), "on held-out pictures"),
     ]
@@ -141,8 +145,9 @@ def _draw(config: ScoreConfig, stored: Stored, labels: NDArray[np.int64], texts:
         calls += 1
 
     network = stored.family.network
-    watched = next((getattr(network, part) for part in _DRAWING if hasattr(network, part)), network)
-    hook = watched.register_forward_hook(count)
+    for part in _DRAWING:
+        network = getattr(network, part, network)
+    hook = network.register_forward_hook(count)
     started = time.perf_counter()
     ask = Ask(len(labels), config.seed, given=given, guidance=config.guidance, steps=config.steps)
     x = sample(stored.family, ask, show=True)
@@ -239,6 +244,23 @@ def _bounds(stored: Stored, real: _Real) -> Iterator[Measure]:
     how = "coins drawn once for every held-out picture" if vae.config.likelihood == "bernoulli" else "held-out pictures"
     for name, bound in (("negative_elbo", elbo), ("negative_iwae", iwae)):
         yield _measure(name, interval((-bound(vae, x, given)).tolist()), how)
+
+
+def _codes(stored: Stored, real: _Real) -> Iterator[Measure]:
+    if not isinstance(stored.family, Codes):
+        return
+    family, size = stored.family, real.x[0].numel()
+    bits, errors, found = list[float](), list[float](), list[Tensor]()
+    for start in range(0, len(real.x), 64):
+        x, labels = real.x[start : start + 64], torch.from_numpy(real.labels[start : start + 64])
+        told = family.log_likelihood(x, labels if stored.by == "class" else None)
+        bits += (-told / (size * math.log(2))).tolist()
+        found.append(family.codec.encode(x))
+        errors += ((x - family.codec.decode(found[-1])).square().flatten(1).mean(1).sqrt() / 2).tolist()
+    yield _measure("rate", interval(bits), "codes of held-out pictures")
+    yield _measure("distortion", interval(errors), "held-out pictures that come back from their codes")
+    used = perplexity(torch.cat(found).flatten().bincount())
+    yield Measure("pictures.codes_in_use", used, len(real.x), f"of {family.config.codec.codes} in the table")
 
 
 def _cost(stored: Stored, drawn: _Drawn) -> Iterator[Measure]:

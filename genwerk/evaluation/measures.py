@@ -200,6 +200,14 @@ CATALOGUE: dict[str, Definition] = {
     "pictures.negative_iwae": Definition(
         "Bound, 64 draws", "−IWAE: the same by the tighter bound with 64 draws.", "nats", False
     ),
+    "pictures.rate": Definition(
+        "Rate", "Bits a number of a held-out picture that its codes take, by what draws codes.", "bits", False
+    ),
+    "pictures.distortion": Definition(
+        "Distortion", "Root of the mean squared error of a held-out picture that comes back, of black to white.",
+        "share", False,
+    ),
+    "pictures.codes_in_use": Definition("Codes in use", "How many codes there would be, were each as frequent.", ""),
     "pictures.calls": Definition("Calls", "Calls of the network, one after the other, for a sample.", "calls", False),
     "pictures.milliseconds": Definition("Time of a sample", "64 made together, on this machine.", "ms", False),
     "pictures.parameters": Definition("Parameters", "Of all networks.", "", False),

@@ -27,7 +27,8 @@ from genwerk.generators.ema import Kept, average_afterwards
 from genwerk.generators.family import Family, Space
 from genwerk.models.weights import read_tensors, write_tensors
 
-__all__ = ["FAMILIES", "PICTURES", "SEQUENCES", "Stored", "load_family", "make_family", "save_family", "settings_of"]
+__all__ = ["CODECS", "FAMILIES", "PICTURES", "SEQUENCES", "Stored", "load_family", "make_family", "save_family",
+           "settings_of"]  # fmt: skip
 
 PICTURES = {
     "vae": "genwerk.generators.vae:VAE",
@@ -35,12 +36,15 @@ PICTURES = {
     "diffusion": "genwerk.generators.diffusion:Diffusion",
     "flow": "genwerk.generators.flow:Flow",
     "latent": "genwerk.generators.latent:Latent",
+    "codes": "genwerk.generators.codes:Codes",
 }
 SEQUENCES = {
     "autoregressive": "genwerk.generators.autoregressive:Autoregressive",
     "sequence_vae": "genwerk.generators.sequence_vae:SequenceVAE",
 }
-FAMILIES = PICTURES | SEQUENCES
+CODECS = {"latent": "vae", "codes": "vq"}
+"""Families of pictures that draw codes, to the family of the codec that is trained before them."""
+FAMILIES = PICTURES | SEQUENCES | {"vq": "genwerk.generators.vq:VQ"}
 """Name in recipes to where the class is; its config is the class of the same name with `Config` behind it."""
 
 

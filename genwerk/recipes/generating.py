@@ -27,7 +27,7 @@ from genwerk.generators.captions import CaptionsConfig
 from genwerk.generators.features import FeaturesConfig
 from genwerk.generators.loop import FitConfig
 from genwerk.generators.reflow import PairsConfig
-from genwerk.generators.storage import PICTURES, settings_of
+from genwerk.generators.storage import CODECS, PICTURES, settings_of
 from genwerk.generators.train import GeneratorConfig
 from genwerk.recipe import Outcome, fetch_source
 from genwerk.recipes.explain import print_choices
@@ -39,9 +39,9 @@ COLLECTIONS = {"digits": ("digits",), "emoji": ("emoji", "emoji-names")}
 
 
 class CodecSection(Config):
-    """The codec of a latent family, trained before it."""
+    """The codec of a family that draws codes, trained before it: a VAE for latent, vq for codes."""
 
-    settings: dict[str, Any] = Field({"halvings": 3, "likelihood": "gaussian"}, description="of the VAE")
+    settings: dict[str, Any] = Field({}, description="of the codec; empty takes those that are usual for the family")
     fit: FitConfig = Field(FitConfig(), description="how long and in which steps it is trained")
 
 
@@ -65,7 +65,7 @@ class GeneratorRecipe(Config):
     settings: dict[str, Any] = Field({}, description="of the family; empty takes its defaults")
     ask: Literal["class", "text", "nothing"] = Field("class", description="what a sample can be asked by")
     encoder: str = Field("minilm", description="of texts, where a sample is asked by text")
-    codec: CodecSection | None = Field(None, description="latent: the VAE whose codes are drawn")
+    codec: CodecSection | None = Field(None, description="latent, codes: what makes the codes that are drawn")
     fit: FitConfig = Field(FitConfig(), description="how long and in which steps it is trained")
     reflow: ReflowSection | None = Field(None, description="flow: learns again from its own pairs")
     features: FeaturesConfig = Field(FeaturesConfig(), description="the network that reports compare pictures by")
@@ -84,14 +84,15 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
     recipe = GeneratorRecipe.parse(values, where=str(path), lines=lines)
     parse_gates(recipe.gates)
     settings_of(recipe.family, recipe.settings, makes="pictures")
-    if (recipe.family == "latent") != (recipe.codec is not None):
-        what = "a latent family needs a `codec:`" if recipe.codec is None else f"{recipe.family} has no codec"
-        raise ConfigError(what, where=str(path), remedy="Give `family: latent` and `codec:` together.")
+    if (recipe.family in CODECS) != (recipe.codec is not None):
+        what = f"{recipe.family} needs a `codec:`" if recipe.codec is None else f"{recipe.family} has no codec"
+        remedy = f"It goes with {' and '.join(f'`family: {name}`' for name in CODECS)}, and only there."
+        raise ConfigError(what, where=str(path), remedy=remedy)
     if recipe.reflow is not None and (recipe.family != "flow" or recipe.ask == "text"):
         what = "only a flow that is asked by class, or by nothing, can learn again from its pairs"
         raise ConfigError(what, where=str(path), remedy="Leave `reflow:` out, or say `family: flow`.")
     if recipe.codec is not None:
-        settings_of("vae", recipe.codec.settings)
+        settings_of(CODECS[recipe.family], recipe.codec.settings)
     folders = tuple(one if one in COLLECTIONS else str((path.parent / one).resolve()) for one in recipe.pictures)
     if len(folders) > 1 and any(one in COLLECTIONS for one in folders):
         raise ConfigError("a collection cannot be mixed with others", where=str(path), remedy="Name one, or folders.")
@@ -120,7 +121,9 @@ def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outco
         reading_texts = "genwerk.generators.captions:embed_captions"
         others.append(step(reading_texts, encoding, pictures, fetch_source(recipe.encoder), kind="vectors"))
     if recipe.codec is not None:
-        coding = GeneratorConfig(family="vae", settings=recipe.codec.settings, ask="nothing", fit=recipe.codec.fit)
+        usual: Config = settings_of(recipe.family, {}).codec  # type: ignore[attr-defined]
+        coding = GeneratorConfig(family=CODECS[recipe.family], ask="nothing", fit=recipe.codec.fit,
+                                 settings=recipe.codec.settings or usual.model_dump(mode="json"))  # fmt: skip
         others.append(step("genwerk.generators.train:train_generator", coding, pictures, kind="codec"))
     generator = step("genwerk.generators.train:train_generator", training, pictures, *others, kind="generator")
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from codec_world import CODEC, trained_codec
 from killed_run import both
 from picture_world import examples, pictures, step_in
 
 from genwerk.core.errors import ConfigError, ModelError, RequestError, TrainingError
+from genwerk.generators.codes import Codes
 from genwerk.generators.family import Ask, Family, Space, sample
 from genwerk.generators.loop import FitConfig, fit
 from genwerk.generators.picture_examples import PictureExamples, to_numbers
@@ -34,17 +36,21 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "flow": ("flow", SMALL),
     "flow-transport": ("flow", SMALL | {"transport": True}),
     "flow-dit": ("flow", {"network": {"kind": "dit", "width": 32, "depth": 2, "heads": 2}, "lr": 3e-3}),
+    "codes": ("codes", {"codec": CODEC, "prior": {"width": 32, "depth": 2, "heads": 2, "lr": 1e-2}}),
 }  # fmt: skip
 LEARNING = {"vae": 300, "vae-gaussian": 300, "gan-relativistic": 500, "gan-wgan": 400, "gan-nonsaturating": 500,
             "diffusion": 400, "diffusion-edm": 400, "diffusion-noise": 500, "flow": 400, "flow-transport": 400,
-            "flow-dit": 500}  # fmt: skip
+            "flow-dit": 500, "codes": 200}  # fmt: skip
 EVERY = pytest.mark.parametrize("name", SETTINGS)
 
 
 def made(name: str, space: Space | None = None) -> Family:
     kind, settings = SETTINGS[name]
     seed_step(0)
-    return make_family(kind, settings, space or examples().space)
+    family = make_family(kind, settings, space or examples().space)
+    if isinstance(family, Codes) and space is None:
+        family.adopt(trained_codec(), [to_numbers(pictures(64).pixels)])
+    return family
 
 
 def asked(family: Family, count: int, **more: Any) -> Ask:
