@@ -135,7 +135,7 @@ class _Used:
         self._may = F.pad(used, (_FIRST, 0)).cpu().numpy()
 
     def begin(self, count: int) -> None:
-        self._all = np.broadcast_to(self._may, (count, len(self._may)))
+        self._all = np.repeat(self._may[None], count, 0)
 
     def allowed(self, left: int) -> NDArray[np.bool_]:
         return self._all

@@ -119,7 +119,7 @@ def test_its_loss_is_the_sum_of_its_parts_and_reaches_the_encoder() -> None:
     codes = torch.cdist(z, codec.network.table.vectors).argmin(1)
     error = (x - codec.decode(codes.view(6, -1))).square().mean()
     apart = (z - codec.network.table.vectors[codes]).square().mean()
-    assert float(loss.value) == pytest.approx(float(error + 0.25 * apart), rel=1e-4)
+    assert float(loss.value.detach()) == pytest.approx(float(error + 0.25 * apart), rel=1e-4)
     assert loss.parts == pytest.approx({"error": float(error), "perplexity": perplexity(codes.bincount())}, rel=1e-4)
     loss.value.backward()
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in codec.network.parameters())
