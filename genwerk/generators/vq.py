@@ -45,7 +45,7 @@ class VQConfig(Config):
     blocks: int = Field(1, ge=1, description="residual blocks a level")
     width: int = Field(32, ge=1, description="channels at half the size, doubled with every halving")
     beta: float = Field(0.25, ge=0, description="how dearly it is paid where a place lies far from its code")
-    memory: float = Field(0.99, ge=0, lt=1, description="of the table; nearer to 1 it follows more slowly")
+    memory: float = Field(0.95, ge=0, lt=1, description="of the table; nearer to 1 it follows more slowly")
     anew: float = Field(0.05, ge=0, lt=1, description="below this share of even use a code is begun anew")
     lr: float = Field(2e-3, gt=0, description="highest learning rate")
     betas: tuple[float, float] = Field((0.9, 0.99), description="memory of AdamW's two running means")
