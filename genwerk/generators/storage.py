@@ -35,6 +35,7 @@ PICTURES = {
     "diffusion": "genwerk.generators.diffusion:Diffusion",
     "flow": "genwerk.generators.flow:Flow",
     "latent": "genwerk.generators.latent:Latent",
+    "super_resolution": "genwerk.generators.super_resolution:SuperResolution",
 }
 SEQUENCES = {
     "autoregressive": "genwerk.generators.autoregressive:Autoregressive",

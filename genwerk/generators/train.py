@@ -20,6 +20,7 @@ from genwerk.generators.picture_examples import PictureExamples
 from genwerk.generators.reflow import PairExamples
 from genwerk.generators.sequence_examples import SequenceExamples
 from genwerk.generators.storage import load_family, make_family, save_family
+from genwerk.generators.super_resolution import SuperResolution
 from genwerk.generators.vae import VAE
 from genwerk.models.arrays import read_json
 from genwerk.training.device import choose_device
@@ -76,6 +77,8 @@ def _begin(config: GeneratorConfig, examples: Examples, given: Mapping[str, Arti
     """An untrained family; a latent one with its codec, and what is measured of the codes."""
     if config.family != "latent":
         family = make_family(config.family, config.settings, examples.space)
+        if isinstance(family, SuperResolution):
+            family.measure(_batches(examples))
         if "generator" in given:  # goes on where that one ended
             family.network.load_state_dict(load_family(given["generator"].path).family.network.state_dict())
         return family
