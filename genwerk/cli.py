@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from genwerk.commands.enlarge import EXAMPLES, enlarge
 from genwerk.core.errors import GenwerkError
 
 app = typer.Typer(
@@ -151,10 +152,11 @@ def generate(
         temperature=temperature or 0.0, top_p=top_p, max_tokens=max_tokens, seed=seed, stop=tuple(stop or ()),
         logprobs=None if receipt is None else 0,
     )  # fmt: skip
-    continue_text(
-        path, prompt, sampling, receipt, engine=engine, precision=precision, draft=ahead, window=window or None,
-        sinks=sinks, cache_precision=cache_precision,
-    )  # fmt: skip
+    continue_text(path, prompt, sampling, receipt, engine=engine, precision=precision, draft=ahead,
+                  window=window or None, sinks=sinks, cache_precision=cache_precision)  # fmt: skip
+
+
+app.command(epilog=EXAMPLES)(enlarge)
 
 
 @app.command(epilog="Example: `genwerk replay ans-0123456789abcdef`")

@@ -18,7 +18,18 @@ from dataclasses import asdict, dataclass
 
 from genwerk.core.errors import ConfigError
 
-__all__ = ["ARMS", "CATALOGUE", "GROUPS", "RANKS", "Definition", "Measure", "definition", "flatten", "known_names"]
+__all__ = [
+    "ARMS",
+    "CATALOGUE",
+    "ENLARGED",
+    "GROUPS",
+    "RANKS",
+    "Definition",
+    "Measure",
+    "definition",
+    "flatten",
+    "known_names",
+]
 
 GROUPS = ("perplexity", "retrieval", "citations", "abstention", "speed")
 ARMS = ("bm25", "dense", "hybrid")
@@ -87,6 +98,16 @@ _ARM_LABELS = {"bm25": "BM25 (words)", "dense": "dense (meaning)", "hybrid": "hy
 def _bits(label: str, meaning: str) -> Definition:
     return Definition(label, meaning, "bits/byte", higher_is_better=False)
 
+
+ENLARGED = {
+    "drawn": "Drawn", "mean": "Mean of what could be", "bicubic": "Bicubic interpolation", "nearest": "Pixels repeated",
+}  # fmt: skip
+_FIDELITY = {
+    "psnr": ("PSNR", "how near to the real large picture, pixel by pixel", "dB", True),
+    "ssim": ("SSIM", "how like the real large picture in light, contrast and structure; 1 is equal", "", True),
+    "frechet": ("Fréchet distance", "how far from the real large ones, in features learned on these", "", False),
+    "gain": ("PSNR beyond bicubic", "how many decibels nearer than by interpolation, picture by picture", "dB", True),
+}
 
 CATALOGUE: dict[str, Definition] = {
     "perplexity.base_bits_per_byte": _bits(
@@ -203,6 +224,16 @@ CATALOGUE: dict[str, Definition] = {
     "pictures.calls": Definition("Calls", "Calls of the network, one after the other, for a sample.", "calls", False),
     "pictures.milliseconds": Definition("Time of a sample", "64 made together, on this machine.", "ms", False),
     "pictures.parameters": Definition("Parameters", "Of all networks.", "", False),
+    **{
+        f"enlarged.{arm}.{name}": Definition(f"{said}, {label}", f"{said}: {meaning}.", unit, better)
+        for name, (label, meaning, unit, better) in _FIDELITY.items()
+        for arm, said in ENLARGED.items()
+        if name != "gain" or arm in ("drawn", "mean")
+    },
+    "enlarged.inconsistent": Definition(
+        "Apart from the small picture", "How far the drawn one, averaged down, is from what was enlarged.",
+        "grey levels", False,
+    ),
     "sequences.nats": Definition(
         "Surprise", "How surprised the model is by a token of a held-out sequence; of a VAE, at most so much.",
         "nats/token", False,

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import ModelError
 from genwerk.generators.denoising import denoise_frames
-from genwerk.generators.family import Ask, Batch, Loss, Player, Preview, Space
+from genwerk.generators.family import Ask, Batch, Loss, Player, Preview, Space, Use
 from genwerk.generators.flow import velocity_loss
 from genwerk.generators.networks import NetworkConfig, make_denoiser
 from genwerk.generators.path import Linear, mix
@@ -88,7 +88,7 @@ class SuperResolution:
     Raises ModelError for tiles that do not fit.
     """
 
-    uses = frozenset({"small", "given", "steps", "solver", "guidance", "interval"})
+    uses: frozenset[Use] = frozenset({"small", "given", "steps", "solver", "guidance", "interval"})
 
     def __init__(self, config: SuperResolutionConfig, space: Space) -> None:
         channels, height, width = space.picture
@@ -97,7 +97,7 @@ class SuperResolution:
             raise ModelError(what, remedy="Set `tile` to at most the side of the pictures, and `overlap` below that.")
         self.config, self.space, self.noise_shape, self.path = config, space, space.shape, Linear()
         inner = replace(space, shape=(channels * SCALE**2, config.tile // SCALE, config.tile // SCALE))
-        self.network = Networks(make_denoiser(config.network, inner, told=inner.shape[0]))
+        self.network: Networks = Networks(make_denoiser(config.network, inner, told=inner.shape[0]))
 
     def measure(self, pictures: Iterable[Tensor]) -> None:
         """The deviation of what is drawn, over batches of pictures (B, C, H, W)."""

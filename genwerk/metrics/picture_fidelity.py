@@ -8,7 +8,8 @@ Source: Wang et al. (2004), Image quality assessment: from error visibility to s
 m, m'       means of x and y around a pixel, weighted by a Gaussian of deviation 1.5 over 11 × 11 pixels
 v, v', s    variances and covariance with the same weights;   c1 = (0.01 · 255)²,  c2 = (0.03 · 255)²
 
-Chosen:   places whose window lies within the picture only, as the authors' code has it; of colours the mean over channels.
+Chosen:   places whose window lies within the picture only, as in the authors' code; of colours the mean over
+          channels.
 Left out: more than one scale, luminance alone.
 Try it:   pytest tests/metrics/test_picture_fidelity.py
 """

@@ -2,7 +2,7 @@
 
 name: digits
 pictures: digits                # a folder with pictures, or digits, or emoji
-family: flow                    # vae, gan, diffusion, flow
+family: flow                    # vae, gan, diffusion, flow; super_resolution enlarges
 fit: {minutes: 5}
 gates: ["pictures.coverage >= 0.8"]
 """
@@ -36,6 +36,7 @@ from genwerk.recipes.promoting import print_generator, promote
 __all__ = ["GeneratorRecipe", "load_generator_recipe", "run_generator", "run_generator_recipe"]
 
 COLLECTIONS = {"digits": ("digits",), "emoji": ("emoji", "emoji-names")}
+_SCORING = {"super_resolution": "genwerk.evaluation.super_resolution:score_super_resolution"}
 
 
 class CodecSection(Config):
@@ -132,12 +133,13 @@ def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outco
     # measure, report, and let the gates decide
     features = step("genwerk.generators.features:train_features", recipe.features, pictures, kind="features")
     made = (generator, pictures, features)
-    scores = step("genwerk.evaluation.generator:score_generator", recipe.evaluate, *made, kind="scores")
+    scoring = _SCORING.get(recipe.family, "genwerk.evaluation.generator:score_generator")
+    scores = step(scoring, recipe.evaluate, *made, kind="scores")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
     writing = "genwerk.evaluation.generator_report:write_generator_report"
     report = step(writing, reporting, scores, generator, kind="report")
     parts = {"pictures": pictures, "generator": generator, "features": features, "scores": scores, "report": report}
-    return promote(workspace, "generating", recipe.name, parts)
+    return promote(workspace, _role(recipe), recipe.name, parts)
 
 
 def run_generator(path: Path, workspace: Workspace) -> bool:
@@ -146,6 +148,14 @@ def run_generator(path: Path, workspace: Workspace) -> bool:
     print_choices(recipe)
     print_choices(settings_of(recipe.family, recipe.settings), title=f"settings of {recipe.family}")
     outcome = run_generator_recipe(recipe, workspace)
+    model = outcome.parts["generator"].id[:8]
     page = f"; on a page: genwerk serve {recipe.name}" if outcome.promoted else ""
-    print_generator(outcome, f"genwerk generate --model {outcome.parts['generator'].id[:8]} --out grid.png{page}")
+    drawing = f"genwerk generate --model {model} --out grid.png{page}"
+    enlarging = f"genwerk enlarge PICTURE --model {model} --out large.png"
+    print_generator(outcome, enlarging if _role(recipe) == "enlarging" else drawing)
     return outcome.promoted
+
+
+def _role(recipe: GeneratorRecipe) -> str:
+    """What enlarges draws nothing of itself, so it is not served beside those that do."""
+    return "enlarging" if recipe.family == "super_resolution" else "generating"
