@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from genwerk.commands.options import HERE, WorkspaceOption
+
 __all__ = ["EXAMPLES", "enlarge"]
 
 EXAMPLES = (
@@ -26,7 +28,7 @@ def enlarge(
     steps: Annotated[int, typer.Option(min=0, help="Of the solver; 0: the model's own.")] = 0,
     solver: Annotated[str, typer.Option(help="euler, heun, dpm_solver or ancestral; empty: the model's own.")] = "",
     mean: Annotated[bool, typer.Option("--mean", help="The mean of what could be, in one step; no draw.")] = False,
-    workspace: Annotated[Path, typer.Option("--workspace", "-w", help="Where artifacts are kept.")] = Path(".genwerk"),
+    workspace: WorkspaceOption = HERE,
 ) -> None:
     """Enlarge a picture with a super-resolution that was trained by a recipe: what it draws is likely, not known."""
     from genwerk.core.workspace import Workspace
