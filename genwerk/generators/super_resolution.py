@@ -2,13 +2,14 @@
 
 Source: Saharia et al. (2021), Image super-resolution via iterative refinement (SR3), section 2, for what the network is
 told; Ho et al. (2021), Cascaded diffusion models, section 4.2, for noise on it; Wang et al. (2022), Zero-shot image
-restoration using denoising diffusion null-space model (DDNM), eq. 14, for agreement; flow.py; tiling.py.
+restoration using denoising diffusion null-space model (DDNM), section 3.2, for agreement; flow.py; tiling.py.
 
     y = D x          D the mean of each 2 × 2 pixels, U repeats a pixel 2 × 2 times, so that D U y = y
     b = B y          B bicubic interpolation, all that the network is told
     r = (x - b) / d            d the deviation of x - b, measured on the pictures that are learned from
     r_t = (1 - t) r + t eps,   v = eps - r,   loss = mean | v(r_t, b, t) - v |²
-    x = b + d r_0,   x <- x + U (y - D x)         at every step: averaged down it is the small picture again
+    x = b + d r_0,   x <- clamp(x + U l),  l such that D x = y        at every step: of all pictures from -1 to 1 that
+                               average down to the small one, the nearest
 
 A single step of Euler from pure noise gives the mean of all r that go with y: sharpest by PSNR, and nothing invented.
 
@@ -40,11 +41,12 @@ from genwerk.generators.path import Linear, mix
 from genwerk.generators.tiling import blend, reflected, strips
 from genwerk.models.condition import drop
 
-__all__ = ["SCALE", "SuperResolution", "SuperResolutionConfig", "bicubic", "mean_down", "repeat_up"]
+__all__ = ["SCALE", "SuperResolution", "SuperResolutionConfig", "agreeing", "bicubic", "mean_down", "repeat_up"]
 
 SCALE = 2
 _NETWORK = NetworkConfig(width=48, multipliers=(1, 2))
 _TOGETHER = 16  # tiles in one call
+_HALVINGS = 20
 
 
 class SuperResolutionConfig(Config):
@@ -135,12 +137,12 @@ class SuperResolution:
         rest = x - t * blend(velocity, (x, told), down, across, _TOGETHER)
         if not own.consistent:
             return rest
-        short = small - mean_down(self._picture(rest, told))
-        return rest + repeat_up(short) / self.network.deviation
+        x = agreeing(self._picture(rest, told), small)
+        return (x - self._known(told)) / self.network.deviation
 
     def frames(self, ask: Ask) -> Iterator[Preview]:
         assert ask.small is not None
-        own, device = self.config, next(self.network.parameters()).device
+        own, device = self.config, self.network.deviation.device
         height, width = (SCALE * side for side in ask.small.shape[-2:])
         small = reflected(ask.small.to(device), own.tile // SCALE, own.tile // SCALE)
         told = bicubic(small)
@@ -173,6 +175,17 @@ def repeat_up(y: Tensor) -> Tensor:
 def bicubic(y: Tensor) -> Tensor:
     """B: (B, C, h, w) to (B, C, 2 h, 2 w), as Pillow and Matlab do it (Keys, 1981, a = -1/2)."""
     return F.interpolate(y, scale_factor=float(SCALE), mode="bicubic", align_corners=False, antialias=True)
+
+
+def agreeing(x: Tensor, y: Tensor) -> Tensor:
+    """The nearest to x (B, C, 2 h, 2 w) of all from -1 to 1 whose D is y (B, C, h, w): clamp(x + U l), l by halving."""
+    widest = 1.0 + x.abs().max()
+    low, high = -widest.expand_as(y), widest.expand_as(y)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        short = mean_down((x + repeat_up(middle)).clamp(-1.0, 1.0)) < y
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    return (x + repeat_up(high)).clamp(-1.0, 1.0)
 
 
 def random_tiles(pictures: Sequence[Tensor], side: int) -> list[Tensor]:
