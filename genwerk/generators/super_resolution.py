@@ -1,8 +1,8 @@
 """Super-resolution: a flow draws what a picture of twice the size has beyond a small one, for pictures of any size.
 
 Source: Saharia et al. (2021), Image super-resolution via iterative refinement (SR3), section 2, for what the network is
-told; Ho et al. (2021), Cascaded diffusion models, section 4.2, for noise on it; Wang et al. (2022), Zero-shot image
-restoration using denoising diffusion null-space model (DDNM), section 3.2, for agreement; flow.py; tiling.py.
+told; Ho et al. (2021), Cascaded diffusion models, section 4, for noise on it; Wang et al. (2022), Zero-shot image
+restoration using denoising diffusion null-space model (DDNM), section 3, for agreement; flow.py; tiling.py.
 
     y = D x          D the mean of each 2 × 2 pixels, U repeats a pixel 2 × 2 times, so that D U y = y
     b = B y          B bicubic interpolation, all that the network is told
@@ -61,11 +61,13 @@ class SuperResolutionConfig(Config):
     lr: float = Field(1e-3, gt=0, description="highest learning rate")
     betas: tuple[float, float] = Field((0.9, 0.99), description="memory of AdamW's two running means")
     weight_decay: float = Field(0.0, ge=0, description="pull of the matrices towards zero")
-    time_mean: float = Field(0.0, description="m of t = sigmoid(n), n ~ N(m, s²): above 0 more noise is seen")
-    time_spread: float = Field(1.0, gt=0, description="s: how far from the middle times are drawn")
+    time_mean: float = Field(0.5, description="m of t = sigmoid(n), n ~ N(m, s²): above 0 more noise is seen")
+    time_spread: float = Field(
+        1.4, gt=0, description="s: how far from m times are drawn; pure noise matters, see above"
+    )
     drop: float = Field(0.1, ge=0, lt=1, description="share of classes or texts that are hidden, for guidance")
     steps: int = Field(8, ge=1, description="of the solver, where an ask names none")
-    solver: Literal["euler", "heun", "dpm_solver", "ancestral"] = Field("heun", description="the same")
+    solver: Literal["euler", "heun", "dpm_solver", "ancestral"] = Field("euler", description="the same")
 
 
 class Networks(nn.Module):

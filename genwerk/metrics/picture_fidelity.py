@@ -1,6 +1,6 @@
 """How true a picture is to another: peak signal-to-noise ratio, and structural similarity.
 
-Source: Wang et al. (2004), Image quality assessment: from error visibility to structural similarity, eqs. 13 to 16.
+Source: Wang et al. (2004), Image quality assessment: from error visibility to structural similarity, eqs. 13 to 17.
 
     PSNR = 10 log10( 255² / mean (x - y)² )                                       decibels
     SSIM = mean of  (2 m m' + c1) (2 s + c2) / ( (m² + m'² + c1) (v + v' + c2) )

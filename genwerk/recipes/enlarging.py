@@ -22,7 +22,7 @@ from genwerk.generators.super_resolution import SCALE, SuperResolution
 
 __all__ = ["Enlarging", "enlarge_file"]
 
-_COPIES = 14  # of the large picture in float32 while a step of Heun is taken, measured
+_COPIES = 16  # of the large picture in float32 while a step of Heun is taken, measured
 _BESIDE = 1_000_000_000  # bytes of the process itself and of the tiles that are computed together
 
 
