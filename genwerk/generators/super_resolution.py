@@ -44,7 +44,7 @@ from genwerk.models.condition import drop
 __all__ = ["SCALE", "SuperResolution", "SuperResolutionConfig", "agreeing", "bicubic", "mean_down", "repeat_up"]
 
 SCALE = 2
-_NETWORK = NetworkConfig(width=48, multipliers=(1, 2))
+_NETWORK = NetworkConfig(width=32, multipliers=(1, 2))
 _TOGETHER = 16  # tiles in one call
 _HALVINGS = 20
 
