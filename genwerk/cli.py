@@ -8,6 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from genwerk.commands.edit import EXAMPLES as EDITED
+from genwerk.commands.edit import edit
+from genwerk.commands.keys import keys
 from genwerk.core.errors import GenwerkError
 
 app = typer.Typer(
@@ -18,7 +21,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="From your files to a model you own: prepared, trained, tuned, served with sources, guarded and measured.",
 )
-keys = typer.Typer(no_args_is_help=True, help="Bearer keys of the server.")
 app.add_typer(keys, name="keys")
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Where artifacts are kept.")]
@@ -155,6 +157,9 @@ def generate(
         path, prompt, sampling, receipt, engine=engine, precision=precision, draft=ahead, window=window or None,
         sinks=sinks, cache_precision=cache_precision,
     )  # fmt: skip
+
+
+app.command(epilog=EDITED)(edit)
 
 
 @app.command(epilog="Example: `genwerk replay ans-0123456789abcdef`")
@@ -296,34 +301,6 @@ def reference() -> None:
     from genwerk.recipes.reference import command_reference
 
     sys.stdout.write(command_reference(app))
-
-
-@keys.command("add", epilog="Example: `genwerk keys add laptop`")
-def keys_add(name: str, workspace: WorkspaceOption = HERE) -> None:
-    """Make a key; it is printed once and stored only as a hash."""
-    from genwerk.serving.auth import KeyStore
-
-    secret = KeyStore(workspace / "keys.json").add(name)
-    _say("Keep this key; it is not stored and cannot be shown again:")
-    sys.stdout.write(secret + "\n")
-
-
-@keys.command("list")
-def keys_list(workspace: WorkspaceOption = HERE) -> None:
-    """List the names of the keys."""
-    from genwerk.serving.auth import KeyStore
-
-    for name in KeyStore(workspace / "keys.json").names():
-        sys.stdout.write(name + "\n")
-
-
-@keys.command("remove")
-def keys_remove(name: str, workspace: WorkspaceOption = HERE) -> None:
-    """Withdraw a key."""
-    from genwerk.serving.auth import KeyStore
-
-    KeyStore(workspace / "keys.json").remove(name)
-    _say(f"removed {name}")
 
 
 def _workspace(path: Path) -> Any:

@@ -7,7 +7,8 @@
     card.json                    counts
 
 Chosen:   a picture whose pixels were seen already is left out, so that none is on both sides; what is held out is a
-          share of every class, by the hash of the pixels: the same pictures, the same split.
+          share of every class, by the hash of the pixels: the same pictures, the same split. Where pictures have
+          groups, a share of these is, by the hash of their names: a group is on one side only.
 Try it:   genwerk run recipes/digits-flow.yaml
 """
 
@@ -28,6 +29,7 @@ from genwerk.core.artifact import Source
 from genwerk.core.atomic import write_json, write_text
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
+from genwerk.core.hashing import sha256_text
 from genwerk.core.progress import say
 from genwerk.core.workspace import Step
 from genwerk.data.ledger import CHANGED, Ledger
@@ -42,7 +44,9 @@ _SAID_ALOUD = 8
 class PicturesConfig(Config):
     """Which pictures, and what is done to them."""
 
-    layout: Literal["folder", "digits", "emoji"] = Field("folder", description="files in folders, or a known package")
+    layout: Literal["folder", "digits", "emoji", "emoji-styles"] = Field(
+        "folder", description="files in folders, or a known package"
+    )
     size: int | None = Field(None, ge=4, le=1024, description="side in pixels; none: all must be of one size")
     colours: Literal["auto", "grey", "rgb"] = Field("auto", description="auto is grey where all pictures are")
     holdout: float = Field(0.2, gt=0, lt=1, description="share kept from training, for honest measures")
@@ -111,6 +115,7 @@ class _Cleaned:
     sha256: str
     label: str
     text: str
+    group: str
 
 
 def _cleaned(config: PicturesConfig, found: Iterator[Found], ledger: Ledger) -> list[_Cleaned]:
@@ -131,7 +136,7 @@ def _cleaned(config: PicturesConfig, found: Iterator[Found], ledger: Ledger) -> 
             ledger.drop(one.source, "duplicate", f"the same pixels as {seen[sha256]}")
             continue
         seen[sha256] = one.source
-        kept.append(_Cleaned(one.source, pixels, sha256, one.label, one.text))
+        kept.append(_Cleaned(one.source, pixels, sha256, one.label, one.text, one.group))
     return kept
 
 
@@ -147,7 +152,14 @@ def _one_size(raw: Sequence[Found]) -> int:
 
 
 def _held_out(found: Sequence[_Cleaned], share: float) -> set[str]:
-    """Hashes of those that are held out: of every class the share, and one at least where it has two or more."""
+    """Hashes of those that are held out: of every class the share, and one at least where it has two or more; where
+    there are groups, of those the share, and a picture without one is a group of its own."""
+    if any(one.group for one in found):
+        groups = sorted({one.group or one.sha256 for one in found}, key=sha256_text)
+        chosen = set(groups[: max(1, round(share * len(groups)))])
+        if len(chosen) == len(groups):
+            raise DataError("all pictures are of one group, so none can be held out", remedy="Give several groups.")
+        return {one.sha256 for one in found if (one.group or one.sha256) in chosen}
     by_class: dict[str, list[str]] = defaultdict(list)
     for one in found:
         by_class[one.label].append(one.sha256)

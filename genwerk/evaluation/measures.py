@@ -203,6 +203,44 @@ CATALOGUE: dict[str, Definition] = {
     "pictures.calls": Definition("Calls", "Calls of the network, one after the other, for a sample.", "calls", False),
     "pictures.milliseconds": Definition("Time of a sample", "64 made together, on this machine.", "ms", False),
     "pictures.parameters": Definition("Parameters", "Of all networks.", "", False),
+    "transfer.pixels": Definition(
+        "To the true picture, pixels",
+        "How far a picture in another style lies from the true one: the root of the mean square, of the whole range.",
+        "", False,
+    ),
+    "transfer.pixels_untouched": Definition("The same, untouched", "Where nothing is done.", "", False),
+    "transfer.pixels_random": Definition("The same, another", "For another real picture of that style.", "", False),
+    "transfer.pixels_gain": Definition(
+        "Nearer in pixels", "How much nearer than the untouched picture, pair by pair; above 0 it is worth it.", ""
+    ),
+    "transfer.features": Definition(
+        "To the true picture, features", "The same in features that tell turns apart, not styles.", "", False
+    ),
+    "transfer.features_untouched": Definition("The same, untouched", "Where nothing is done.", "", False),
+    "transfer.features_random": Definition("The same, another", "For another real picture of that style.", "", False),
+    "transfer.features_gain": Definition("Nearer in features", "How much nearer than the untouched picture.", ""),
+    "transfer.style": Definition("Style as asked", "Pictures that are taken for the style they were brought to."),
+    "transfer.style_untouched": Definition(
+        "The same, untouched", "Of pictures that nothing is done to.", higher_is_better=False
+    ),
+    "transfer.found": Definition(
+        "Own picture found", "Pictures whose true one is the nearest of all of that style, in pixels."
+    ),
+    "transfer.found_untouched": Definition("The same, untouched", "Of pictures that nothing is done to."),
+    "transfer.there_and_back": Definition(
+        "Drawn again as it is", "How far a picture lies from itself, back to its noise and there again.", "", False
+    ),
+    "attribute.has": Definition(
+        "Has the attribute", "Pictures without it that are taken for having it, at the largest amount."
+    ),
+    "attribute.had": Definition("Had it before", "The same at amount 0.", "share", False),
+    "attribute.rest": Definition(
+        "The rest moved", "How far features move beside the attribute, in distances between two real pictures.",
+        "times", False,
+    ),
+    "attribute.told": Definition(
+        "Attribute told right", "Held-out pictures with and without it, halves, by features: all else stands on it."
+    ),
     "sequences.nats": Definition(
         "Surprise", "How surprised the model is by a token of a held-out sequence; of a VAE, at most so much.",
         "nats/token", False,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from genwerk.core.errors import RequestError
 from genwerk.core.progress import track
 
-__all__ = ["Ask", "Batch", "Family", "Loss", "Player", "Preview", "Space", "check_ask", "sample"]
+__all__ = ["Ask", "Batch", "Family", "Loss", "Player", "Preview", "Space", "check_ask", "check_shapes", "sample"]
 
 Use = Literal["given", "noise", "steps", "solver", "guidance", "interval", "start", "strength", "keep", "temperature",
               "rule"]  # fmt: skip
@@ -205,7 +205,7 @@ def check_ask(family: Family, ask: Ask) -> None:
     if ask.keep is not None and ask.start is None:
         raise RequestError("there is nothing to keep", param="keep", remedy="Give the picture whose pixels stay.")
     _check_given(family.space, ask)
-    _check_shapes(family.space, ask)
+    check_shapes(family.space, ask)
 
 
 def _check_given(space: Space, ask: Ask) -> None:
@@ -224,7 +224,8 @@ def _check_given(space: Space, ask: Ask) -> None:
         raise RequestError("a vector that is asked for is not finite", param="given", remedy="Look at the encoder.")
 
 
-def _check_shapes(space: Space, ask: Ask) -> None:
+def check_shapes(space: Space, ask: Ask) -> None:
+    """Raises RequestError for pictures and noise of another shape, or not finite."""
     for name in ("start", "keep"):
         value = getattr(ask, name)
         if value is not None and tuple(value.shape) != (ask.count, *space.shape):

@@ -3,7 +3,8 @@
     features (B, 128)   what it says just before the classes;    classes (B,)   what it takes a picture for
 
 It learns from the pictures that families learn from, and its accuracy on held-out ones is printed beside every number
-that stands on it. Pictures without classes are turned by quarters, and the network learns to tell how far.
+that stands on it. Pictures without classes, or whose classes should not matter, are turned by quarters, and the network
+learns to tell how far.
 
 Source: Heusel et al. (2017) for distances in a classifier's features; Gidaris et al. (2018), RotNet, for turns.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -53,6 +55,7 @@ class FeaturesConfig(Config):
     batch: int = Field(128, ge=1, description="pictures in a step")
     width: int = Field(32, ge=1, description="channels at half the size, doubled with every halving")
     lr: float = Field(2e-3, gt=0, description="highest learning rate")
+    tell: Literal["classes", "turns"] = Field("classes", description="what is told apart; turns where there are none")
     checkpoint_every: int = Field(200, ge=1, description="steps that a kill can cost at most")
     seed: int = Field(0, ge=0, description="initial weights and order of the pictures")
 
@@ -80,7 +83,8 @@ class Seen:
 
 def train_features(config: FeaturesConfig, step: Step, pictures: Artifact) -> Mapping[str, float | int | str]:
     """Train on a pictures artifact; killed and started again it ends in the same files."""
-    turned = len(PictureExamples.open(pictures.path, "nothing").train.classes) < 2
+    alike = len(PictureExamples.open(pictures.path, "nothing").train.classes) < 2
+    turned = alike or config.tell == "turns"
     examples = PictureExamples.open(pictures.path, "nothing" if turned else "class")
     classes = _TURNS if turned else len(examples.train.classes)
     device = choose_device("float32")

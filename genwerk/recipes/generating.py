@@ -1,7 +1,7 @@
 """A recipe of a generator, from pictures to a promoted model: one `workspace.step` per line.
 
 name: digits
-pictures: digits                # a folder with pictures, or digits, or emoji
+pictures: digits                # a folder with pictures, or digits, emoji, emoji-styles
 family: flow                    # vae, gan, diffusion, flow
 fit: {minutes: 5}
 gates: ["pictures.coverage >= 0.8"]
@@ -9,6 +9,7 @@ gates: ["pictures.coverage >= 0.8"]
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,11 @@ from genwerk.core.config import Config, Field, load_yaml
 from genwerk.core.errors import ConfigError
 from genwerk.core.workspace import Workspace
 from genwerk.data.pictures import PicturesConfig
+from genwerk.evaluation.attributes import AttributeConfig
 from genwerk.evaluation.gates import parse_gates
 from genwerk.evaluation.generator import ScoreConfig
 from genwerk.evaluation.report import ReportConfig
+from genwerk.evaluation.transfer import TransferConfig
 from genwerk.generators.captions import CaptionsConfig
 from genwerk.generators.features import FeaturesConfig
 from genwerk.generators.loop import FitConfig
@@ -35,7 +38,11 @@ from genwerk.recipes.promoting import print_generator, promote
 
 __all__ = ["GeneratorRecipe", "load_generator_recipe", "run_generator", "run_generator_recipe"]
 
-COLLECTIONS = {"digits": ("digits",), "emoji": ("emoji", "emoji-names")}
+COLLECTIONS = {
+    "digits": ("digits",),
+    "emoji": ("emoji", "emoji-names"),
+    "emoji-styles": ("emoji", "emoji-google", "emoji-names"),
+}
 
 
 class CodecSection(Config):
@@ -56,7 +63,7 @@ class GeneratorRecipe(Config):
     """Everything `genwerk run` needs to make a generator. All keys but `name`, `pictures`, `family` have defaults."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="names the generator and its pins")
-    pictures: tuple[str, ...] = Field(min_length=1, description="folders, or digits or emoji")
+    pictures: tuple[str, ...] = Field(min_length=1, description=f"folders, or {', '.join(COLLECTIONS)}")
     size: int | None = Field(None, ge=4, le=1024, description="side in pixels; none: all must be of one size")
     colours: Literal["auto", "grey", "rgb"] = Field("auto", description="auto is grey where all pictures are")
     holdout: float = Field(0.2, gt=0, lt=1, description="share kept from training, for honest measures")
@@ -70,6 +77,8 @@ class GeneratorRecipe(Config):
     reflow: ReflowSection | None = Field(None, description="flow: learns again from its own pairs")
     features: FeaturesConfig = Field(FeaturesConfig(), description="the network that reports compare pictures by")
     evaluate: ScoreConfig = Field(ScoreConfig(), description="how many samples are measured, and how they are drawn")
+    transfer: TransferConfig | None = Field(None, description="measure style transfer between classes, on pairs")
+    attribute: AttributeConfig | None = Field(None, description="measure the arithmetic of an attribute")
     gates: tuple[str, ...] = Field((), description="what must hold to be promoted")
 
     @field_validator("pictures", mode="before")
@@ -105,7 +114,7 @@ def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outco
     specs = COLLECTIONS.get(first, recipe.pictures)
     sources = [fetch_source(spec) if spec in KNOWN else Source.of_folder(Path(spec).name, Path(spec)) for spec in specs]
     layout = first if first in COLLECTIONS else "folder"
-    license_ = recipe.license or (KNOWN[first].license if first in KNOWN else "unspecified")
+    license_ = recipe.license or _license(first)
     reading = PicturesConfig(layout=layout, size=recipe.size, colours=recipe.colours, holdout=recipe.holdout,
                              license=license_)  # fmt: skip
 
@@ -133,11 +142,33 @@ def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outco
     features = step("genwerk.generators.features:train_features", recipe.features, pictures, kind="features")
     made = (generator, pictures, features)
     scores = step("genwerk.evaluation.generator:score_generator", recipe.evaluate, *made, kind="scores")
+    further = _further(recipe, workspace, made)
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
     writing = "genwerk.evaluation.generator_report:write_generator_report"
-    report = step(writing, reporting, scores, generator, kind="report")
+    report = step(writing, reporting, scores, generator, *further, kind="report")
     parts = {"pictures": pictures, "generator": generator, "features": features, "scores": scores, "report": report}
     return promote(workspace, "generating", recipe.name, parts)
+
+
+def _further(
+    recipe: GeneratorRecipe, workspace: Workspace, made: tuple[Artifact, Artifact, Artifact]
+) -> Iterator[Artifact]:
+    """What else is measured of the generator, where the recipe says so."""
+    if recipe.transfer is not None:
+        turns = recipe.features.model_copy(update={"tell": "turns"})
+        content = workspace.step("genwerk.generators.features:train_features", turns, made[1], kind="features")
+        scoring = "genwerk.evaluation.transfer:score_transfer"
+        yield workspace.step(scoring, recipe.transfer, *made, content, kind="transfers")
+    if recipe.attribute is not None:
+        scoring = "genwerk.evaluation.attributes:score_attribute"
+        yield workspace.step(scoring, recipe.attribute, *made, kind="attributes")
+
+
+def _license(name: str) -> str:
+    """Of a collection; what is in its parts, where it has no licence of its own."""
+    if name in KNOWN:
+        return KNOWN[name].license
+    return "; ".join(KNOWN[part].license for part in COLLECTIONS.get(name, ())) or "unspecified"
 
 
 def run_generator(path: Path, workspace: Workspace) -> bool:
