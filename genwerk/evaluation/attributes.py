@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -76,7 +77,8 @@ class _Judge:
         """(N,) lengths of differences of features without what the attribute is told by."""
         axis = self.model[1].coef_[0] / self.model[0].scale_
         axis = axis / np.linalg.norm(axis)
-        return np.linalg.norm(apart - np.outer(apart @ axis, axis), axis=1)
+        found: NDArray[np.float64] = np.linalg.norm(apart - np.outer(apart @ axis, axis), axis=1)
+        return found
 
 
 def score_attribute(
@@ -87,7 +89,7 @@ def score_attribute(
     Raises RequestError for an attribute that is not there or too rare; DataError: nothing held out to move.
     """
     stored, network = load_family(generator.path), load_features(features.path)
-    train, held_out = (load_pictures(pictures.path, split) for split in ("train", "heldout"))  # type: ignore[arg-type]
+    train, held_out = load_pictures(pictures.path, "train"), load_pictures(pictures.path, "heldout")
     direction = learn_direction(stored.family, train, config.word, by=stored.by, among=config.among, most=config.most,
                                 steps=config.steps, show=True)  # fmt: skip
     seen = [see(network, to_numbers(side.pixels)).features for side in (train, held_out)]
@@ -108,13 +110,16 @@ def score_attribute(
         limits=_LIMITS,
     )  # fmt: skip
     report.write(step.out)
-    x = to_numbers(held_out.pixels[rows[:_SHOWN]])
-    save_picture(grid([[one, *column.unbind()] for one, column in zip(x, made.transpose(0, 1), strict=False)]),
-                 step.out / "attribute.png")  # fmt: skip
-    curves = {"share": [float(one.mean()) for one in has], "rest": [one.mean for one in rest]}
-    write_text(step.out / "attribute.svg", attribute_sweep(config.amounts, curves["share"], curves["rest"],
-               name="attribute", description=f"{config.word}: share with it, and how far the rest moves"))  # fmt: skip
+    _show(step.out, to_numbers(held_out.pixels[rows[:_SHOWN]]), made)
+    curves = [float(one.mean()) for one in has], [one.mean for one in rest]
+    plot = attribute_sweep(config.amounts, *curves, name="attribute", description=f"{config.word} by amount")
+    write_text(step.out / "attribute.svg", plot)
     return {one.name: one.value for one in measures}
+
+
+def _show(out: Path, x: Tensor, made: Tensor) -> None:
+    rows = [[one, *column.unbind()] for one, column in zip(x, made.transpose(0, 1), strict=False)]
+    save_picture(grid(rows), out / "attribute.png")
 
 
 def _words(config: AttributeConfig) -> str:
