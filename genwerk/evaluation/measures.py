@@ -209,6 +209,9 @@ CATALOGUE: dict[str, Definition] = {
         "", False,
     ),
     "transfer.pixels_untouched": Definition("The same, untouched", "Where nothing is done.", "", False),
+    "transfer.pixels_redrawn": Definition(
+        "The same, redrawn", "After the same way there and back in its own style: what smoothing alone does.", "", False
+    ),
     "transfer.pixels_random": Definition("The same, another", "For another real picture of that style.", "", False),
     "transfer.pixels_gain": Definition(
         "Nearer in pixels", "How much nearer than the untouched picture, pair by pair; above 0 it is worth it.", ""
@@ -217,6 +220,7 @@ CATALOGUE: dict[str, Definition] = {
         "To the true picture, features", "The same in features that tell turns apart, not styles.", "", False
     ),
     "transfer.features_untouched": Definition("The same, untouched", "Where nothing is done.", "", False),
+    "transfer.features_redrawn": Definition("The same, redrawn", "In its own style.", "", False),
     "transfer.features_random": Definition("The same, another", "For another real picture of that style.", "", False),
     "transfer.features_gain": Definition("Nearer in features", "How much nearer than the untouched picture.", ""),
     "transfer.style": Definition("Style as asked", "Pictures that are taken for the style they were brought to."),

@@ -3,6 +3,7 @@
     pairs         held-out pictures with the same text, of two classes; each is brought to the other's style
     pixels        distance to the true picture: the root of the mean square, from 0 to 1; features: Euclidean
     untouched     the same for the picture as it was: what is had for nothing
+    redrawn       for the picture after the same way there and back in its own style: what smoothing alone is worth
     random        the same for another real picture of the style: what style alone is worth
     gain          untouched less transferred, pair by pair, with a bootstrap interval
 
@@ -12,7 +13,7 @@ Style is judged by the network that tells the classes apart, likeness in feature
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +30,7 @@ from genwerk.evaluation.grids import grid, save_picture
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.scored import Exhibit, Scored
 from genwerk.generators.family import Ask, sample
-from genwerk.generators.features import load_features, see
+from genwerk.generators.features import FeatureNetwork, load_features, see
 from genwerk.generators.inversion import invert
 from genwerk.generators.picture_examples import to_numbers
 from genwerk.generators.storage import load_family
@@ -85,8 +86,8 @@ def score_transfer(
     again = sample(stored.family, back, show=True)
     style, alike = load_features(features.path), load_features(content.path)
     measures = [
-        *_distances("pixels", *(_rms(one, pairs.truth) for one in (made, pairs.x, pairs.random))),
-        *_distances("features", *_apart([see(alike, x).features for x in (made, pairs.x, pairs.random, pairs.truth)])),
+        *_distances("pixels", [_rms(x, pairs.truth) for x in (made, pairs.x, again, pairs.random)]),
+        *_distances("features", _apart(alike, (made, pairs.x, again, pairs.random), pairs.truth)),
         *_style([see(style, x).classes == pairs.target for x in (made, pairs.x, pairs.truth)]),
         *_found(made, pairs),
         _mean("there_and_back", _rms(again, pairs.x)),
@@ -142,16 +143,16 @@ def _rms(a: Tensor, b: Tensor) -> NDArray[np.float64]:
     return ((a - b).double().square().flatten(1).mean(1).sqrt() / 2).numpy()
 
 
-def _apart(seen: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    *others, truth = seen
-    return [np.linalg.norm(one - truth, axis=1) for one in others]
+def _apart(network: FeatureNetwork, several: Sequence[Tensor], truth: Tensor) -> list[NDArray[np.float64]]:
+    real = see(network, truth).features
+    return [np.linalg.norm(see(network, x).features - real, axis=1) for x in several]
 
 
-def _distances(
-    name: str, made: NDArray[np.float64], untouched: NDArray[np.float64], random: NDArray[np.float64]
-) -> Iterator[Measure]:
-    for ending, values in (("", made), ("_untouched", untouched), ("_random", random)):
+def _distances(name: str, several: Sequence[NDArray[np.float64]]) -> Iterator[Measure]:
+    """Of transferred pictures, untouched, redrawn and random ones, (N,) each."""
+    for ending, values in zip(("", "_untouched", "_redrawn", "_random"), several, strict=True):
         yield _mean(f"{name}{ending}", values)
+    made, untouched, *_ = several
     gain = paired_difference(untouched.tolist(), made.tolist())
     yield Measure(f"transfer.{name}_gain", gain.mean, gain.n, "untouched less transferred", gain.low, gain.high,
                   "95 % bootstrap")  # fmt: skip

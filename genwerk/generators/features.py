@@ -43,7 +43,7 @@ from genwerk.training.schedule import cosine_with_warmup
 from genwerk.training.seeding import deterministic, seed_step
 from genwerk.training.watch import watch_run
 
-__all__ = ["FeaturesConfig", "Seen", "load_features", "see", "train_features"]
+__all__ = ["FeatureNetwork", "FeaturesConfig", "Seen", "load_features", "see", "train_features"]
 
 _TURNS = 4
 

@@ -50,6 +50,9 @@ def edit_picture(model: Path, editing: Editing, out: Path) -> str:
     if bool(editing.to) == bool(editing.attribute):
         what = "there is nothing to change" if not editing.to else "a style and an attribute are two changes"
         raise RequestError(what, param="to", remedy="Say what it becomes, `--to`, or give an `--attribute`.")
+    if editing.attribute and editing.strength < 1.0:
+        what = "an attribute is added to the noise at the end of the way"
+        raise RequestError(what, param="strength", remedy="Leave the strength at 1.")
     stored = load_family(model, average=editing.average or None)
     if stored.vocabulary:
         raise RequestError(f"a {stored.name} makes no pictures", param="model", remedy="Name one that does.")

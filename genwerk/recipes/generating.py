@@ -99,6 +99,9 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
     if recipe.reflow is not None and (recipe.family != "flow" or recipe.ask == "text"):
         what = "only a flow that is asked by class, or by nothing, can learn again from its pairs"
         raise ConfigError(what, where=str(path), remedy="Leave `reflow:` out, or say `family: flow`.")
+    if recipe.transfer is not None and recipe.ask != "class":
+        what = f"pictures are transferred between classes, and this is asked by {recipe.ask}"
+        raise ConfigError(what, where=str(path), remedy="Say `ask: class`, or leave `transfer:` out.")
     if recipe.codec is not None:
         settings_of("vae", recipe.codec.settings)
     folders = tuple(one if one in COLLECTIONS else str((path.parent / one).resolve()) for one in recipe.pictures)

@@ -98,6 +98,7 @@ def test_a_picture_changes_its_style_and_gains_an_attribute(
         ((), "nothing to change"),
         (("--to", "grey", "--attribute", "tall"), "two changes"),
         (("--to", "grey", "--solver", "ancestral"), "no way back"),
+        (("--attribute", "tall", "--strength", "0.5"), "at the end of the way"),
     ],
 )
 def test_what_cannot_be_edited_is_said(

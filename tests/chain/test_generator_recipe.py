@@ -148,6 +148,8 @@ def test_pictures_are_asked_for_in_words(
         ("pictures: [digits, ./shapes]", "cannot be mixed"),
         ("codec: {settings: {halvings: 1}}", "flow has no codec"),
         ("family: latent", "needs a `codec:`"),
+        ("ask: nothing\ntransfer: {}", "transferred between classes"),
+        ("attribute: {amounts: [0, 1]}", "word"),
     ],
 )  # fmt: skip
 def test_bad_recipes_say_what_to_do(change: str, message: str, tmp_path: Path) -> None:
