@@ -34,8 +34,10 @@ from genwerk.data.ledger import CHANGED, Ledger
 from genwerk.data.picture_files import Pixels, fit_square, pixels_of
 from genwerk.data.picture_sources import READERS, Found
 
-__all__ = ["PictureSet", "PicturesConfig", "load_pictures", "prepare_pictures"]
+__all__ = ["SIDES", "PictureSet", "PicturesConfig", "load_pictures", "prepare_pictures", "read_rows", "write_side"]
 
+Side = Literal["train", "heldout"]
+SIDES: tuple[Side, Side] = ("train", "heldout")
 _SAID_ALOUD = 8
 
 
@@ -51,12 +53,16 @@ class PicturesConfig(Config):
 
 @dataclass(frozen=True)
 class PictureSet:
-    """One side of the split: pixels (N, C, H, W), class by number (-1: none) and text of each; names of the classes."""
+    """One side of the split: pixels (N, C, H, W), class by number (-1: none) and text of each; names of the classes.
+
+    layout   what pictures stand for: clips (moving_digits.py), sound (sound.py), or empty for what they look like
+    """
 
     pixels: Pixels
     labels: NDArray[np.int64]
     texts: tuple[str, ...]
     classes: tuple[str, ...]
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -70,13 +76,12 @@ def prepare_pictures(config: PicturesConfig, step: Step, *sources: Source) -> Ma
     _check(found, ledger, sources)
     held = _held_out(found, config.holdout)
     classes = sorted({one.label for one in found if one.label})
-    counts = {}
-    for split, rows in (("train", [one for one in found if one.sha256 not in held]),
-                        ("heldout", [one for one in found if one.sha256 in held])):  # fmt: skip
-        np.save(step.out / f"{split}.npy", np.stack([one.pixels for one in rows]))
+    counts = dict[str, int]()
+    for side in SIDES:
+        rows = [one for one in found if (one.sha256 in held) == (side == "heldout")]
         lines = [{"source": one.source, "sha256": one.sha256, "class": one.label, "text": one.text} for one in rows]
-        write_text(step.out / f"{split}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
-        counts[split] = len(rows)
+        write_side(step.out, side, np.stack([one.pixels for one in rows]), lines)
+        counts[side] = len(rows)
     by_class = dict(sorted(Counter(one.label for one in found).items()))
     meta = {"shape": list(found[0].pixels.shape), "classes": classes, "texts": all(one.text for one in found)}
     write_json(step.out / "meta.json", meta)
@@ -91,17 +96,29 @@ def prepare_pictures(config: PicturesConfig, step: Step, *sources: Source) -> Ma
             "dropped": sum(dropped.values()), "changed": sum(changed.values())}  # fmt: skip
 
 
-def load_pictures(path: Path, split: Literal["train", "heldout"]) -> PictureSet:
+def write_side(out: Path, side: Side, pixels: Pixels, rows: Sequence[Mapping[str, str]]) -> None:
+    """One side of the split; rows: source, sha256, class and text of each."""
+    np.save(out / f"{side}.npy", pixels)
+    write_text(out / f"{side}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_rows(path: Path, side: Side) -> list[dict[str, str]]:
+    """What stands beside the pixels. Raises OSError, ValueError."""
+    return [json.loads(line) for line in (path / f"{side}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def load_pictures(path: Path, side: Side) -> PictureSet:
     """What `prepare_pictures` wrote, pixels mapped. Raises DataError where there is nothing of it."""
     try:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-        pixels = np.load(path / f"{split}.npy", mmap_mode="r")
-        rows = [json.loads(line) for line in (path / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+        pixels = np.load(path / f"{side}.npy", mmap_mode="r")
+        rows = read_rows(path, side)
     except (OSError, ValueError) as error:
         raise DataError(f"there are no pictures: {error}", where=str(path), remedy="Prepare them first.") from error
     number = {name: index for index, name in enumerate(meta["classes"])}
     labels = np.array([number.get(row["class"], -1) for row in rows], np.int64)
-    return PictureSet(pixels, labels, tuple(row["text"] for row in rows), tuple(meta["classes"]))
+    texts = tuple(row["text"] for row in rows)
+    return PictureSet(pixels, labels, texts, tuple(meta["classes"]), meta.get("layout", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@
     obedience   share of samples that are taken for the class that was asked for
     use         a classifier that learned from samples, on real pictures; what samples add to 200 real ones
     cost        calls of the network, milliseconds, parameters
+    craft       clips: clips.py      sound: sound.py
 
 Features are those of features.py, learned on these pictures; a classifier of pixels (support vectors) measures use.
 """
@@ -16,8 +17,11 @@ Features are those of features.py, learned on these pictures; a classifier of pi
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,8 +52,9 @@ from genwerk.metrics.novelty import novelty
 from genwerk.metrics.prdc import prdc_cases
 from genwerk.training.seeding import seed_step
 
-__all__ = ["ScoreConfig", "score_generator"]
+__all__ = ["ScoreConfig", "Sides", "score_generator"]
 
+_CRAFTS = {"clips": "genwerk.evaluation.clips", "sound": "genwerk.evaluation.sound"}
 _DRAWING = ("prior", "generator", "decoder")  # the part of a network that is called for a sample
 _FOUND_AMONG = 10
 _FEW = 200  # real pictures to which samples are added
@@ -81,10 +86,30 @@ class _Drawn:
     milliseconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """made, real, learned: samples, held-out and learned pictures (N, C, H, W), as many of each; labels: classes of
+    `real`, which are what samples were asked for; learned_labels: of `learned`; shown: rows of samples to be looked at;
+    beside: of a few samples the learned pictures nearest to each, itself first; pictures: where they were prepared."""
+
+    made: Tensor
+    real: Tensor
+    learned: Tensor
+    labels: NDArray[np.int64]
+    learned_labels: NDArray[np.int64]
+    shown: Sequence[Sequence[Tensor]]
+    beside: Sequence[Sequence[Tensor]]
+    pictures: Path
+
+
+Craft = Callable[[Sides, Step], tuple[list[Measure], list[Exhibit], list[str]]]
+"""Measures, exhibits that were written beside the report, and limits."""
+
+
 def score_generator(
     config: ScoreConfig, step: Step, generator: Artifact, pictures: Artifact, features: Artifact
 ) -> Mapping[str, float | int | str]:
-    """Draw samples, measure them, and write report.json, samples.png and nearest.png."""
+    """Draw samples, measure them, and write report.json and what there is to be looked at."""
     stored, examples = (
         load_family(generator.path, average=config.average),
         PictureExamples.open(pictures.path, "nothing"),
@@ -110,18 +135,33 @@ def score_generator(
         *_cost(stored, drawn),
         Measure("pictures.features_accuracy", accuracy, len(examples.held_out), "on held-out pictures"),
     ]
-    rows_of = ", a class a row" if stored.by == "class" else ""
-    report = Scored(
+    beside = neighbours(drawn.x[:8], seen[0].features[:8], others.x, seen[2].features)
+    shown = _by_class(stored, drawn)
+    sides = Sides(drawn.x, real.x, others.x, real.labels, others.labels, shown, beside, pictures.path)
+    more, exhibits, limits = _craft(examples.train.layout, stored)(sides, step)
+    measures += more
+    Scored(
         {**config.model_dump(mode="json"), "n": n, "family": stored.name}, measures,
-        f"{n:,} samples held against {n:,} pictures that were not learned from.",
-        (Exhibit("samples.png", f"Drawn, not chosen: the first of the seed{rows_of}."),
-         Exhibit("nearest.png", "First column: a sample; then the five learned pictures nearest to it.")),
-        limits=_LIMITS,
-    )  # fmt: skip
-    report.write(step.out)
-    save_picture(grid(_by_class(stored, drawn)), step.out / "samples.png")
-    save_picture(neighbours(drawn.x[:8], seen[0].features[:8], others.x, seen[2].features), step.out / "nearest.png")
+        f"{n:,} samples held against {n:,} pictures that were not learned from.", exhibits, limits=[*_LIMITS, *limits],
+    ).write(step.out)  # fmt: skip
     return {one.name: one.value for one in measures}
+
+
+def _craft(layout: str, stored: Stored) -> Craft:
+    """What else there is to say of pictures that stand for something."""
+    if layout in _CRAFTS:
+        craft: Craft = import_module(_CRAFTS[layout]).measure_craft
+        return craft
+    rows_of = ", a class a row" if stored.by == "class" else ""
+    return partial(_look, rows_of)
+
+
+def _look(rows_of: str, sides: Sides, step: Step) -> tuple[list[Measure], list[Exhibit], list[str]]:
+    save_picture(grid(sides.shown), step.out / "samples.png")
+    save_picture(grid(sides.beside), step.out / "nearest.png")
+    drawn = Exhibit("samples.png", f"Drawn, not chosen: the first of the seed{rows_of}.")
+    beside = Exhibit("nearest.png", "First column: a sample; then the five learned pictures nearest to it.")
+    return [], [drawn, beside], []
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +192,7 @@ def _draw(config: ScoreConfig, stored: Stored, labels: NDArray[np.int64], texts:
 
 
 def _measure(name: str, found: Interval, how: str, floor: float | None = None) -> Measure:
-    return Measure(f"pictures.{name}", found.mean, found.n, how, found.low, found.high, "95 % bootstrap", floor)
+    return Measure.mean(f"pictures.{name}", found, how, floor)
 
 
 def _likeness(config: ScoreConfig, made: Seen, real: Seen, others: Seen) -> Iterator[Measure]:

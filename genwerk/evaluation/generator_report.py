@@ -26,6 +26,7 @@ from genwerk.training.curve import read_curve
 __all__ = ["write_generator_report"]
 
 _HERE = Path(__file__).parent
+_PICTURES = {".png": "image/png", ".gif": "image/gif"}
 
 
 def write_generator_report(
@@ -46,8 +47,9 @@ def write_generator_report(
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         summary=scored.summary,
         verdict=verdict(results),
-        pictures=[(_embedded(scores.path / one.file), one.caption) for one in scored.exhibits if _shown(one)],
-        files=[one for one in scored.exhibits if not _shown(one)],
+        pictures=[(_embedded(scores.path / one.file), one.caption) for one in _of_kinds(scored, *_PICTURES)],
+        sounds=[(_embedded(scores.path / one.file), one.caption) for one in _of_kinds(scored, ".wav")],
+        files=[one for one in scored.exhibits if one not in _of_kinds(scored, *_PICTURES)],
         texts=scored.texts,
         limits=scored.limits,
         rows=[_row(one) for one in scored.measures],
@@ -82,12 +84,14 @@ def _curve(path: Path) -> Markup | str:
     return Markup(loss_curve(points, name="training", unit="loss", description="loss over steps of training"))
 
 
-def _shown(exhibit: Exhibit) -> bool:
-    return exhibit.file.endswith(".png")
+def _of_kinds(scored: Scored, *endings: str) -> list[Exhibit]:
+    return [one for one in scored.exhibits if one.file.endswith(endings)]
 
 
 def _embedded(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+    """As an address of its own, so that the report is one file."""
+    kind = _PICTURES.get(path.suffix, "audio/wav")
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from genwerk.core.errors import ConfigError
+from genwerk.metrics.bootstrap import Interval
 
 __all__ = ["ARMS", "CATALOGUE", "GROUPS", "RANKS", "Definition", "Measure", "definition", "flatten", "known_names"]
 
@@ -63,6 +64,11 @@ class Measure:
         scale = 1 + _Z95**2 / n
         low, high = max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
         return cls(name, share, n, how, 0.0 if hits == 0 else low, 1.0 if hits == n else high, "95 % Wilson")
+
+    @classmethod
+    def mean(cls, name: str, found: Interval, how: str, floor: float | None = None) -> Measure:
+        """A mean with its bootstrap interval, and what real ones reach."""
+        return cls(name, found.mean, found.n, how, found.low, found.high, "95 % bootstrap", floor)
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> Measure:
@@ -228,6 +234,23 @@ CATALOGUE: dict[str, Definition] = {
     "molecules.sa": Definition("Ease of synthesis apart", "The same of the score of synthesis.", "", False),
     "molecules.qed": Definition("Drug-likeness apart", "The same of drug-likeness.", "", False),
     "molecules.weight": Definition("Weight apart", "The same of molecular weight.", "Da", False),
+    "clips.same_digit": Definition(
+        "Same digit", "Frames that are taken for what the most of their clip are taken for."
+    ),
+    "clips.off_the_line": Definition(
+        "Off the line", "How far the centre of light is from lines with two bounces in each direction.", "pixels", False
+    ),
+    "clips.flicker": Definition("Flicker", "How much the light of a clip's frames differs.", "of the light", False),
+    "clips.speed": Definition("Speed", "How far the centre of light goes; as far as in real clips is best.", "pixels"),
+    "sound.in_tune": Definition("In tune", "Energy within 30 cents of a tone of equal temperament; by chance 0.6."),
+    "sound.voices": Definition("Voices", "Tones that are heard at once; as many as in real bars is best.", "tones"),
+    "sound.convergence": Definition(
+        "Spectra missed", "How far the sound that was found is from what the picture asks for.", "of it", False
+    ),
+    "sound.way_back_in_tune": Definition(
+        "In tune after the way back", "Real bars through the picture and back; the floor is how they were played."
+    ),
+    "sound.way_back_voices": Definition("Voices after the way back", "The same of tones heard at once.", "tones"),
     "music.pitch_class_entropy": Definition("Pitch classes", "How many tones are used, and how evenly.", "bits"),
     "music.out_of_range": Definition("Out of range", "Notes that a voice does not sing in Bach.", "share", False),
     "music.voice_crossings": Definition("Crossings", "Steps at which a voice lies below the next.", "share", False),

@@ -34,7 +34,7 @@ from genwerk.generators.sequence_examples import SequenceExamples
 from genwerk.generators.sequence_vae import SequenceVAE
 from genwerk.generators.storage import Stored, load_family
 from genwerk.generators.vae import kl_normal
-from genwerk.metrics.bootstrap import Interval, interval
+from genwerk.metrics.bootstrap import interval
 from genwerk.training.seeding import seed_step
 
 __all__ = ["Drawn", "SequenceScoreConfig", "Sides", "measure", "score_sequences"]
@@ -76,6 +76,8 @@ class Sides:
     real_ended: float
 
 
+measure = Measure.mean
+
 Craft = Callable[[Sides, Step], tuple[list[Measure], list[Exhibit], list[str]]]
 """Measures, exhibits that were written beside the report, and limits."""
 
@@ -109,11 +111,6 @@ def score_sequences(
         [] if exhibits else texts[:_SHOWN], limits,
     ).write(step.out)  # fmt: skip
     return {one.name: one.value for one in measures}
-
-
-def measure(name: str, found: Interval, how: str, floor: float | None = None) -> Measure:
-    """A mean with its interval, and what real ones reach."""
-    return Measure(name, found.mean, found.n, how, found.low, found.high, "95 % bootstrap", floor)
 
 
 def _draw(

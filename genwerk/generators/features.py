@@ -80,7 +80,8 @@ class Seen:
 
 def train_features(config: FeaturesConfig, step: Step, pictures: Artifact) -> Mapping[str, float | int | str]:
     """Train on a pictures artifact; killed and started again it ends in the same files."""
-    turned = len(PictureExamples.open(pictures.path, "nothing").train.classes) < 2
+    train = PictureExamples.open(pictures.path, "nothing").train
+    turned, ways = len(train.classes) < 2, () if train.layout == "sound" else ("shift",)  # a pitch is where it lies
     examples = PictureExamples.open(pictures.path, "nothing" if turned else "class")
     classes = _TURNS if turned else len(examples.train.classes)
     device = choose_device("float32")
@@ -98,7 +99,7 @@ def train_features(config: FeaturesConfig, step: Step, pictures: Artifact) -> Ma
                     batch = examples.batch(config.batch, config.seed, turn=state.step, device=device.where)
                     x, target = _turned(batch.x) if turned else (batch.x, batch.given)
                     assert target is not None
-                    loss = F.cross_entropy(network(augment(x, ("shift",)))[1], target)
+                    loss = F.cross_entropy(network(augment(x, ways))[1], target)
                     loss.backward()  # type: ignore[no-untyped-call]
                     norm = clip_gradients(network.parameters(), 1.0).norm
                     check_finite(state.step + 1, float(loss.detach()), norm, lr)

@@ -59,7 +59,7 @@ def draw_pairs(config: PairsConfig, step: Step, generator: Artifact) -> Mapping[
     np.save(step.out / "noise.npy", noise.numpy())
     np.save(step.out / "samples.npy", made.numpy())
     np.save(step.out / "given.npy", labels)
-    write_json(step.out / "pairs.json", {"space": asdict(space), "classes": stored.classes})
+    write_json(step.out / "pairs.json", {"space": asdict(space), "classes": stored.classes, "layout": stored.layout})
     return {"pairs": config.pairs, "steps": config.steps}
 
 
@@ -72,6 +72,7 @@ class PairExamples:
     given: NDArray[np.int64]
     space: Space
     classes: tuple[str, ...]
+    layout: str = ""
     unit = "pairs"
 
     @classmethod
@@ -80,7 +81,7 @@ class PairExamples:
         record = read_json(path / "pairs.json")
         space = Space(tuple(record["space"].pop("shape")), **record["space"])
         noise, samples, given = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("noise", "samples", "given"))
-        return cls(noise, samples, given, space, tuple(record["classes"]))
+        return cls(noise, samples, given, space, tuple(record["classes"]), record["layout"])
 
     @cached_property
     def _sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -55,6 +55,10 @@ class SequenceExamples:
         return np.concatenate([(part != PAD).sum(1) for part in parts])
 
     @property
+    def layout(self) -> str:
+        return self.train.layout
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
 

@@ -1,6 +1,6 @@
 """A trained family on disk: what it is, its weights, and averages of them to choose from.
 
-family.json            family, its config, space, names of classes, how it is asked; of sequences layout and vocabulary
+family.json            family, its config, space, names of classes, how it is asked; layout, of sequences vocabulary
 weights.safetensors    the average that is used
 averages/W-N.safetensors   averages of width W after N steps, see ema.py
 """
@@ -124,8 +124,8 @@ def save_family(
 ) -> None:
     """Write `family` with the weights that it holds."""
     record = {"family": name, "config": config.model_dump(mode="json"), "space": asdict(family.space), "by": by}
-    tokens = {"layout": layout, "vocabulary": list(vocabulary)} if vocabulary else {}
-    write_json(out / "family.json", {**record, "classes": list(classes), "encoder": encoder, **tokens})
+    record |= {"classes": list(classes), "encoder": encoder, "layout": layout, "vocabulary": list(vocabulary)}
+    write_json(out / "family.json", record)
     write_tensors(out / "weights.safetensors", _plain(family.network.state_dict()))
     if kept:
         (out / "averages").mkdir(exist_ok=True)

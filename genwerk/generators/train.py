@@ -57,10 +57,9 @@ def train_generator(
     settings: Config = family.config  # type: ignore[attr-defined]
     encoder = read_json(given["vectors"].path / "encoder.json")["encoder"] if config.ask == "text" else ""
     classes = examples.classes if config.ask == "class" else ()
-    read = examples.train if isinstance(examples, SequenceExamples) else None
+    vocabulary = examples.train.vocabulary if isinstance(examples, SequenceExamples) else ()
     save_family(step.out, config.family, settings, family, by=config.ask, classes=classes, encoder=encoder,
-                kept=fitted.kept, layout=read.layout if read else "",
-                vocabulary=read.vocabulary if read else ())  # fmt: skip
+                kept=fitted.kept, layout=examples.layout, vocabulary=vocabulary)  # fmt: skip
     return fitted.metrics
 
 

@@ -1,6 +1,9 @@
 """`genwerk generate` for generators: pictures go to a grid in a file, sequences to lines and what a file asks for.
 
---out x.txt   a line each       x.png   structures, or engraved scores       x.mid   one file a sample
+pictures    --out x.png   a grid
+clips       --out x.png   film strips                x.gif   all at once, moving
+sound       --out x.png   spectrograms with axes     x.wav   one file a sample
+sequences   --out x.txt   a line each                x.png   structures, or engraved scores   x.mid   one file a sample
 """
 
 from __future__ import annotations
@@ -14,17 +17,25 @@ from typing import Any
 
 from torch import Tensor
 
-from genwerk.core.atomic import write_text
+from genwerk.core.atomic import write_bytes, write_text
 from genwerk.core.errors import RequestError
+from genwerk.data.fourier import RATE
+from genwerk.data.griffin_lim import hear
 from genwerk.data.picture_files import UnreadablePictureError, pixels_of, read_picture
 from genwerk.data.sequences import words_of
+from genwerk.data.synthesis import wav
+from genwerk.evaluation.films import film, strips
 from genwerk.evaluation.grids import grid, save_picture
+from genwerk.evaluation.spectrograms import spectrograms
 from genwerk.generators.family import Ask, sample
-from genwerk.generators.picture_examples import to_numbers
+from genwerk.generators.picture_examples import to_numbers, to_pixels
 from genwerk.generators.rules import rule_for
 from genwerk.generators.storage import Stored, load_family
 
 __all__ = ["Drawing", "ask_for", "draw", "generate_samples", "picture_of"]
+
+_ENDINGS = {"": (".png",), "clips": (".gif", ".png"), "sound": (".wav", ".png")}
+_IN_A_ROW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +65,17 @@ def generate_samples(model: Path, drawing: Drawing, out: Path | None) -> tuple[l
 
 
 def draw(stored: Stored, drawing: Drawing, out: Path) -> str:
-    """Write a grid of pictures to `out` and say what was drawn. Raises RequestError."""
+    """Write pictures, or what they stand for, to `out` and say what was drawn. Raises RequestError."""
+    endings = _ENDINGS[stored.layout]
+    if out.suffix.lower() not in endings:
+        what = f"{stored.layout or 'pictures'} cannot be written as `{out.suffix.lower()}`"
+        raise RequestError(what, param="out", remedy=f"Name a file that ends with {' or '.join(endings)}.")
     ask = ask_for(stored, drawing)
     started = time.perf_counter()
     made = sample(stored.family, ask, show=True)
     spent = time.perf_counter() - started
-    columns = math.ceil(math.sqrt(len(made)))
-    rows = [made[row : row + columns].unbind() for row in range(0, len(made), columns)]
-    save_picture(grid(rows), out)
-    return f"{len(made)} pictures of {stored.name} in {spent:.1f} s, seed {drawing.seed}: {out}"
+    written = _save_pictures(stored, made, out)
+    return f"{len(made)} {stored.layout or 'pictures'} of {stored.name} in {spent:.1f} s, seed {drawing.seed}{written}"
 
 
 def ask_for(stored: Stored, drawing: Drawing) -> Ask:
@@ -98,6 +111,35 @@ def write(stored: Stored, drawing: Drawing, out: Path | None) -> tuple[list[str]
     return lines, f"{drawing.n} samples of {stored.name} in {spent:.1f} s{kept}, seed {drawing.seed}{written}"
 
 
+def _save_pictures(stored: Stored, made: Tensor, out: Path) -> str:
+    kind = out.suffix.lower()
+    if kind == ".wav":
+        places = _places(out, len(made))
+        for one, place in zip(to_pixels(made[:, 0]), places, strict=True):
+            write_bytes(place, wav(hear(one), RATE))
+        return _said(places)
+    if kind == ".gif":
+        write_bytes(out, film(list(made)))
+    elif stored.layout == "clips":
+        save_picture(strips(list(made)), out)
+    elif stored.layout == "sound":
+        rows = [made[row : row + _IN_A_ROW, 0] for row in range(0, len(made), _IN_A_ROW)]
+        save_picture(spectrograms([("", to_pixels(row)) for row in rows]), out)
+    else:
+        columns = math.ceil(math.sqrt(len(made)))
+        save_picture(grid([made[row : row + columns].unbind() for row in range(0, len(made), columns)]), out)
+    return _said([out])
+
+
+def _places(out: Path, count: int) -> list[Path]:
+    """x.mid alone, or x-1.mid, x-2.mid and so on."""
+    return [out] if count == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, count + 1)]
+
+
+def _said(places: Sequence[Path]) -> str:
+    return f": {places[0]}" + (f" to {places[-1].name}" if len(places) > 1 else "")
+
+
 def _save(stored: Stored, words: Sequence[tuple[str, ...]], lines: Sequence[str], out: Path) -> str:
     kind = out.suffix.lower()
     if kind == ".txt":
@@ -111,14 +153,14 @@ def _save(stored: Stored, words: Sequence[tuple[str, ...]], lines: Sequence[str]
         from genwerk.data.chorales import to_score
         from genwerk.evaluation.scores import draw_score, write_midi
 
-        places = [out] if len(words) == 1 else [out.with_stem(f"{out.stem}-{n}") for n in range(1, len(words) + 1)]
+        places = _places(out, len(words))
         for one, place in zip(words, places, strict=True):
             (draw_score if kind == ".png" else write_midi)(to_score(one), place)
-        return f": {places[0]}" + (f" to {places[-1].name}" if len(places) > 1 else "")
+        return _said(places)
     else:
         what = f"{stored.layout} cannot be written as `{kind}`"
         raise RequestError(what, param="out", remedy="Name a file that ends with .txt, or .png, or .mid of music.")
-    return f": {out}"
+    return _said([out])
 
 
 def picture_of(path: Path, shape: tuple[int, int, int]) -> Tensor:

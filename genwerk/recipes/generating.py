@@ -1,7 +1,7 @@
 """A recipe of a generator, from pictures to a promoted model: one `workspace.step` per line.
 
 name: digits
-pictures: digits                # a folder with pictures, or digits, or emoji
+pictures: digits                # a folder with pictures, or digits, or emoji; with `sound:` scores, or chorales
 family: flow                    # vae, gan, diffusion, flow
 fit: {minutes: 5}
 gates: ["pictures.coverage >= 0.8"]
@@ -19,7 +19,10 @@ from genwerk.core.assets import KNOWN
 from genwerk.core.config import Config, Field, load_yaml
 from genwerk.core.errors import ConfigError
 from genwerk.core.workspace import Workspace
+from genwerk.data.moving_digits import ClipsConfig
 from genwerk.data.pictures import PicturesConfig
+from genwerk.data.sequences import SequencesConfig
+from genwerk.data.sound import SoundConfig
 from genwerk.evaluation.gates import parse_gates
 from genwerk.evaluation.generator import ScoreConfig
 from genwerk.evaluation.report import ReportConfig
@@ -35,7 +38,8 @@ from genwerk.recipes.promoting import print_generator, promote
 
 __all__ = ["GeneratorRecipe", "load_generator_recipe", "run_generator", "run_generator_recipe"]
 
-COLLECTIONS = {"digits": ("digits",), "emoji": ("emoji", "emoji-names")}
+COLLECTIONS = {"digits": ("digits",), "emoji": ("emoji", "emoji-names"), "chorales": ("chorales",)}
+_LONGEST = 2**16  # tokens of a piece that is played
 
 
 class CodecSection(Config):
@@ -56,7 +60,9 @@ class GeneratorRecipe(Config):
     """Everything `genwerk run` needs to make a generator. All keys but `name`, `pictures`, `family` have defaults."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="names the generator and its pins")
-    pictures: tuple[str, ...] = Field(min_length=1, description="folders, or digits or emoji")
+    pictures: tuple[str, ...] = Field(min_length=1, description="folders, or digits or emoji; for sound chorales")
+    clips: ClipsConfig | None = Field(None, description="the pictures move: clips are learned")
+    sound: SoundConfig | None = Field(None, description="scores are played: pictures of pitch over time are learned")
     size: int | None = Field(None, ge=4, le=1024, description="side in pixels; none: all must be of one size")
     colours: Literal["auto", "grey", "rgb"] = Field("auto", description="auto is grey where all pictures are")
     holdout: float = Field(0.2, gt=0, lt=1, description="share kept from training, for honest measures")
@@ -92,6 +98,11 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
         raise ConfigError(what, where=str(path), remedy="Leave `reflow:` out, or say `family: flow`.")
     if recipe.codec is not None:
         settings_of("vae", recipe.codec.settings)
+    if recipe.clips is not None and recipe.sound is not None:
+        raise ConfigError("clips have no sound here", where=str(path), remedy="Give `clips:` or `sound:`, not both.")
+    if "chorales" in recipe.pictures and recipe.sound is None:
+        remedy = "Add `sound: {}` to learn how they sound, or say `sequences:` instead of `pictures:`."
+        raise ConfigError("chorales are no pictures", where=str(path), remedy=remedy)
     folders = tuple(one if one in COLLECTIONS else str((path.parent / one).resolve()) for one in recipe.pictures)
     if len(folders) > 1 and any(one in COLLECTIONS for one in folders):
         raise ConfigError("a collection cannot be mixed with others", where=str(path), remedy="Name one, or folders.")
@@ -101,16 +112,9 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
 def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outcome:
     """From pictures to a promoted generator. Each line is found if it was made before."""
     step = workspace.step
-    first = recipe.pictures[0]
-    specs = COLLECTIONS.get(first, recipe.pictures)
-    sources = [fetch_source(spec) if spec in KNOWN else Source.of_folder(Path(spec).name, Path(spec)) for spec in specs]
-    layout = first if first in COLLECTIONS else "folder"
-    license_ = recipe.license or (KNOWN[first].license if first in KNOWN else "unspecified")
-    reading = PicturesConfig(layout=layout, size=recipe.size, colours=recipe.colours, holdout=recipe.holdout,
-                             license=license_)  # fmt: skip
 
     # 1  collect and prepare
-    pictures = step("genwerk.data.pictures:prepare_pictures", reading, *sources, kind="pictures")
+    pictures = _prepare(recipe, workspace)
 
     # 2 and 3  choose the family, train
     training = GeneratorConfig(family=recipe.family, settings=recipe.settings, ask=recipe.ask, fit=recipe.fit)
@@ -138,6 +142,26 @@ def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outco
     report = step(writing, reporting, scores, generator, kind="report")
     parts = {"pictures": pictures, "generator": generator, "features": features, "scores": scores, "report": report}
     return promote(workspace, "generating", recipe.name, parts)
+
+
+def _prepare(recipe: GeneratorRecipe, workspace: Workspace) -> Artifact:
+    """Pictures; where the recipe says so they are played scores, or they move."""
+    step = workspace.step
+    first = recipe.pictures[0]
+    specs = COLLECTIONS.get(first, recipe.pictures)
+    sources = [fetch_source(spec) if spec in KNOWN else Source.of_folder(Path(spec).name, Path(spec)) for spec in specs]
+    license_ = recipe.license or (KNOWN[first].license if first in KNOWN else "unspecified")
+    if recipe.sound is not None:
+        scores = SequencesConfig(layout="chorales", longest=_LONGEST, variants=False, holdout=recipe.holdout,
+                                 license=license_)  # fmt: skip
+        sequences = step("genwerk.data.sequences:prepare_sequences", scores, *sources, kind="sequences")
+        return step("genwerk.data.sound:play_scores", recipe.sound, sequences, kind="pictures")
+    reading = PicturesConfig(layout=first if first in COLLECTIONS else "folder", size=recipe.size,
+                             colours=recipe.colours, holdout=recipe.holdout, license=license_)  # fmt: skip
+    pictures = step("genwerk.data.pictures:prepare_pictures", reading, *sources, kind="pictures")
+    if recipe.clips is None:
+        return pictures
+    return step("genwerk.data.moving_digits:move_pictures", recipe.clips, pictures, kind="pictures")
 
 
 def run_generator(path: Path, workspace: Workspace) -> bool:
