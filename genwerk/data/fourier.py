@@ -1,7 +1,7 @@
 """The short-time Fourier transform and the way back: a sound as how much of each frequency there is, frame by frame.
 
 Source: Allen and Rabiner (1977), A unified approach to short-time Fourier analysis and synthesis; Griffin and Lim
-(1984), Signal estimation from modified short-time Fourier transform, eq. 6, for the way back.
+(1984), Signal estimation from modified short-time Fourier transform, for the way back.
 
     Y[t, f] = 2 / (sum w) · sum_n w[n] y[t hop + n] exp(-2πi f n / window)
     y[n]    = sum_t w[n - t hop] y_t[n - t hop] / sum_t w[n - t hop]²     y_t the inverse of Y[t], times (sum w) / 2

@@ -1,6 +1,6 @@
 """Sound of several voices, measured: is it in tune, and how many voices are there?
 
-Source: Klapuri (2006), Multiple fundamental frequency estimation by summing harmonic amplitudes, eqs. 2 and 4.
+Source: Klapuri (2006), Multiple fundamental frequency estimation by summing harmonic amplitudes.
 
     in tune   share of the energy between 110 Hz and 2 kHz that lies within 30 cents of a tone of equal temperament
     voices    tones that sound together: the one of greatest salience is taken, what it explains of its partials (the
