@@ -8,7 +8,7 @@
 
 Chosen:   a sequence that was seen already is left out, so that none is on both sides; the split of a source that has
           one is kept, otherwise a share is held out by the hash of the tokens. Long pieces are cut into windows on
-          the same side, of which only the last one ends.
+          the same side, of which only the last one ends, unless it is full.
 Try it:   genwerk run recipes/molecules.yaml
 """
 
@@ -174,7 +174,7 @@ class _Gathered:
         also = VARIANTS.get(config.layout) if config.variants and side is self.sides["train"] else None
         for tokens in (one.tokens, *(also(one.tokens) if also is not None else ())):
             row = np.array([self.numbers.setdefault(token, len(self.numbers)) for token in tokens], np.uint16)
-            size = config.window or len(row)
+            size = config.window or len(row) + 1
             cut = list(_windows(row, size, config.stride or size))
             if len(cut) > 1 and tokens is one.tokens:
                 ledger.change(one.source, "windows", f"{len(row)} tokens are read as {len(cut)} windows")
@@ -204,11 +204,11 @@ class _Gathered:
 
 
 def _windows(row: NDArray[np.uint16], size: int, stride: int) -> Iterator[NDArray[np.uint16]]:
-    """Every token is in one at least; only the last one ends."""
+    """Every token is in one at least; only the last one ends, where it has room for that."""
     last = max(0, -(-(len(row) - size) // stride) * stride)
     for start in range(0, last + stride, stride):
         part = row[start : start + size]
-        yield np.append(part, np.uint16(END)) if start == last else part
+        yield np.append(part, np.uint16(END)) if start == last and len(part) < size else part
 
 
 def load_sequences(path: Path, split: Side) -> SequenceSet:

@@ -64,10 +64,19 @@ def test_windows_cover_every_token_and_only_the_last_one_ends(count: int, size: 
     parts = list(_windows(row, size, stride))
     for number, part in enumerate(parts):
         start = number * stride
-        inner = part[:-1] if number == len(parts) - 1 else part
-        assert (inner == row[start : start + size]).all() and 0 < len(inner) <= size
-    assert parts[-1][-1] == END and all(END not in part for part in parts[:-1])
+        inner = part[part != END]
+        assert (inner == row[start : start + size]).all() and 0 < len(inner) and len(part) <= size
+    assert all(END not in part for part in parts[:-1])
+    assert (parts[-1][-1] == END) == (len(parts[-1][parts[-1] != END]) < size)
     assert set(np.concatenate(parts).tolist()) >= set(row.tolist())
+
+
+def test_no_row_is_longer_than_the_window_and_each_is_known_to_be_there(tmp_path: Path) -> None:
+    lines = ["".join(row) for row in np.random.default_rng(0).choice(list("abcdef"), (60, 20))]
+    made = prepared(tmp_path, SequencesConfig(window=10, holdout=0.3), some="\n".join(lines))
+    for side in (load_sequences(made.path, "train"), load_sequences(made.path, "heldout")):
+        assert side.tokens.shape[1] == 10
+        assert all(side.words(row) in side for row in range(len(side)))
 
 
 def test_too_long_ones_are_left_out_by_name(tmp_path: Path) -> None:
