@@ -33,7 +33,7 @@ from genwerk.data.ledger import Ledger
 
 __all__ = ["read_molecules", "split_smiles"]
 
-_TOKEN = re.compile(r"\[[^\[\]\s]+\]|Br|Cl|%[0-9]{2}|[BCNOPSFIbcnops0-9()=#\-$:/\\.~*]")
+_TOKEN = re.compile(r"\[[^\[\]\s]+\]|->|<-|Br|Cl|%[0-9]{2}|[BCNOPSFIbcnops0-9()=#\-$:/\\.~*]")
 _ENDINGS = (".csv", ".csv.gz", ".smi", ".smi.gz", ".txt", ".txt.gz")
 _SPLITS: Mapping[str, Split] = {"train": "train", "test": "heldout", "test_scaffolds": "heldout"}
 

@@ -71,8 +71,9 @@ class Measure:
         return cls(**{**values, "value": math.nan if value is None else value})  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, object]:
-        """Plain values; nan becomes null, which JSON knows."""
-        return {**asdict(self), "value": None if math.isnan(self.value) else self.value}
+        """Plain values; what is not finite becomes null, which JSON knows."""
+        return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in asdict(self).items()}  # fmt: skip
 
 
 _RANK_WORDS = {

@@ -65,9 +65,9 @@ def test_windows_cover_every_token_and_only_the_last_one_ends(count: int, size: 
     for number, part in enumerate(parts):
         start = number * stride
         inner = part[part != END]
-        assert (inner == row[start : start + size]).all() and 0 < len(inner) and len(part) <= size
+        assert (inner == row[start : start + size]).all() and len(inner) > 0 and len(part) <= size
     assert all(END not in part for part in parts[:-1])
-    assert (parts[-1][-1] == END) == (len(parts[-1][parts[-1] != END]) < size)
+    assert len(parts[-1]) == size or parts[-1][-1] == END
     assert set(np.concatenate(parts).tolist()) >= set(row.tolist())
 
 

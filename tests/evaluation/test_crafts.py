@@ -1,0 +1,75 @@
+"""What is measured of molecules and music that were drawn: odd samples are counted, and none stops the report."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genwerk.data.molecules import split_smiles
+from genwerk.data.sequences import END, PAD, SPECIAL, SequenceSet
+from genwerk.evaluation import molecules
+from genwerk.evaluation.measures import Measure
+from genwerk.evaluation.scored import Scored
+from genwerk.evaluation.sequences import Drawn, Sides
+
+
+def sequences(rows: list[tuple[str, ...]], layout: str, **more: Any) -> SequenceSet:
+    """With no end where a row has no room for it."""
+    vocabulary = (*SPECIAL, *sorted({token for row in rows for token in row}))
+    tokens = np.full((len(rows), max(map(len, rows))), PAD, np.uint8)
+    for place, row in enumerate(rows):
+        tokens[place, : len(row) + 1] = [*(vocabulary.index(token) for token in row), END][: tokens.shape[1]]
+    return SequenceSet(tokens, np.full(len(rows), -1), vocabulary, (), layout, **more)
+
+
+def drawn(rows: list[tuple[str, ...]]) -> Drawn:
+    return Drawn(rows, np.ones(len(rows), np.bool_), 1.0)
+
+
+@pytest.fixture
+def no_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rdkit")
+    monkeypatch.setattr(molecules, "load_filters", list)
+
+
+def measured(folder: Path, made: list[str], learned: list[str], real: list[str]) -> dict[str, Measure]:
+    """By name, of what was written and read again."""
+    sides = Sides(drawn([split_smiles(text) for text in made]), None, [split_smiles(text) for text in real],
+                  sequences([split_smiles(text) for text in learned], "molecules"), 1.0)  # fmt: skip
+    measures, _, _ = molecules.measure_craft(sides, SimpleNamespace(out=folder))  # type: ignore[arg-type]
+    Scored({}, measures, "").write(folder)
+    return {one.name: one for one in Scored.read(folder).measures}
+
+
+@pytest.mark.usefixtures("no_filters")
+def test_molecules_without_scaffolds_have_no_likeness_of_scaffolds(tmp_path: Path) -> None:
+    found = measured(tmp_path, ["CCF", "CCO"], ["CCO", "CCN", "CCC"], ["CCS", "CCCC"])
+    assert math.isnan(found["molecules.scaf"].value) and found["molecules.scaf"].floor is None
+    assert found["molecules.novel"].value == 0.5
+
+
+@pytest.mark.usefixtures("no_filters")
+def test_what_rdkit_writes_in_other_signs_counts_too(tmp_path: Path) -> None:
+    """A bond to platinum is read as a single one and written as one that a nitrogen gives."""
+    found = measured(tmp_path, ["CCF", "CN(C)(C)[Pt]", "CCO"], ["CCO", "C[N](C)(C)->[Pt]"], ["CCS", "CCCC"])
+    assert found["molecules.novel"].n == 3 and found["molecules.novel"].value == pytest.approx(1 / 3)
+
+
+@pytest.mark.usefixtures("no_filters")
+def test_what_no_file_of_smiles_can_say_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(molecules, "_canonical", lambda drawn: ["C", "C>C"])
+    monkeypatch.setattr(molecules, "_likeness", lambda valid, sides: [])
+    monkeypatch.setattr(molecules, "draw_molecules", lambda smiles, path: None)
+    assert measured(tmp_path, ["C", "C"], ["C", "N"], ["CC"])["molecules.novel"].value == 0.5
+
+
+def test_a_number_that_is_none_is_written_as_none() -> None:
+    odd = Measure("molecules.scaf", 0.5, 2, "", low=-math.inf, high=math.inf, floor=math.nan)
+    plain = json.loads(json.dumps(odd.to_json(), allow_nan=False))
+    assert (plain["value"], plain["low"], plain["high"], plain["floor"]) == (0.5, None, None, None)
