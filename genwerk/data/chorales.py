@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import floor
 from pathlib import Path
 from typing import NamedTuple
@@ -179,9 +179,8 @@ def _lay_on_grid(name: str, sheet: Sheet, ledger: Ledger) -> Score:
         bar = steps_in_bar(metre)
     except (ValueError, ZeroDivisionError) as error:
         raise _UnfitError("odd metre", str(error)) from None
-    steps = max(note.end for part in sheet.parts for note in part.notes) * STEPS_PER_QUARTER
-    if steps > _LONGEST:
-        raise _UnfitError("too long", f"{float(steps):.0f} sixteenths, at most {_LONGEST} are taken")
+    if (sheet.pickup + max(note.end for part in sheet.parts for note in part.notes)) * STEPS_PER_QUARTER > _LONGEST:
+        raise _UnfitError("too long", f"more than {_LONGEST} sixteenths")
     stray = _stray_bars(sheet, bar)
     if stray > _MOST_STRAY * len(sheet.bars):
         raise _UnfitError("uneven bars", f"{stray} of {len(sheet.bars)} begin off the lines of {metre}")
@@ -272,7 +271,7 @@ def _voice(part: Part, pickup: Fraction, *, lowest: bool) -> _Voice:
         kept[step] = Note(note.pitch, step, end - step)
     starts = sorted(kept)
     cut = [kept[step]._replace(length=min(kept[step].length, after - step))
-           for step, after in zip(starts, [*starts[1:], 10**9], strict=True)]  # fmt: skip
+           for step, after in zip(starts, [*starts[1:], _LONGEST + 1], strict=True)]  # fmt: skip
     return _Voice(tuple(cut), off, chords)
 
 
@@ -286,7 +285,7 @@ def _without_silence(voices: Sequence[tuple[Note, ...]], metre: str, bar: int, n
                 sung[place] = True
     if not all(sung):
         ledger.change(name, "silent bars", f"{sung.count(False)} of {len(sung)} are left out")
-    before = [place - sum(sung[:place]) for place in range(len(sung))]
+    before = [place - there for place, there in enumerate(accumulate(sung, initial=0))]
     moved = [tuple(note._replace(start=note.start - bar * before[note.start // bar]) for note in notes)
              for notes in voices]  # fmt: skip
     return Score(tuple(moved), steps - bar * sung.count(False), metre)
