@@ -24,6 +24,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationInfo, field_validator
 
 from genwerk.core.artifact import Source
 from genwerk.core.atomic import write_json, write_text
@@ -32,7 +33,7 @@ from genwerk.core.errors import DataError
 from genwerk.core.progress import say, track
 from genwerk.core.workspace import Step
 from genwerk.data.ledger import CHANGED, Ledger
-from genwerk.data.sequence_sources import READERS, SEPARATORS, VARIANTS, FoundSequence
+from genwerk.data.sequence_sources import READERS, SEPARATORS, TOGETHER, VARIANTS, FoundSequence
 
 __all__ = ["BEGIN", "END", "PAD", "SPECIAL", "SequenceSet", "SequencesConfig", "line_of", "load_sequences",
            "prepare_sequences", "words_of"]  # fmt: skip
@@ -58,6 +59,21 @@ class SequencesConfig(Config):
     holdout: float = Field(0.1, gt=0, lt=1, description="share kept from training, where a source has no split")
     most: int = Field(0, ge=0, description="sequences to learn from at most, the first ones; 0: all")
     license: str = Field("unspecified", description="licence of the sequences, printed on the card")
+
+    @field_validator("window", "stride")
+    @classmethod
+    def _whole(cls, value: int, found: ValidationInfo) -> int:
+        layout = found.data.get("layout", "")
+        if value % (together := TOGETHER.get(layout, 1)):
+            raise ValueError(f"of {layout} it must be a multiple of {together}")
+        return value
+
+    @field_validator("stride")
+    @classmethod
+    def _within(cls, value: int, found: ValidationInfo) -> int:
+        if value > (window := found.data.get("window", value)):
+            raise ValueError(f"it cannot be more than `window`, {window}: tokens between two windows would be lost")
+        return value
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genwerk.core.artifact import Artifact, Source
-from genwerk.core.errors import DataError
+from genwerk.core.errors import ConfigError, DataError
 from genwerk.core.workspace import Workspace
+from genwerk.data.ledger import Ledger
+from genwerk.data.sequence_sources import READERS
 from genwerk.data.sequences import (
     END,
     PAD,
@@ -77,6 +79,25 @@ def test_no_row_is_longer_than_the_window_and_each_is_known_to_be_there(tmp_path
     for side in (load_sequences(made.path, "train"), load_sequences(made.path, "heldout")):
         assert side.tokens.shape[1] == 10
         assert all(side.words(row) in side for row in range(len(side)))
+
+
+@pytest.mark.parametrize(("values", "what"), [
+    ({"stride": 5}, "cannot be more than `window`, 0"), ({"window": 4, "stride": 5}, "cannot be more than `window`, 4"),
+    ({"layout": "chorales", "window": 510}, "a multiple of 4"),
+    ({"layout": "chorales", "window": 512, "stride": 2}, "a multiple of 4"),
+])  # fmt: skip
+def test_windows_lose_no_token_and_cut_no_chord(values: dict[str, object], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        SequencesConfig.parse(values)
+
+
+def test_files_are_classes_however_they_are_named(tmp_path: Path) -> None:
+    for name in ("up", "down"):
+        (tmp_path / f"{name}.txt").write_text("\ufeffabc\n", encoding="utf-8")
+    paths = (tmp_path / "up.txt", tmp_path / "down.txt")
+    found = {(one.source, one.label, one.tokens) for one in READERS["lines"](paths, Ledger())}
+    assert found == {("up.txt:1", "up", ("a", "b", "c")), ("down.txt:1", "down", ("a", "b", "c"))}
+    assert set(READERS["lines"]((tmp_path,), Ledger())) == set(READERS["lines"](paths, Ledger()))
 
 
 def test_too_long_ones_are_left_out_by_name(tmp_path: Path) -> None:
