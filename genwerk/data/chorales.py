@@ -113,9 +113,9 @@ def to_tokens(score: Score) -> tuple[str, ...]:
     return tuple(tokens)
 
 
-def to_score(tokens: Sequence[str], metre: str = "4/4") -> Score:
+def to_score(tokens: Sequence[str], metre: str = "") -> Score:
     """What tokens sound like, whatever they are: a hold after a rest is a rest, and so is a token that is no note;
-    a last step that is not whole is left out."""
+    a last step that is not whole is left out. metre: 4/4 where it is not known."""
     steps = len(tokens) // 4
     voices: list[tuple[Note, ...]] = []
     for voice in range(4):
@@ -127,7 +127,7 @@ def to_score(tokens: Sequence[str], metre: str = "4/4") -> Score:
             elif (pitch := _pitch(token)) is not None:
                 notes.append(Note(pitch, step, 1))
         voices.append(tuple(notes))
-    return Score(tuple(voices), steps, metre)
+    return Score(tuple(voices), steps, metre or "4/4")
 
 
 def transpose(tokens: Sequence[str], semitones: int) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
     train.npy, heldout.npy               (N, T) tokens by number, the end token last, padding behind it
     train-labels.npy, heldout-labels.npy (N,) class by number, -1 for none
     train.sources, heldout.sources       where each row is from, a line a row
+    train-places.npy, heldout-places.npy (N, 2) number of the sequence it was cut from, and the token it begins at there
     vocabulary.json                      token by number; the first three are padding, begin and end
     meta.json, ledger.jsonl, card.json   shape and classes; what was left out, with the rule; counts
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -78,13 +80,17 @@ class SequencesConfig(Config):
 
 @dataclass(frozen=True)
 class SequenceSet:
-    """One side of the split: tokens (N, T), classes (N,), -1: none; tokens and classes by number."""
+    """One side of the split: tokens (N, T), classes (N,), -1: none; tokens and classes by number.
+
+    places   (N, 2): number of the sequence each row was cut from, and the token it begins at there
+    """
 
     tokens: NDArray[np.integer]
     labels: NDArray[np.int64]
     vocabulary: tuple[str, ...]
     classes: tuple[str, ...]
     layout: str
+    places: NDArray[np.integer]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -92,6 +98,14 @@ class SequenceSet:
     def words(self, row: int) -> tuple[str, ...]:
         """Tokens of a row, without those of the format."""
         return words_of(self.tokens[row], self.vocabulary)
+
+    def pieces(self) -> list[tuple[str, ...]]:
+        """Every sequence that rows were cut from, whole again, and as it was found: not in other keys."""
+        joined: dict[int, list[str]] = {}
+        for row, (source, start) in enumerate(self.places.tolist()):
+            piece = joined.setdefault(source, [])
+            piece += self.words(row)[len(piece) - start :]  # nothing of what is there already, in whichever key
+        return [tuple(piece) for piece in joined.values()]
 
     def __contains__(self, words: Sequence[str]) -> bool:
         """Whether a row is these tokens and the end; or these alone, where they fill it."""
@@ -160,6 +174,7 @@ class _SideRows:
     rows: list[bytes] = field(default_factory=list)  # uint16
     sources: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    places: array[int] = field(default_factory=lambda: array("i"))  # two numbers a row
 
 
 class _Gathered:
@@ -191,12 +206,14 @@ class _Gathered:
         for tokens in (one.tokens, *(also(one.tokens) if also is not None else ())):
             row = np.array([self.numbers.setdefault(token, len(self.numbers)) for token in tokens], np.uint16)
             size = config.window or len(row) + 1
-            cut = list(_windows(row, size, config.stride or size))
+            stride = config.stride or size
+            cut = list(_windows(row, size, stride))
             if len(cut) > 1 and tokens is one.tokens:
                 ledger.change(one.source, "windows", f"{len(row)} tokens are read as {len(cut)} windows")
             side.rows += [part.tobytes() for part in cut]
             side.sources += [one.source] * len(cut)
             side.labels += [one.label] * len(cut)
+            side.places.extend(number for place in range(len(cut)) for number in (len(self._seen), place * stride))
 
     def write(self, out: Path, config: SequencesConfig) -> dict[str, object]:
         known = [*SPECIAL, *sorted(set(self.numbers) - set(SPECIAL))]
@@ -212,6 +229,7 @@ class _Gathered:
                 tokens[index, : len(row)] = move[row]
             np.save(out / f"{name}.npy", tokens)
             np.save(out / f"{name}-labels.npy", np.array([number.get(label, -1) for label in side.labels], np.int64))
+            np.save(out / f"{name}-places.npy", np.array(side.places, np.int32).reshape(-1, 2))
             write_text(out / f"{name}.sources", "".join(f"{source}\n" for source in side.sources))
         write_json(out / "vocabulary.json", known)
         meta = {"layout": config.layout, "longest": longest, "tokens": len(known), "classes": classes}
@@ -234,6 +252,7 @@ def load_sequences(path: Path, split: Side) -> SequenceSet:
         vocabulary = tuple(json.loads((path / "vocabulary.json").read_text(encoding="utf-8")))
         tokens = np.load(path / f"{split}.npy", mmap_mode="r")
         labels = np.load(path / f"{split}-labels.npy")
-    except (OSError, ValueError) as error:
+        places = np.load(path / f"{split}-places.npy", mmap_mode="r")
+        return SequenceSet(tokens, labels, vocabulary, tuple(meta["classes"]), meta["layout"], places)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"there are no sequences: {error}", where=str(path), remedy="Prepare them first.") from error
-    return SequenceSet(tokens, labels, vocabulary, tuple(meta["classes"]), meta["layout"])

@@ -46,7 +46,8 @@ FAMILIES = PICTURES | SEQUENCES
 
 @dataclass(frozen=True)
 class Stored:
-    """A family that was loaded. by: class, text or nothing; classes: their names in order; encoder: of texts."""
+    """A family that was loaded. by: class, text or nothing; classes: their names in order, or the only one there is;
+    encoder: of texts."""
 
     family: Family
     name: str
@@ -60,8 +61,13 @@ class Stored:
     def asked_by(self, prompt: str) -> list[str]:
         """What a prompt asks for, draw after draw: a text, classes with commas between, or every class in turn."""
         if not prompt:
-            return list(self.classes)
+            return list(self.classes) if self.by == "class" else []
         return [prompt] if self.by == "text" else [name.strip() for name in prompt.split(",")]
+
+    def labels(self, prompt: str, n: int) -> list[str]:
+        """Of each of n draws: what it is asked by; where nothing is, the only class there is, or ``."""
+        names = self.asked_by(prompt) or self.classes or [""]
+        return [names[index % len(names)] for index in range(n)]
 
     def given(self, names: Sequence[str]) -> Tensor:
         """(N,) classes by name, or (N, D) vectors of texts; `` for none.

@@ -56,8 +56,9 @@ def train_generator(
     fitted = fit(family, examples, config.fit, step)
     settings: Config = family.config  # type: ignore[attr-defined]
     encoder = read_json(given["vectors"].path / "encoder.json")["encoder"] if config.ask == "text" else ""
-    classes = examples.classes if config.ask == "class" else ()
     read = examples.train if isinstance(examples, SequenceExamples) else None
+    known = config.ask == "class" or (read is not None and len(read.classes) == 1)  # as the metre of what is drawn
+    classes = examples.classes if known else ()
     save_family(step.out, config.family, settings, family, by=config.ask, classes=classes, encoder=encoder,
                 kept=fitted.kept, layout=read.layout if read else "",
                 vocabulary=read.vocabulary if read else ())  # fmt: skip

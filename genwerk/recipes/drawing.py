@@ -93,12 +93,14 @@ def write(stored: Stored, drawing: Drawing, out: Path | None) -> tuple[list[str]
     spent = time.perf_counter() - started
     words = [words_of(row, stored.vocabulary) for row in x]
     lines = [line_of(one, stored.layout) for one in words]
-    written = _save(stored, words, lines, out) if out is not None else ""
+    written = _save(stored, words, lines, stored.labels(drawing.prompt, drawing.n), out) if out is not None else ""
     kept = ", by the rule of molecules" if rule is not None else ""
     return lines, f"{drawing.n} samples of {stored.name} in {spent:.1f} s{kept}, seed {drawing.seed}{written}"
 
 
-def _save(stored: Stored, words: Sequence[tuple[str, ...]], lines: Sequence[str], out: Path) -> str:
+def _save(
+    stored: Stored, words: Sequence[tuple[str, ...]], lines: Sequence[str], labels: Sequence[str], out: Path
+) -> str:
     kind = out.suffix.lower()
     if kind == ".txt":
         write_text(out, "".join(f"{line}\n" for line in lines))
@@ -112,8 +114,8 @@ def _save(stored: Stored, words: Sequence[tuple[str, ...]], lines: Sequence[str]
         from genwerk.evaluation.scores import draw_score, write_midi
 
         places = [out] if len(words) == 1 else [out.with_stem(f"{out.stem}-{n}") for n in range(1, len(words) + 1)]
-        for one, place in zip(words, places, strict=True):
-            (draw_score if kind == ".png" else write_midi)(to_score(one), place)
+        for one, metre, place in zip(words, labels, places, strict=True):
+            (draw_score if kind == ".png" else write_midi)(to_score(one, metre), place)
         return f": {places[0]}" + (f" to {places[-1].name}" if len(places) > 1 else "")
     else:
         what = f"{stored.layout} cannot be written as `{kind}`"

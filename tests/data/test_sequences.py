@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from genwerk.core.artifact import Artifact, Source
 from genwerk.core.errors import ConfigError, DataError
 from genwerk.core.workspace import Workspace
+from genwerk.data.chorales import HOLD, RANGES, to_score
 from genwerk.data.ledger import Ledger
 from genwerk.data.sequence_sources import READERS
 from genwerk.data.sequences import (
@@ -25,6 +26,7 @@ from genwerk.data.sequences import (
     prepare_sequences,
     words_of,
 )  # fmt: skip
+from genwerk.evaluation.scores import write_midi
 
 
 def prepared(tmp_path: Path, config: SequencesConfig, **files: str) -> Artifact:
@@ -81,6 +83,23 @@ def test_no_row_is_longer_than_the_window_and_each_is_known_to_be_there(tmp_path
         assert all(side.words(row) in side for row in range(len(side)))
 
 
+@pytest.mark.parametrize("stride", [0, 4, 8])
+def test_windows_become_the_pieces_they_were_cut_from(stride: int, tmp_path: Path) -> None:
+    """Though each is there in other keys too."""
+    draw = np.random.default_rng(0)
+    for number in range(12):
+        chords = [[str(draw.integers(low + 4, high - 4)) for low, high in RANGES] for _ in range(9)]
+        tokens = [token for chord in chords for token in (*chord, *(HOLD,) * 12)]
+        write_midi(to_score(tokens), tmp_path / f"{number:02}.mid")
+    workspace, source = Workspace(tmp_path / "work"), Source.of_folder("scores", tmp_path)
+    config = SequencesConfig(layout="chorales", window=16, stride=stride, holdout=0.4)
+    made = workspace.step(prepare_sequences, config, source, kind="sequences")
+    found = [piece for side in ("train", "heldout") for piece in load_sequences(made.path, side).pieces()]
+    assert sorted(found) == sorted(one.tokens for one in READERS["chorales"]((tmp_path,), Ledger()))
+    train = load_sequences(made.path, "train")
+    assert len(train) > 3 * sum(len(piece) for piece in train.pieces()) // 16
+
+
 @pytest.mark.parametrize(("values", "what"), [
     ({"stride": 5}, "cannot be more than `window`, 0"), ({"window": 4, "stride": 5}, "cannot be more than `window`, 4"),
     ({"layout": "chorales", "window": 510}, "a multiple of 4"),
@@ -128,7 +147,7 @@ def test_words_end_where_the_sequence_does() -> None:
 
 def test_a_set_knows_what_it_holds() -> None:
     rows = np.array([[3, 4, END], [4, END, PAD], [4, 4, 4]], np.uint8)
-    one = SequenceSet(rows, np.full(3, -1), (*SPECIAL, "a", "bc"), (), "lines")
+    one = SequenceSet(rows, np.full(3, -1), (*SPECIAL, "a", "bc"), (), "lines", np.zeros((3, 2), np.int64))
     assert ("a", "bc") in one and ("bc",) in one
     assert ("bc", "bc", "bc") in one  # a window fills its row, and does not end
     assert ("bc", "bc") not in one and () not in one and ("x",) not in one and ("bc",) * 4 not in one

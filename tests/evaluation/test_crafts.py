@@ -6,30 +6,32 @@ import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
+from genwerk.data.chorales import Note, Score, to_tokens
+from genwerk.data.midi import read_midi
 from genwerk.data.molecules import split_smiles
 from genwerk.data.sequences import END, PAD, SPECIAL, SequenceSet
-from genwerk.evaluation import molecules
+from genwerk.evaluation import molecules, music
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.scored import Scored
 from genwerk.evaluation.sequences import Drawn, Sides
 
 
-def sequences(rows: list[tuple[str, ...]], layout: str, **more: Any) -> SequenceSet:
-    """With no end where a row has no room for it."""
+def sequences(rows: list[tuple[str, ...]], layout: str, starts: list[int] | None = None) -> SequenceSet:
+    """With no end where a row has no room for it. starts: of windows of one piece; none: each is one."""
     vocabulary = (*SPECIAL, *sorted({token for row in rows for token in row}))
     tokens = np.full((len(rows), max(map(len, rows))), PAD, np.uint8)
     for place, row in enumerate(rows):
         tokens[place, : len(row) + 1] = [*(vocabulary.index(token) for token in row), END][: tokens.shape[1]]
-    return SequenceSet(tokens, np.full(len(rows), -1), vocabulary, (), layout, **more)
+    places = np.array([(0, start) for start in starts] if starts else [(row, 0) for row in range(len(rows))])
+    return SequenceSet(tokens, np.full(len(rows), -1), vocabulary, (), layout, places)
 
 
-def drawn(rows: list[tuple[str, ...]]) -> Drawn:
-    return Drawn(rows, np.ones(len(rows), np.bool_), 1.0)
+def drawn(rows: list[tuple[str, ...]], label: str = "") -> Drawn:
+    return Drawn(rows, np.ones(len(rows), np.bool_), 1.0, [label] * len(rows))
 
 
 @pytest.fixture
@@ -73,3 +75,22 @@ def test_a_number_that_is_none_is_written_as_none() -> None:
     odd = Measure("molecules.scaf", 0.5, 2, "", low=-math.inf, high=math.inf, floor=math.nan)
     plain = json.loads(json.dumps(odd.to_json(), allow_nan=False))
     assert (plain["value"], plain["low"], plain["high"], plain["floor"]) == (0.5, None, None, None)
+
+
+def piece(bars: int) -> tuple[str, ...]:
+    """A chord on every quarter."""
+    draw = np.random.default_rng(0)
+    voices = tuple(tuple(Note(int(draw.integers(40, 70)), 4 * beat, 4) for beat in range(4 * bars)) for _ in range(4))
+    return to_tokens(Score(voices, 16 * bars))
+
+
+def test_a_copy_is_found_across_the_windows_it_was_learned_in(tmp_path: Path) -> None:
+    """Two windows of four bars were learned; what was drawn is the second half of one and the first of the other."""
+    whole = piece(8)
+    learned = sequences([whole[:256], whole[256:]], "chorales", starts=[0, 256])
+    sides = Sides(drawn([whole[128:384]], "3/4"), None, [piece(4)], learned, 1.0)
+    measures, exhibits, _ = music.measure_craft(sides, SimpleNamespace(out=tmp_path))  # type: ignore[arg-type]
+    found = {one.name: one for one in measures}
+    assert found["music.copied_steps"].value >= 63  # of 64; how far the first one moved is not in it
+    assert {one.file for one in exhibits} == {path.name for path in tmp_path.iterdir()}
+    assert read_midi(tmp_path / "sample-1.mid").metres == ("3/4",)

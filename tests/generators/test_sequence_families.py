@@ -45,7 +45,8 @@ def words(count: int, seed: int = 0) -> SequenceSet:
         row = [*half, *(half if index % 2 else half[::-1]), END]
         rows.append(row + [PAD] * (10 - len(row)))
     labels = np.arange(count, dtype=np.int64) % 2
-    return SequenceSet(np.array(rows, np.uint8), labels, LETTERS, ("mirror", "echo"), "lines")
+    places = np.stack([np.arange(count), np.zeros(count, np.int64)], 1)
+    return SequenceSet(np.array(rows, np.uint8), labels, LETTERS, ("mirror", "echo"), "lines", places)
 
 
 def world(count: int = 64) -> SequenceExamples:
