@@ -1,14 +1,16 @@
-"""What is measured of molecules and music that were drawn: odd samples are counted, and none stops the report."""
+"""What is measured of sequences that were drawn: odd samples are counted, and none stops the report."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from genwerk.data.chorales import Note, Score, to_tokens
 from genwerk.data.midi import read_midi
@@ -17,7 +19,10 @@ from genwerk.data.sequences import END, PAD, SPECIAL, SequenceSet
 from genwerk.evaluation import molecules, music
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.scored import Scored
-from genwerk.evaluation.sequences import Drawn, Sides
+from genwerk.evaluation.sequences import Drawn, Sides, _foretold, _form
+from genwerk.generators.autoregressive import log_likelihood
+from genwerk.generators.sequence_examples import SequenceExamples
+from genwerk.generators.storage import Stored, make_family
 
 
 def sequences(rows: list[tuple[str, ...]], layout: str, starts: list[int] | None = None) -> SequenceSet:
@@ -94,3 +99,25 @@ def test_a_copy_is_found_across_the_windows_it_was_learned_in(tmp_path: Path) ->
     assert found["music.copied_steps"].value >= 63  # of 64; how far the first one moved is not in it
     assert {one.file for one in exhibits} == {path.name for path in tmp_path.iterdir()}
     assert read_midi(tmp_path / "sample-1.mid").metres == ("3/4",)
+
+
+def test_surprise_is_a_tokens_and_its_interval_counts_what_windows_were_cut_from() -> None:
+    learned = sequences([("a", "b", "c"), ("c",)], "lines")
+    held_out = sequences([("a",), ("b", "c", "a"), ("b", "a", "c")], "lines")
+    windows = replace(held_out, places=np.array([(1, 0), (2, 0), (2, 3)]))
+    examples = SequenceExamples(learned, windows)
+    torch.manual_seed(0)
+    family = make_family("autoregressive", {"width": 16, "depth": 1, "heads": 2}, examples.space)
+    stored = Stored(family, "autoregressive", "nothing", (), Path())
+    (found,) = _foretold(stored, examples, np.array([2, 0, 1]))
+    with torch.no_grad():
+        batch = examples.batch_of([0, 1, 2], torch.device("cpu"), held_out=True)
+        logits = family.network(batch.x, family.network.told(None, 3))  # type: ignore[operator]
+    total = -float(log_likelihood(logits, batch.x).sum())
+    assert found.value == pytest.approx(total / 8) and found.n == 2  # 8 tokens, one of them an end
+
+
+def test_what_is_new_is_held_against_what_is_new_of_real_ones() -> None:
+    learned = sequences([("a", "b"), ("b", "a")], "lines")
+    sides = Sides(drawn([("a", "b"), ("a", "a")]), None, [("b", "a"), ("b", "b")], learned, 1.0)
+    assert {one.name: one.floor for one in _form(sides)}["sequences.novel"] == 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from picture_world import step_in
 from genwerk.core.errors import RequestError
 from genwerk.data.sequences import BEGIN, END, PAD, SPECIAL, SequenceSet, words_of
 from genwerk.generators.autoregressive import Autoregressive, log_likelihood
-from genwerk.generators.family import Ask, Family, Space, sample
+from genwerk.generators.family import Ask, Batch, Family, Space, sample
 from genwerk.generators.loop import FitConfig, fit
 from genwerk.generators.sequence_examples import SequenceExamples
 from genwerk.generators.sequence_vae import SequenceVAE
@@ -224,6 +225,25 @@ def test_batches_are_of_like_lengths_and_every_epoch_reads_each_once() -> None:
     assert padded <= 16  # of 64 words that are 5, 7 or 9 long
     again = examples.batch(2, 5, turn=3, device=CPU)
     assert torch.equal(again.x, batches[3].x) and again.given is not None
+
+
+def test_losses_are_of_held_out_rows_by_chance_and_of_every_class(tmp_path: Path) -> None:
+    held_out = words(64, 1)
+    order = np.argsort(held_out.labels, kind="stable")  # as files of classes are read
+    held_out = replace(held_out, tokens=held_out.tokens[order], labels=held_out.labels[order])
+    seen: list[set[int]] = []
+
+    class Watched(SequenceExamples):
+        def batch_of(self, rows: Sequence[int], device: torch.device, *, held_out: bool = False) -> Batch:
+            if held_out:
+                seen.append(set(rows))
+            return super().batch_of(rows, device, held_out=held_out)
+
+    for seed in (0, 1):
+        config = FitConfig(steps=1, batch=16, warmup=0, eval_examples=16, seed=seed)
+        fit(made("autoregressive"), Watched(words(8), held_out, "class"), config, step_in(tmp_path / str(seed)))
+    assert seen[0] == seen[1] and len(seen[0]) == 16
+    assert set(held_out.labels[list(seen[0])].tolist()) == {0, 1}
 
 
 def test_the_bound_of_the_vae_is_below_what_is_drawn_many_times() -> None:
