@@ -32,7 +32,7 @@ from genwerk.generators.family import Ask, Batch, Space, sample
 from genwerk.generators.flow import Flow
 from genwerk.generators.noise import Noise
 from genwerk.generators.storage import load_family
-from genwerk.models.arrays import read_json
+from genwerk.models.arrays import read_json, unreadable
 
 __all__ = ["PairExamples", "PairsConfig", "draw_pairs"]
 
@@ -46,12 +46,18 @@ class PairsConfig(Config):
 
 
 def draw_pairs(config: PairsConfig, step: Step, generator: Artifact) -> Mapping[str, float | int | str]:
-    """Write noise.npy, samples.npy, given.npy of a flow. Raises ModelError for what is no flow, or asked by text."""
+    """Write noise.npy, samples.npy, given.npy of a flow.
+
+    Raises ModelError for what is no flow, or asked by text, and for too few pairs to hold out one of each class.
+    """
     stored = load_family(generator.path)
     if not isinstance(stored.family, Flow) or stored.by == "text":
         what = f"a {stored.name} asked by {stored.by} cannot be straightened"
         raise ModelError(what, where=str(generator.path), remedy="Take a flow that is asked by class, or by nothing.")
     space = stored.family.space
+    if config.pairs < (least := 10 * max(1, space.classes)):
+        what = f"{config.pairs} pairs are too few for {space.classes} classes"
+        raise ModelError(what, where="pairs", remedy=f"Every tenth of a class is held out: draw {least} or more.")
     labels = np.arange(config.pairs, dtype=np.int64) % max(1, space.classes)
     given = torch.from_numpy(labels) if space.classes else None
     noise = Noise(config.seed, config.pairs).draw(space.shape)
@@ -76,10 +82,14 @@ class PairExamples:
 
     @classmethod
     def open(cls, path: Path) -> PairExamples:
-        """What `draw_pairs` wrote. Raises ModelError where it is missing."""
+        """What `draw_pairs` wrote. Raises ModelError where it is missing, or spoilt."""
         record = read_json(path / "pairs.json")
         space = Space(tuple(record["space"].pop("shape")), **record["space"])
-        noise, samples, given = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("noise", "samples", "given"))
+        try:
+            noise, samples, given = (np.load(path / f"{name}.npy", mmap_mode="r")
+                                     for name in ("noise", "samples", "given"))  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise unreadable(path, error) from None
         return cls(noise, samples, given, space, tuple(record["classes"]))
 
     @cached_property
