@@ -20,6 +20,7 @@ from genwerk.data.sequences import BEGIN, END, PAD, SPECIAL, SequenceSet, words_
 from genwerk.generators.autoregressive import Autoregressive, log_likelihood
 from genwerk.generators.family import Ask, Batch, Family, Space, sample
 from genwerk.generators.loop import FitConfig, fit
+from genwerk.generators.noise import Noise
 from genwerk.generators.sequence_examples import SequenceExamples
 from genwerk.generators.sequence_vae import SequenceVAE
 from genwerk.generators.storage import load_family, make_family, save_family, settings_of
@@ -168,7 +169,7 @@ def test_tokens_are_drawn_as_often_as_they_should_be() -> None:
     for temperature, gone in ((1.0, []), (0.5, []), (1.0, [6])):
         may = allowed.clone()
         may[gone] = False
-        found = pick(many.clone(), chance, temperature, may.expand(len(chance), -1))
+        found = pick(many, chance, temperature, may.expand(len(chance), -1))
         counts = torch.bincount(found, minlength=len(LETTERS)).double()
         wanted = (logits.double() / temperature).masked_fill(~may, -torch.inf).softmax(0) * len(chance)
         assert counts[~may].sum() == 0
@@ -184,6 +185,33 @@ def test_what_is_kept_stays_and_the_rest_is_drawn() -> None:
     keep[:, :3] = True
     found = sample(family, asked(4, start=start, keep=keep))
     assert (found[:, :3] == start[:, :3]).all() and len({tuple(row) for row in found.tolist()}) > 1
+
+
+def test_nothing_ends_before_what_is_kept() -> None:
+    family = made("autoregressive")
+    start, keep = torch.full((64, 10), 5), torch.zeros(64, 10, dtype=torch.bool)
+    keep[:, 7:9] = True
+    start[:, 8] = END
+    for given in ({"keep": keep}, {"keep": keep, "temperature": 0.0}):
+        found = sample(family, asked(64, start=start, **given))
+        assert (found[:, 7:9] == start[:, 7:9]).all() and (found[:, 9] == PAD).all()
+        assert (found[:, :7] > END).all()
+    assert (sample(family, asked(64, start=start))[:, :9] == start[:, :9]).all()
+
+
+def test_a_code_that_is_given_leaves_the_numbers_of_tokens_as_they_are() -> None:
+    family = made("sequence_vae")
+    own = Noise(3, 4).draw(family.noise_shape)
+    assert torch.equal(sample(family, asked(4)), sample(family, asked(4, noise=own)))
+
+
+def test_numbers_at_the_edge_draw_tokens_that_can_be() -> None:
+    logits = torch.zeros(2, len(LETTERS), dtype=torch.float64)
+    logits[:, 5] = 1.0
+    edges = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert pick(logits, edges, 1.0).tolist() == [END, len(LETTERS) - 1]
+    assert pick(logits, torch.tensor([0.5, 0.5]).double(), 1e-320).tolist() == [5, 5]
+    assert logits.isfinite().all()
 
 
 class NoTwice:
