@@ -32,7 +32,7 @@ from genwerk.generators.family import Ask, Batch, Space, sample
 from genwerk.generators.flow import Flow
 from genwerk.generators.noise import Noise
 from genwerk.generators.storage import load_family
-from genwerk.models.arrays import read_json, unreadable
+from genwerk.models.arrays import read_json
 
 __all__ = ["PairExamples", "PairsConfig", "draw_pairs"]
 
@@ -89,7 +89,7 @@ class PairExamples:
             noise, samples, given = (np.load(path / f"{name}.npy", mmap_mode="r")
                                      for name in ("noise", "samples", "given"))  # fmt: skip
         except (OSError, ValueError) as error:
-            raise unreadable(path, error) from None
+            raise ModelError(f"there are no pairs: {error}", where=str(path), remedy="Draw them first.") from error
         return cls(noise, samples, given, space, tuple(record["classes"]))
 
     @cached_property
