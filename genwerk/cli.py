@@ -127,7 +127,7 @@ def generate(
     mask: Annotated[Path | None, typer.Option(help="Pictures: white is made anew, black stays.")] = None,
     average: Annotated[float, typer.Option(help="Pictures: width of the average of weights; 0: as trained.")] = 0.0,
     rule: Annotated[bool, typer.Option(help="Molecules: only what closes, and what valences allow.")] = True,
-    out: Annotated[Path | None, typer.Option(help="A grid; of sequences .txt, .png, .mid.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A grid; of sequences .txt, .png, .mid, .musicxml.")] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Continue a text, or draw pictures, molecules or music, with a model of the workspace; no retrieval, no guards."""

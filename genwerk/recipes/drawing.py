@@ -1,13 +1,13 @@
 """`genwerk generate` for generators: pictures go to a grid in a file, sequences to lines and what a file asks for.
 
---out x.txt   a line each       x.png   structures, or engraved scores       x.mid   one file a sample
+--out x.txt   a line each       x.png   structures, or engraved scores       x.mid, x.musicxml   one file a sample
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from genwerk.generators.rules import rule_for
 from genwerk.generators.storage import Stored, load_family
 
 __all__ = ["Drawing", "ask_for", "draw", "generate_samples", "picture_of"]
+
+
+_WRITTEN = {"molecules": (".txt", ".png"), "chorales": (".txt", ".png", ".mid", ".musicxml")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,20 @@ class Drawing:
 def generate_samples(model: Path, drawing: Drawing, out: Path | None) -> tuple[list[str], str]:
     """Lines to be printed, of sequences, and what was done. Raises RequestError, ModelError."""
     stored = load_family(model, average=drawing.average or None)
+    if out is not None:
+        _check_out(stored, out)
     if stored.vocabulary:
         return write(stored, drawing, out)
     return [], draw(stored, drawing, out or Path("grid.png"))
+
+
+def _check_out(stored: Stored, out: Path) -> None:
+    if not out.parent.is_dir():
+        raise RequestError(f"there is no folder {out.parent}", param="out", remedy="Make it first.")
+    known = _WRITTEN.get(stored.layout, (".txt",))
+    if stored.vocabulary and out.suffix.lower() not in known:
+        what = f"{stored.layout} cannot be written as `{out.suffix}`"
+        raise RequestError(what, param="out", remedy=f"Name a file that ends with {' or '.join(known)}.")
 
 
 def draw(stored: Stored, drawing: Drawing, out: Path) -> str:
@@ -104,23 +118,30 @@ def _save(
     kind = out.suffix.lower()
     if kind == ".txt":
         write_text(out, "".join(f"{line}\n" for line in lines))
-    elif kind == ".png" and stored.layout == "molecules":
-        from genwerk.evaluation.molecules import draw_molecules
-        from genwerk.metrics.chemistry import canonical
+        return f": {out}"
+    if stored.layout == "molecules":
+        return _draw_structures(lines, out)
+    from genwerk.data.chorales import Score, to_score
+    from genwerk.evaluation.scores import draw_score, write_midi, write_musicxml
 
-        draw_molecules([line for line in canonical(lines) if line], out)
-    elif kind in (".png", ".mid") and stored.layout == "chorales":
-        from genwerk.data.chorales import to_score
-        from genwerk.evaluation.scores import draw_score, write_midi
+    writers: Mapping[str, Callable[[Score, Path], None]]
+    writers = {".png": draw_score, ".mid": write_midi, ".musicxml": write_musicxml}
+    places = [out] if len(words) == 1 else [out.with_stem(f"{out.stem}-{n}") for n in range(1, len(words) + 1)]
+    for one, metre, place in zip(words, labels, places, strict=True):
+        writers[kind](to_score(one, metre), place)
+    return f": {places[0]}" + (f" to {places[-1].name}" if len(places) > 1 else "")
 
-        places = [out] if len(words) == 1 else [out.with_stem(f"{out.stem}-{n}") for n in range(1, len(words) + 1)]
-        for one, metre, place in zip(words, labels, places, strict=True):
-            (draw_score if kind == ".png" else write_midi)(to_score(one, metre), place)
-        return f": {places[0]}" + (f" to {places[-1].name}" if len(places) > 1 else "")
-    else:
-        what = f"{stored.layout} cannot be written as `{kind}`"
-        raise RequestError(what, param="out", remedy="Name a file that ends with .txt, or .png, or .mid of music.")
-    return f": {out}"
+
+def _draw_structures(lines: Sequence[str], out: Path) -> str:
+    from genwerk.evaluation.molecules import draw_molecules
+    from genwerk.metrics.chemistry import canonical
+
+    valid = [line for line in canonical(lines) if line]
+    if not valid:
+        what = f"none of {len(lines)} samples is a molecule that could be drawn"
+        raise RequestError(what, param="out", remedy="Write them as .txt, or draw them by the rule.")
+    draw_molecules(valid, out)
+    return f": {out}" + (f", {len(valid)} of {len(lines)} of them drawn" if len(valid) < len(lines) else "")
 
 
 def picture_of(path: Path, shape: tuple[int, int, int]) -> Tensor:
