@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import wave
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -122,6 +123,24 @@ def test_eighths_of_a_beat_are_beamed_and_sixteenths_twice() -> None:
     assert [[beam.text for beam in note.iter("beam")] for note in drawn] == [
         ["begin"], ["continue", "begin"], ["end", "end"], ["begin"], ["end", "backward hook"], [],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("metre", "beams"), [
+    ("12/8", ["begin", "continue", "end"] * 4), ("3/8", ["begin", "continue", "end"] * 4),
+    ("6/4", ["begin", "end"] * 6),
+])  # fmt: skip
+def test_eighths_are_beamed_by_the_beats_of_the_metre(metre: str, beams: list[str]) -> None:
+    score = replace(soprano(*[67, 69, 71] * 4, length=2), metre=metre)
+    drawn = [note for note in notes_of(to_musicxml(score)) if note.find("pitch") is not None]
+    assert [note.findtext("beam") for note in drawn] == beams
+
+
+def test_a_dotted_beat_is_not_cut() -> None:
+    notes = (Note(60, 0, 4), Note(62, 4, 2), Note(64, 6, 6), Note(65, 12, 3), Note(67, 15, 9))
+    score = Score((notes, (Note(60, 18, 6),), (), ()), 24, "12/8")
+    drawn = [(note.findtext("duration"), note.find("rest") is None) for note in notes_of(to_musicxml(score))]
+    own = [("4", True), ("2", True), ("6", True), ("3", True), ("3", True), ("6", True)]
+    assert drawn[:8] == [*own, ("12", False), ("6", False)]
 
 
 def test_a_rest_breaks_a_beam() -> None:
