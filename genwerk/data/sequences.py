@@ -34,7 +34,7 @@ from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
 from genwerk.core.progress import say, track
 from genwerk.core.workspace import Step
-from genwerk.data.ledger import CHANGED, Ledger
+from genwerk.data.ledger import CHANGED, DROPPED, Ledger
 from genwerk.data.sequence_sources import READERS, SEPARATORS, TOGETHER, VARIANTS, FoundSequence
 
 __all__ = ["BEGIN", "END", "PAD", "SPECIAL", "SequenceSet", "SequencesConfig", "line_of", "load_sequences",
@@ -152,8 +152,12 @@ def prepare_sequences(config: SequencesConfig, step: Step, *sources: Source) -> 
             gathered.take(one, config, ledger)
             if number % _SHOWN == 0:
                 bar.advance(_SHOWN)
-    if summary := ledger.summary():
-        say(f"left out: {summary}")
+    if gathered.beyond:  # one entry, since there may be millions
+        ledger.drop("all sources", "beyond `most`", f"{gathered.beyond} sequences: {config.most} are enough")
+    dropped, changed = ledger.counts(DROPPED), ledger.counts(CHANGED)
+    dropped |= {"beyond `most`": gathered.beyond} if gathered.beyond else {}
+    if dropped:
+        say(f"left out: {', '.join(f'{count} {rule}' for rule, count in dropped.items())}")
     counts: dict[str, float | int | str] = {side: len(gathered.sides[side].rows) for side in SIDES}
     if not all(counts.values()):
         what = f"{counts['train']} sequences can be learned from, {counts['heldout']} are held out"
@@ -162,7 +166,6 @@ def prepare_sequences(config: SequencesConfig, step: Step, *sources: Source) -> 
     meta = gathered.write(step.out, config)
     ledger.write(step.out / "ledger.jsonl")
     inputs = {one.name: one.sha256 for one in sources}
-    dropped, changed = ledger.counts("dropped"), ledger.counts(CHANGED)
     write_json(step.out / "card.json", {**counts, **meta, "dropped": dropped, "changed": changed, "inputs": inputs,
                                         "config": config.model_dump(mode="json")})  # fmt: skip
     return {**counts, "vocabulary": len(gathered.numbers), "longest": int(str(meta["longest"])),
@@ -183,6 +186,7 @@ class _Gathered:
     def __init__(self) -> None:
         self.sides: dict[Side, _SideRows] = {side: _SideRows() for side in SIDES}
         self.numbers = {token: number for number, token in enumerate(SPECIAL)}
+        self.beyond = 0  # sequences that `most` has no room for
         self._seen: set[bytes] = set()
 
     def take(self, one: FoundSequence, config: SequencesConfig, ledger: Ledger) -> None:
@@ -200,7 +204,7 @@ class _Gathered:
         own: Side = "heldout" if int.from_bytes(told[:8], "big") < config.holdout * 2**64 else "train"
         side = self.sides[one.split or own]
         if side is self.sides["train"] and config.most and len(side.rows) >= config.most:
-            ledger.drop(one.source, "beyond `most`", f"{config.most} are enough")
+            self.beyond += 1
             return
         also = VARIANTS.get(config.layout) if config.variants and side is self.sides["train"] else None
         for tokens in (one.tokens, *(also(one.tokens) if also is not None else ())):

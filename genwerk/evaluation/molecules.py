@@ -1,7 +1,7 @@
 """Molecules that were drawn, by the measures of MOSES; floors are molecules that were learned from, in their place.
 
     validity, uniqueness        of all samples, and validity of those drawn by the rule (generators/smiles_rule.py)
-    what describes molecules    of the first 3,000 valid ones, against 3,000 held-out ones
+    what describes molecules    of the first 3,000 valid ones, against as many held-out ones as samples, 3,000 at most
 
     molecules.png    the first valid samples, drawn
 

@@ -125,6 +125,14 @@ def test_too_long_ones_are_left_out_by_name(tmp_path: Path) -> None:
     assert made.metrics["dropped"] == 1 and "too long" in (made.path / "ledger.jsonl").read_text()
 
 
+def test_those_beyond_most_are_counted_in_one_entry(tmp_path: Path) -> None:
+    made = prepared(tmp_path, SequencesConfig(most=10, holdout=0.2), some="\n".join(f"{n:03}" for n in range(100)))
+    ledger = (made.path / "ledger.jsonl").read_text().splitlines()
+    assert made.metrics["train"] == 10 and len(ledger) == 1
+    assert made.metrics["dropped"] == 90 - int(made.metrics["heldout"])
+    assert f"{made.metrics['dropped']} sequences: 10 are enough" in ledger[0]
+
+
 def test_there_must_be_something_on_both_sides(tmp_path: Path) -> None:
     for text in ("", "one", "one\none\n"):
         with pytest.raises(DataError, match="can be learned from"):

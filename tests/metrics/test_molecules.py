@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,3 +147,11 @@ def test_without_rdkit_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     for measure in (lambda: validity(["C"]), lambda: properties(["C"]), lambda: fragments(["C"]), load_filters):
         with pytest.raises(ConfigError, match=r"genwerk\[chem\]"):
             measure()
+
+
+def test_files_of_groups_without_their_column_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    for name in ("mcf.csv", "pains.csv"):
+        (tmp_path / name).write_text("name,pattern\nx,CC\n")
+    with pytest.raises(DataError, match="no column smarts"):
+        load_filters(tmp_path / "mcf.csv", tmp_path / "pains.csv")
