@@ -53,7 +53,7 @@ _MOST_OFF = 0.05  # of the notes may be off the grid, or sung together with anot
 _MOST_STRAY = 0.1  # of the bars may begin off the bar lines
 _MOST_SEEN = 0.25  # of the passages may be in pieces before
 _LONGEST = 2**16  # steps
-_PASSAGE = 24  # steps: six quarters
+_PASSAGE = 8  # steps at which a note begins, however far apart
 
 
 class Note(NamedTuple):
@@ -208,17 +208,21 @@ def _refuse_again(name: str, tokens: tuple[str, ...], seen: dict[int, str]) -> N
 
 
 def _passages(tokens: tuple[str, ...]) -> list[int]:
-    """Hashes of all runs of steps, which know nothing of the key: notes count from the bass, the bass from before."""
-    steps: list[tuple[int | str, ...]] = []
+    """Hashes of all runs of onsets and how long each lasts, which know nothing of the key: notes count from the bass,
+    the bass from before."""
+    onsets: list[tuple[int | str, ...]] = []
+    begun = 0
     sounding, before = [0] * 4, 0
     for place in range(0, len(tokens), 4):
         step = tokens[place : place + 4]
+        if not any(token.isdigit() for token in step):
+            continue
         sounding = [int(token) if token.isdigit() else now for token, now in zip(step, sounding, strict=True)]
         bass = sounding[3]
         above = [pitch - bass if token.isdigit() else token for token, pitch in zip(step, sounding, strict=True)]
-        steps.append((*above, bass - before))
-        before = bass
-    return [hash(tuple(steps[place : place + _PASSAGE])) for place in range(1, len(steps) - _PASSAGE + 1)]
+        onsets.append((*above, bass - before, place - begun))
+        before, begun = bass, place
+    return [hash(tuple(onsets[place : place + _PASSAGE])) for place in range(1, len(onsets) - _PASSAGE + 1)]
 
 
 def _stray_bars(sheet: Sheet, bar: int) -> int:

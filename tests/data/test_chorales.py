@@ -8,6 +8,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from genwerk.data.midi import read_midi
 from genwerk.data.musicxml import read_musicxml
 from genwerk.data.sequence_sources import READERS
 from genwerk.data.sheets import UnreadableSheetError
+from genwerk.evaluation.scores import write_midi
 
 NAMES = ("Soprano", "Alto", "Tenor", "Bass")
 
@@ -237,6 +239,16 @@ def test_a_piece_in_another_key_is_the_same_piece(tmp_path: Path) -> None:
     ledger = Ledger()
     assert [one.source for one in read_scores((tmp_path,), ledger)] == ["a.xml", "c.xml"]
     assert [(one.source, one.rule) for one in ledger.entries] == [("b.xml", "duplicate")]
+
+
+def test_slow_pieces_of_few_chords_are_pieces_of_their_own(tmp_path: Path) -> None:
+    chords = ((67, 64, 60, 48), (69, 65, 60, 53), (67, 62, 59, 55), (69, 64, 60, 57))
+    for number in range(12):
+        order = np.random.default_rng(number).integers(0, 4, 16)
+        voices = tuple(tuple(Note(chords[one][voice], 16 * place, 16) for place, one in enumerate(order))
+                       for voice in range(4))  # fmt: skip
+        write_midi(Score(voices, 256), tmp_path / f"{number:02}.mid")
+    assert len(list(read_scores((tmp_path,), Ledger()))) == 12
 
 
 def test_zipped_files_that_are_spoilt(bach: Path, tmp_path: Path) -> None:
