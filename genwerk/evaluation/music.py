@@ -14,7 +14,7 @@ from genwerk.core.workspace import Step
 from genwerk.data.chorales import Score, to_score
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.scored import Exhibit
-from genwerk.evaluation.scores import draw_score, short_audio, write_midi
+from genwerk.evaluation.scores import draw_score, write_audio, write_midi
 from genwerk.evaluation.sequences import Sides, measure
 from genwerk.metrics.bootstrap import interval
 from genwerk.metrics.music import MEASURES, copied_steps
@@ -54,6 +54,6 @@ def _write(scores: list[Score], step: Step) -> list[Exhibit]:
         exhibits += [Exhibit(f"score-{number}.png", f"Sample {number}, as it was drawn: none is chosen."),
                      Exhibit(f"sample-{number}.mid", f"sample {number} as a MIDI file")]  # fmt: skip
     if scores:
-        short_audio(scores[0], step.out / "sample-1.wav")
+        write_audio(scores[0], step.out / "sample-1.wav")
         exhibits.append(Exhibit("sample-1.wav", "sample 1 to be heard"))
     return exhibits

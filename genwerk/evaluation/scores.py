@@ -23,7 +23,7 @@ from genwerk.core.errors import DataError
 from genwerk.data.chorales import STEPS_PER_QUARTER, VOICES, Note, Score
 from genwerk.evaluation.engraving import to_musicxml
 
-__all__ = ["draw_score", "short_audio", "write_midi", "write_musicxml"]
+__all__ = ["draw_score", "write_audio", "write_midi", "write_musicxml"]
 
 _CHOIR = 52  # program of General MIDI
 _LOUDNESS = 80
@@ -105,7 +105,7 @@ def draw_score(score: Score, path: Path, *, width: int = 1600) -> None:
     write_bytes(path, bytes(picture))
 
 
-def short_audio(score: Score, path: Path, *, tempo: int = 80, seconds: float = 60.0) -> None:
+def write_audio(score: Score, path: Path, *, tempo: int = 80, seconds: float = 60.0) -> None:
     """What it sounds like, at most so long, as a WAV file of 22.05 kHz: each note a sum of sines, soft at both ends."""
     step = 60 / tempo / STEPS_PER_QUARTER
     length = min(score.steps * step + _RELEASE, seconds)

@@ -22,7 +22,7 @@ from genwerk.data.midi import read_midi
 from genwerk.data.musicxml import read_musicxml
 from genwerk.data.sheets import Part
 from genwerk.evaluation.engraving import Key, guess_key, to_musicxml
-from genwerk.evaluation.scores import draw_score, short_audio, write_midi, write_musicxml
+from genwerk.evaluation.scores import draw_score, write_audio, write_midi, write_musicxml
 
 TOKENS = st.lists(st.sampled_from(["_", "_", "_", "_", "r", "60", "61", "66", "70"]), min_size=4, max_size=200)
 CHORALE = Score(
@@ -228,7 +228,7 @@ def test_without_verovio_it_says_what_to_install(tmp_path: Path, monkeypatch: py
 
 
 def test_sound_is_as_long_and_as_high_as_it_is_written(tmp_path: Path) -> None:
-    short_audio(soprano(69, length=8), tmp_path / "x.wav", tempo=60)
+    write_audio(soprano(69, length=8), tmp_path / "x.wav", tempo=60)
     with wave.open(str(tmp_path / "x.wav")) as file:
         rate, frames = file.getframerate(), file.getnframes()
         samples = np.frombuffer(file.readframes(frames), "<i2").astype(np.float64)
@@ -238,6 +238,6 @@ def test_sound_is_as_long_and_as_high_as_it_is_written(tmp_path: Path) -> None:
 
 
 def test_sound_can_be_cut_short(tmp_path: Path) -> None:
-    short_audio(soprano(*[69] * 40, length=8), tmp_path / "x.wav", seconds=2.0)
+    write_audio(soprano(*[69] * 40, length=8), tmp_path / "x.wav", seconds=2.0)
     with wave.open(str(tmp_path / "x.wav")) as file:
         assert file.getnframes() / file.getframerate() == pytest.approx(2.0, abs=0.001)
