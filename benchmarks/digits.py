@@ -1,6 +1,6 @@
-"""Five families on handwritten digits, five minutes each on this machine: one table, one grid for each.
+"""Six families on handwritten digits, five minutes each on this machine: one table, one grid for each.
 
-    python benchmarks/digits.py                     every recipe, one seed: about 35 minutes
+    python benchmarks/digits.py                     every recipe, one seed: about 45 minutes
     python benchmarks/digits.py flow vae --seeds 3  these, three times each
     python benchmarks/digits.py --pictures docs/images
 
@@ -24,7 +24,7 @@ from genwerk.core.workspace import Artifact, Workspace
 from genwerk.recipes.generating import load_generator_recipe, run_generator_recipe
 
 RECIPES = Path(genwerk.__file__).parent / "recipes"
-ALL = ("vae", "wgan", "gan", "flow", "diffusion")
+ALL = ("vae", "wgan", "gan", "flow", "diffusion", "codes")
 SHOWN = {
     "frechet": "Fréchet", "frechet_ratio": "to floor", "kernel": "kernel", "precision": "precision", "recall": "recall",
     "coverage": "coverage", "classes": "classes", "as_asked": "as asked", "nearer_to_learned": "to learned",

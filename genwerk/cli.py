@@ -8,6 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from genwerk.commands.edit import EXAMPLES as EDITED
+from genwerk.commands.edit import edit
+from genwerk.commands.enlarge import EXAMPLES as ENLARGED
+from genwerk.commands.enlarge import enlarge
+from genwerk.commands.keys import keys
+from genwerk.commands.options import HERE, WorkspaceOption
 from genwerk.core.errors import GenwerkError
 
 app = typer.Typer(
@@ -18,15 +24,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="From your files to a model you own: prepared, trained, tuned, served with sources, guarded and measured.",
 )
-keys = typer.Typer(no_args_is_help=True, help="Bearer keys of the server.")
 app.add_typer(keys, name="keys")
 
-WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Where artifacts are kept.")]
 HostOption = Annotated[
     str, typer.Option(show_default="the recipe's, 127.0.0.1", help="Address; other than loopback needs a key.")
 ]
 PortOption = Annotated[int, typer.Option(show_default="the recipe's, 8000", help="Port to listen on.")]
-HERE = Path(".genwerk")
 
 
 @app.command(epilog="Example: `genwerk quickstart --no-serve`")
@@ -127,7 +130,9 @@ def generate(
     mask: Annotated[Path | None, typer.Option(help="Pictures: white is made anew, black stays.")] = None,
     average: Annotated[float, typer.Option(help="Pictures: width of the average of weights; 0: as trained.")] = 0.0,
     rule: Annotated[bool, typer.Option(help="Molecules: only what closes, and what valences allow.")] = True,
-    out: Annotated[Path | None, typer.Option(help="A grid; of sequences .txt, .png, .mid.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help=".png; clips .gif, sound .wav; sequences .txt, .mid, .musicxml.")
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Continue a text, or draw pictures, molecules or music, with a model of the workspace; no retrieval, no guards."""
@@ -155,6 +160,10 @@ def generate(
         path, prompt, sampling, receipt, engine=engine, precision=precision, draft=ahead, window=window or None,
         sinks=sinks, cache_precision=cache_precision,
     )  # fmt: skip
+
+
+app.command(epilog=EDITED)(edit)
+app.command(epilog=ENLARGED)(enlarge)
 
 
 @app.command(epilog="Example: `genwerk replay ans-0123456789abcdef`")
@@ -296,34 +305,6 @@ def reference() -> None:
     from genwerk.recipes.reference import command_reference
 
     sys.stdout.write(command_reference(app))
-
-
-@keys.command("add", epilog="Example: `genwerk keys add laptop`")
-def keys_add(name: str, workspace: WorkspaceOption = HERE) -> None:
-    """Make a key; it is printed once and stored only as a hash."""
-    from genwerk.serving.auth import KeyStore
-
-    secret = KeyStore(workspace / "keys.json").add(name)
-    _say("Keep this key; it is not stored and cannot be shown again:")
-    sys.stdout.write(secret + "\n")
-
-
-@keys.command("list")
-def keys_list(workspace: WorkspaceOption = HERE) -> None:
-    """List the names of the keys."""
-    from genwerk.serving.auth import KeyStore
-
-    for name in KeyStore(workspace / "keys.json").names():
-        sys.stdout.write(name + "\n")
-
-
-@keys.command("remove")
-def keys_remove(name: str, workspace: WorkspaceOption = HERE) -> None:
-    """Withdraw a key."""
-    from genwerk.serving.auth import KeyStore
-
-    KeyStore(workspace / "keys.json").remove(name)
-    _say(f"removed {name}")
 
 
 def _workspace(path: Path) -> Any:

@@ -59,6 +59,12 @@ KNOWN: dict[str, KnownAsset] = {
         "CC-BY-4.0 (graphics of Twemoji)",
         10_409_368,
     ),
+    "emoji-google": KnownAsset(
+        "npm:emoji-datasource-google@16.0.0!img/google/64/",
+        "1fa8e7e762e40a369ae495e27b8df357d7c3bc5596deb571a64f3f13d20c5258",
+        "Apache-2.0 (Noto Emoji)",
+        13_668_204,
+    ),
     "emoji-names": KnownAsset(
         "npm:emoji-datasource-twitter@16.0.0!emoji.json",
         "1d602e65be88772bf8cc368ce16b855d719eeddbafe128d471b80203f494d29f",

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import floor
 from pathlib import Path
 from typing import NamedTuple
@@ -53,7 +53,7 @@ _MOST_OFF = 0.05  # of the notes may be off the grid, or sung together with anot
 _MOST_STRAY = 0.1  # of the bars may begin off the bar lines
 _MOST_SEEN = 0.25  # of the passages may be in pieces before
 _LONGEST = 2**16  # steps
-_PASSAGE = 24  # steps: six quarters
+_PASSAGE = 8  # steps at which a note begins, however far apart
 
 
 class Note(NamedTuple):
@@ -113,9 +113,9 @@ def to_tokens(score: Score) -> tuple[str, ...]:
     return tuple(tokens)
 
 
-def to_score(tokens: Sequence[str], metre: str = "4/4") -> Score:
+def to_score(tokens: Sequence[str], metre: str = "") -> Score:
     """What tokens sound like, whatever they are: a hold after a rest is a rest, and so is a token that is no note;
-    a last step that is not whole is left out."""
+    a last step that is not whole is left out. metre: 4/4 where it is not known."""
     steps = len(tokens) // 4
     voices: list[tuple[Note, ...]] = []
     for voice in range(4):
@@ -127,7 +127,7 @@ def to_score(tokens: Sequence[str], metre: str = "4/4") -> Score:
             elif (pitch := _pitch(token)) is not None:
                 notes.append(Note(pitch, step, 1))
         voices.append(tuple(notes))
-    return Score(tuple(voices), steps, metre)
+    return Score(tuple(voices), steps, metre or "4/4")
 
 
 def transpose(tokens: Sequence[str], semitones: int) -> tuple[str, ...] | None:
@@ -179,9 +179,8 @@ def _lay_on_grid(name: str, sheet: Sheet, ledger: Ledger) -> Score:
         bar = steps_in_bar(metre)
     except (ValueError, ZeroDivisionError) as error:
         raise _UnfitError("odd metre", str(error)) from None
-    steps = max(note.end for part in sheet.parts for note in part.notes) * STEPS_PER_QUARTER
-    if steps > _LONGEST:
-        raise _UnfitError("too long", f"{float(steps):.0f} sixteenths, at most {_LONGEST} are taken")
+    if (sheet.pickup + max(note.end for part in sheet.parts for note in part.notes)) * STEPS_PER_QUARTER > _LONGEST:
+        raise _UnfitError("too long", f"more than {_LONGEST} sixteenths")
     stray = _stray_bars(sheet, bar)
     if stray > _MOST_STRAY * len(sheet.bars):
         raise _UnfitError("uneven bars", f"{stray} of {len(sheet.bars)} begin off the lines of {metre}")
@@ -209,17 +208,21 @@ def _refuse_again(name: str, tokens: tuple[str, ...], seen: dict[int, str]) -> N
 
 
 def _passages(tokens: tuple[str, ...]) -> list[int]:
-    """Hashes of all runs of steps, which know nothing of the key: notes count from the bass, the bass from before."""
-    steps: list[tuple[int | str, ...]] = []
+    """Hashes of all runs of onsets and how long each lasts, which know nothing of the key: notes count from the bass,
+    the bass from before."""
+    onsets: list[tuple[int | str, ...]] = []
+    begun = 0
     sounding, before = [0] * 4, 0
     for place in range(0, len(tokens), 4):
         step = tokens[place : place + 4]
+        if not any(token.isdigit() for token in step):
+            continue
         sounding = [int(token) if token.isdigit() else now for token, now in zip(step, sounding, strict=True)]
         bass = sounding[3]
         above = [pitch - bass if token.isdigit() else token for token, pitch in zip(step, sounding, strict=True)]
-        steps.append((*above, bass - before))
-        before = bass
-    return [hash(tuple(steps[place : place + _PASSAGE])) for place in range(1, len(steps) - _PASSAGE + 1)]
+        onsets.append((*above, bass - before, place - begun))
+        before, begun = bass, place
+    return [hash(tuple(onsets[place : place + _PASSAGE])) for place in range(1, len(onsets) - _PASSAGE + 1)]
 
 
 def _stray_bars(sheet: Sheet, bar: int) -> int:
@@ -272,7 +275,7 @@ def _voice(part: Part, pickup: Fraction, *, lowest: bool) -> _Voice:
         kept[step] = Note(note.pitch, step, end - step)
     starts = sorted(kept)
     cut = [kept[step]._replace(length=min(kept[step].length, after - step))
-           for step, after in zip(starts, [*starts[1:], 10**9], strict=True)]  # fmt: skip
+           for step, after in zip(starts, [*starts[1:], _LONGEST + 1], strict=True)]  # fmt: skip
     return _Voice(tuple(cut), off, chords)
 
 
@@ -286,7 +289,7 @@ def _without_silence(voices: Sequence[tuple[Note, ...]], metre: str, bar: int, n
                 sung[place] = True
     if not all(sung):
         ledger.change(name, "silent bars", f"{sung.count(False)} of {len(sung)} are left out")
-    before = [place - sum(sung[:place]) for place in range(len(sung))]
+    before = [place - there for place, there in enumerate(accumulate(sung, initial=0))]
     moved = [tuple(note._replace(start=note.start - bar * before[note.start // bar]) for note in notes)
              for notes in voices]  # fmt: skip
     return Score(tuple(moved), steps - bar * sung.count(False), metre)

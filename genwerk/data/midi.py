@@ -96,28 +96,32 @@ def _events(track: bytes) -> Iterator[_Event]:
 
 
 def _number(track: bytes, place: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and the place behind it."""
+    """A number of seven bits a byte, four bytes at most, and the place behind it."""
     value = 0
-    while True:
-        value = value << 7 | track[place] & 0x7F
-        place += 1
-        if not track[place - 1] & 0x80:
-            return value, place
+    for at in range(place, place + 4):
+        value = value << 7 | track[at] & 0x7F
+        if not track[at] & 0x80:
+            return value, at + 1
+    raise UnreadableSheetError("a number has more than four bytes")
 
 
 def _parts(name: str, events: list[_Event], division: int) -> Iterator[Part]:
-    """One for each channel that has notes, less the drums."""
+    """One for each channel that has notes, less the drums; what is never let go ends with the track."""
     sounding: dict[tuple[int, int], int] = {}  # channel and pitch to the tick it began at
     notes: defaultdict[int, list[SheetNote]] = defaultdict(list)
+
+    def end(channel: int, pitch: int, tick: int) -> None:
+        begun = sounding.pop((channel, pitch), tick)
+        if tick > begun:
+            notes[channel].append(SheetNote(pitch, Fraction(begun, division), Fraction(tick - begun, division)))
+
     for one in events:
         if one.kind not in (0x8, 0x9) or one.channel == _DRUMS:
             continue
-        key = (one.channel, one.data[0])
-        begun = sounding.pop(key, None)
-        if begun is not None and one.tick > begun:
-            length = Fraction(one.tick - begun, division)
-            notes[one.channel].append(SheetNote(one.data[0], Fraction(begun, division), length))
+        end(one.channel, one.data[0], one.tick)
         if one.kind == 0x9 and one.data[1]:
-            sounding[key] = one.tick
+            sounding[one.channel, one.data[0]] = one.tick
+    for channel, pitch in tuple(sounding):
+        end(channel, pitch, events[-1].tick)
     for found in notes.values():
         yield Part(name, tuple(sorted(found, key=lambda note: (note.start, note.pitch))))

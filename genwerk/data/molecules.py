@@ -8,7 +8,8 @@ translation", whose regular expression this one follows; the columns are those o
 Nothing is parsed as chemistry here, so that millions are read in seconds. What the expression cannot read goes to the
 ledger.
 
-.csv, .csv.gz   a column SMILES; a column SPLIT with train, test or test_scaffolds says which are held out
+.csv, .csv.gz   a column SMILES; a column SPLIT with train, test or test_scaffolds says which are held out, and rows of
+                which it says something else are left out
 .smi, .txt      the first word of a line
 
 Where no column says it, and files named train and files named test are read together, their names do.
@@ -33,8 +34,9 @@ from genwerk.data.ledger import Ledger
 
 __all__ = ["read_molecules", "split_smiles"]
 
-_TOKEN = re.compile(r"\[[^\[\]\s]+\]|Br|Cl|%[0-9]{2}|[BCNOPSFIbcnops0-9()=#\-$:/\\.~*]")
+_TOKEN = re.compile(r"\[[^\[\]\s]+\]|->|<-|Br|Cl|%[0-9]{2}|[BCNOPSFIbcnops0-9()=#\-$:/\\.~*]")
 _ENDINGS = (".csv", ".csv.gz", ".smi", ".smi.gz", ".txt", ".txt.gz")
+_FIELD = 2**24  # characters of a field in a table, which may hold more than SMILES
 _SPLITS: Mapping[str, Split] = {"train": "train", "test": "heldout", "test_scaffolds": "heldout"}
 
 
@@ -56,14 +58,18 @@ def read_molecules(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[FoundSeq
     told = {"train", "heldout"} <= set(by_name)  # one side alone says nothing: its files may be all there is
     for file, named in zip(files, by_name, strict=True):
         try:
-            for number, text, split in _rows(file):
+            for number, text, side in _rows(file):
+                if side and side not in _SPLITS:
+                    ledger.drop(f"{file.name}:{number}", "unknown SPLIT", f"`{side}` is none of {', '.join(_SPLITS)}")
+                    continue
                 try:
                     tokens = split_smiles(text)
                 except DataError as error:
                     ledger.drop(f"{file.name}:{number}", "not SMILES", error.what)
                 else:
-                    yield FoundSequence(f"{file.name}:{number}", tokens, "", split or (named if told else ""))
-        except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
+                    split = _SPLITS[side] if side else named if told else ""
+                    yield FoundSequence(f"{file.name}:{number}", tokens, "", split)
+        except (csv.Error, OSError, EOFError, zlib.error) as error:
             ledger.drop(file.name, "unreadable", str(error))
 
 
@@ -80,8 +86,8 @@ def _stem(file: Path) -> str:
     return file.name.lower().partition(".")[0]
 
 
-def _rows(file: Path) -> Iterator[tuple[int, str, Split]]:
-    """Number of the line, SMILES and side."""
+def _rows(file: Path) -> Iterator[tuple[int, str, str]]:
+    """Number of the line, SMILES, and what the column SPLIT says, where there is one."""
     with _opened(file) as lines:
         if ".csv" not in file.name.lower():
             yield from ((number, line.split()[0], "") for number, line in enumerate(lines, 1) if line.strip())
@@ -95,17 +101,19 @@ def _rows(file: Path) -> Iterator[tuple[int, str, Split]]:
         for row in rows:
             if len(row) > smiles and row[smiles].strip():
                 told = row[side].strip().lower() if side is not None and len(row) > side else ""
-                yield rows.line_num, row[smiles].strip(), _SPLITS.get(told, "")
+                yield rows.line_num, row[smiles].strip(), told
 
 
 @contextmanager
 def _opened(file: Path) -> Iterator[IO[str]]:
-    if file.name.lower().endswith(".gz"):
-        with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
+    """Bytes that are not UTF-8 become signs that are not SMILES, so that only their row is left out."""
+    before = csv.field_size_limit(_FIELD)
+    opened = gzip.open if file.name.lower().endswith(".gz") else open
+    try:
+        with opened(file, "rt", encoding="utf-8-sig", errors="replace", newline="") as lines:
             yield lines
-    else:
-        with file.open(encoding="utf-8", newline="") as lines:
-            yield lines
+    finally:
+        csv.field_size_limit(before)
 
 
 def _first_stranger(text: str) -> str:

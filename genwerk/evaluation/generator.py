@@ -9,15 +9,20 @@
     obedience   share of samples that are taken for the class that was asked for
     use         a classifier that learned from samples, on real pictures; what samples add to 200 real ones
     cost        calls of the network, milliseconds, parameters
+    craft       clips: clips.py      sound: sound.py
 
 Features are those of features.py, learned on these pictures; a classifier of pixels (support vectors) measures use.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,12 +39,14 @@ from genwerk.core.workspace import Step
 from genwerk.evaluation.grids import grid, neighbours, save_picture
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.scored import Exhibit, Scored
+from genwerk.generators.codes import Codes
 from genwerk.generators.family import Ask, sample
 from genwerk.generators.features import Seen, load_features, see
 from genwerk.generators.picture_examples import PictureExamples, to_numbers
 from genwerk.generators.storage import Stored, load_family
 from genwerk.generators.tripwire import nearest_other
 from genwerk.generators.vae import VAE, elbo, iwae
+from genwerk.generators.vq import perplexity
 from genwerk.metrics.bootstrap import Interval, interval
 from genwerk.metrics.distance_interval import distance_interval
 from genwerk.metrics.frechet import frechet_distance
@@ -48,9 +55,10 @@ from genwerk.metrics.novelty import novelty
 from genwerk.metrics.prdc import prdc_cases
 from genwerk.training.seeding import seed_step
 
-__all__ = ["ScoreConfig", "score_generator"]
+__all__ = ["ScoreConfig", "Sides", "score_generator"]
 
-_DRAWING = ("prior", "generator", "decoder")  # the part of a network that is called for a sample
+_CRAFTS = {"clips": "genwerk.evaluation.clips", "sound": "genwerk.evaluation.sound"}
+_DRAWING = ("prior", "generator", "decoder")  # the part of a network that is called for a sample, and its part
 _FOUND_AMONG = 10
 _FEW = 200  # real pictures to which samples are added
 _LIMITS = (
@@ -81,10 +89,30 @@ class _Drawn:
     milliseconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """made, real, learned: samples, held-out and learned pictures (N, C, H, W), as many of each; labels: classes of
+    `real`, which are what samples were asked for; learned_labels: of `learned`; shown: rows of samples to be looked at;
+    beside: of a few samples the learned pictures nearest to each, itself first; pictures: where they were prepared."""
+
+    made: Tensor
+    real: Tensor
+    learned: Tensor
+    labels: NDArray[np.int64]
+    learned_labels: NDArray[np.int64]
+    shown: Sequence[Sequence[Tensor]]
+    beside: Sequence[Sequence[Tensor]]
+    pictures: Path
+
+
+Craft = Callable[[Sides, Step], tuple[list[Measure], list[Exhibit], list[str]]]
+"""Measures, exhibits that were written beside the report, and limits."""
+
+
 def score_generator(
     config: ScoreConfig, step: Step, generator: Artifact, pictures: Artifact, features: Artifact
 ) -> Mapping[str, float | int | str]:
-    """Draw samples, measure them, and write report.json, samples.png and nearest.png."""
+    """Draw samples, measure them, and write report.json and what there is to be looked at."""
     stored, examples = (
         load_family(generator.path, average=config.average),
         PictureExamples.open(pictures.path, "nothing"),
@@ -107,21 +135,37 @@ def score_generator(
         *_retrieval(stored, seen, texts, tuple(examples.train.texts[row] for row in learned)),
         *_use(drawn, real, others),
         *_bounds(stored, real),
+        *_codes(stored, real),
         *_cost(stored, drawn),
         Measure("pictures.features_accuracy", accuracy, len(examples.held_out), "on held-out pictures"),
     ]
-    rows_of = ", a class a row" if stored.by == "class" else ""
-    report = Scored(
+    beside = neighbours(drawn.x[:8], seen[0].features[:8], others.x, seen[2].features)
+    shown = _by_class(stored, drawn)
+    sides = Sides(drawn.x, real.x, others.x, real.labels, others.labels, shown, beside, pictures.path)
+    more, exhibits, limits = _craft(examples.train.layout, stored)(sides, step)
+    measures += more
+    Scored(
         {**config.model_dump(mode="json"), "n": n, "family": stored.name}, measures,
-        f"{n:,} samples held against {n:,} pictures that were not learned from.",
-        (Exhibit("samples.png", f"Drawn, not chosen: the first of the seed{rows_of}."),
-         Exhibit("nearest.png", "First column: a sample; then the five learned pictures nearest to it.")),
-        limits=_LIMITS,
-    )  # fmt: skip
-    report.write(step.out)
-    save_picture(grid(_by_class(stored, drawn)), step.out / "samples.png")
-    save_picture(neighbours(drawn.x[:8], seen[0].features[:8], others.x, seen[2].features), step.out / "nearest.png")
+        f"{n:,} samples held against {n:,} pictures that were not learned from.", exhibits, limits=[*_LIMITS, *limits],
+    ).write(step.out)  # fmt: skip
     return {one.name: one.value for one in measures}
+
+
+def _craft(layout: str, stored: Stored) -> Craft:
+    """What else there is to say of pictures that stand for something."""
+    if layout in _CRAFTS:
+        craft: Craft = import_module(_CRAFTS[layout]).measure_craft
+        return craft
+    rows_of = ", a class a row" if stored.by == "class" else ""
+    return partial(_look, rows_of)
+
+
+def _look(rows_of: str, sides: Sides, step: Step) -> tuple[list[Measure], list[Exhibit], list[str]]:
+    save_picture(grid(sides.shown), step.out / "samples.png")
+    save_picture(grid(sides.beside), step.out / "nearest.png")
+    drawn = Exhibit("samples.png", f"Drawn, not chosen: the first of the seed{rows_of}.")
+    beside = Exhibit("nearest.png", "First column: a sample; then the five learned pictures nearest to it.")
+    return [], [drawn, beside], []
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +185,9 @@ def _draw(config: ScoreConfig, stored: Stored, labels: NDArray[np.int64], texts:
         calls += 1
 
     network = stored.family.network
-    watched = next((getattr(network, part) for part in _DRAWING if hasattr(network, part)), network)
-    hook = watched.register_forward_hook(count)
+    for part in _DRAWING:
+        network = getattr(network, part, network)
+    hook = network.register_forward_hook(count)
     started = time.perf_counter()
     ask = Ask(len(labels), config.seed, given=given, guidance=config.guidance, steps=config.steps)
     x = sample(stored.family, ask, show=True)
@@ -152,7 +197,7 @@ def _draw(config: ScoreConfig, stored: Stored, labels: NDArray[np.int64], texts:
 
 
 def _measure(name: str, found: Interval, how: str, floor: float | None = None) -> Measure:
-    return Measure(f"pictures.{name}", found.mean, found.n, how, found.low, found.high, "95 % bootstrap", floor)
+    return Measure.mean(f"pictures.{name}", found, how, floor)
 
 
 def _likeness(config: ScoreConfig, made: Seen, real: Seen, others: Seen) -> Iterator[Measure]:
@@ -239,6 +284,23 @@ def _bounds(stored: Stored, real: _Real) -> Iterator[Measure]:
     how = "coins drawn once for every held-out picture" if vae.config.likelihood == "bernoulli" else "held-out pictures"
     for name, bound in (("negative_elbo", elbo), ("negative_iwae", iwae)):
         yield _measure(name, interval((-bound(vae, x, given)).tolist()), how)
+
+
+def _codes(stored: Stored, real: _Real) -> Iterator[Measure]:
+    if not isinstance(stored.family, Codes):
+        return
+    family, size = stored.family, real.x[0].numel()
+    bits, errors, found = list[float](), list[float](), list[Tensor]()
+    for start in range(0, len(real.x), 64):
+        x, labels = real.x[start : start + 64], torch.from_numpy(real.labels[start : start + 64])
+        told = family.log_likelihood(x, labels if stored.by == "class" else None)
+        bits += (-told / (size * math.log(2))).tolist()
+        found.append(family.codec.encode(x))
+        errors += ((x - family.codec.decode(found[-1])).square().flatten(1).mean(1).sqrt() / 2).tolist()
+    yield _measure("rate", interval(bits), "codes of held-out pictures")
+    yield _measure("distortion", interval(errors), "held-out pictures that come back from their codes")
+    used = perplexity(torch.cat(found).flatten().bincount())
+    yield Measure("pictures.codes_in_use", used, len(real.x), f"of {family.config.codec.codes} in the table")
 
 
 def _cost(stored: Stored, drawn: _Drawn) -> Iterator[Measure]:

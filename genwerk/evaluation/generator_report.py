@@ -18,7 +18,7 @@ from genwerk.evaluation.gates import check_gates, parse_gates, results_to_json
 from genwerk.evaluation.measures import Measure, definition, flatten
 from genwerk.evaluation.plots import CurvePoint, loss_curve
 from genwerk.evaluation.report import ReportConfig
-from genwerk.evaluation.scored import Exhibit, Scored
+from genwerk.evaluation.scored import Exhibit, Scored, joined
 from genwerk.evaluation.wording import verdict
 from genwerk.models.arrays import read_json
 from genwerk.training.curve import read_curve
@@ -26,18 +26,24 @@ from genwerk.training.curve import read_curve
 __all__ = ["write_generator_report"]
 
 _HERE = Path(__file__).parent
+_PICTURES = {".png": "image/png", ".gif": "image/gif"}
 
 
 def write_generator_report(
-    config: ReportConfig, step: Step, scores: Artifact, generator: Artifact
+    config: ReportConfig, step: Step, scores: Artifact, generator: Artifact, *others: Artifact
 ) -> Mapping[str, float | int | str]:
-    """Write report.html, gates.json and copies of what was measured; returns how many gates passed and failed."""
-    scored, record = Scored.read(scores.path), read_json(generator.path / "family.json")
+    """Write report.html, gates.json and copies of what was measured; returns how many gates passed and failed.
+
+    others   what else was scored of it; its pictures and measures come after
+    """
+    places = {exhibit.file: one.path for one in (scores, *others) for exhibit in Scored.read(one.path).exhibits}
+    scored = joined([Scored.read(one.path) for one in (scores, *others)])
+    record = read_json(generator.path / "family.json")
     results = check_gates(parse_gates(config.gates), flatten(scored.measures))
     scored.write(step.out)
     write_json(step.out / "gates.json", results_to_json(results))
     for exhibit in scored.exhibits:
-        (step.out / exhibit.file).write_bytes((scores.path / exhibit.file).read_bytes())
+        (step.out / exhibit.file).write_bytes((places[exhibit.file] / exhibit.file).read_bytes())
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((_HERE / "generator.html.jinja").read_text(encoding="utf-8"))
     html = template.render(
@@ -46,8 +52,10 @@ def write_generator_report(
         style=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         summary=scored.summary,
         verdict=verdict(results),
-        pictures=[(_embedded(scores.path / one.file), one.caption) for one in scored.exhibits if _shown(one)],
-        files=[one for one in scored.exhibits if not _shown(one)],
+        pictures=[(_embedded(places[one.file] / one.file), one.caption) for one in _of_kinds(scored, *_PICTURES)],
+        plots=[(_drawn(places[one.file] / one.file), one.caption) for one in _of_kinds(scored, ".svg")],
+        sounds=[(_embedded(places[one.file] / one.file), one.caption) for one in _of_kinds(scored, ".wav")],
+        files=[one for one in scored.exhibits if one not in _of_kinds(scored, *_PICTURES, ".svg")],
         texts=scored.texts,
         limits=scored.limits,
         rows=[_row(one) for one in scored.measures],
@@ -82,12 +90,18 @@ def _curve(path: Path) -> Markup | str:
     return Markup(loss_curve(points, name="training", unit="loss", description="loss over steps of training"))
 
 
-def _shown(exhibit: Exhibit) -> bool:
-    return exhibit.file.endswith(".png")
+def _of_kinds(scored: Scored, *endings: str) -> list[Exhibit]:
+    return [one for one in scored.exhibits if one.file.endswith(endings)]
+
+
+def _drawn(path: Path) -> Markup:
+    return Markup(path.read_text(encoding="utf-8"))
 
 
 def _embedded(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+    """As an address of its own, so that the report is one file."""
+    kind = _PICTURES.get(path.suffix, "audio/wav")
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:

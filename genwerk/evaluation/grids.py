@@ -18,12 +18,12 @@ from genwerk.generators.picture_examples import to_pixels
 __all__ = ["grid", "neighbours", "png", "save_picture"]
 
 _GAP = 2
-_WIDEST = 900  # small pictures are enlarged by whole numbers up to this width
 _AROUND = 238
 
 
-def grid(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.uint8]:
-    """(H, W, 3): rows of samples (C, H, W) from -1 to 1, with a thin line between."""
+def grid(rows: Sequence[Sequence[Tensor]], *, widest: int = 900) -> NDArray[np.uint8]:
+    """(H, W, 3): rows of samples (C, H, W) from -1 to 1, with a thin line between; small ones are enlarged by whole
+    numbers, up to the width `widest`."""
     rows = [row for row in rows if len(row)]
     channels, height, width = rows[0][0].shape
     columns = max(len(row) for row in rows)
@@ -34,16 +34,16 @@ def grid(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.uint8]:
             pixels = to_pixels(one).transpose(1, 2, 0)
             top, left = _GAP + place * (height + _GAP), _GAP + column * (width + _GAP)
             canvas[top : top + height, left : left + width] = np.repeat(pixels, 3, 2) if channels == 1 else pixels
-    times = max(1, _WIDEST // across)
+    times = max(1, widest // across)
     return canvas.repeat(times, 0).repeat(times, 1)
 
 
 def neighbours(
     made: Tensor, features: NDArray[np.float64], real: Tensor, real_features: NDArray[np.float64], *, count: int = 5
-) -> NDArray[np.uint8]:
+) -> list[list[Tensor]]:
     """A row a sample: itself, and the real pictures that are nearest to it, nearest first."""
     nearest = cdist(features, real_features).argsort(1)[:, :count]
-    return grid([[one, *real[places.tolist()].unbind()] for one, places in zip(made, nearest, strict=True)])
+    return [[one, *real[places.tolist()].unbind()] for one, places in zip(made, nearest, strict=True)]
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

@@ -17,8 +17,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from genwerk.core.errors import ConfigError
+from genwerk.metrics.bootstrap import Interval
 
-__all__ = ["ARMS", "CATALOGUE", "GROUPS", "RANKS", "Definition", "Measure", "definition", "flatten", "known_names"]
+__all__ = [
+    "ARMS",
+    "CATALOGUE",
+    "ENLARGED",
+    "GROUPS",
+    "RANKS",
+    "Definition",
+    "Measure",
+    "definition",
+    "flatten",
+    "known_names",
+]
 
 GROUPS = ("perplexity", "retrieval", "citations", "abstention", "speed")
 ARMS = ("bm25", "dense", "hybrid")
@@ -65,14 +77,20 @@ class Measure:
         return cls(name, share, n, how, 0.0 if hits == 0 else low, 1.0 if hits == n else high, "95 % Wilson")
 
     @classmethod
+    def mean(cls, name: str, found: Interval, how: str, floor: float | None = None) -> Measure:
+        """A mean with its bootstrap interval, and what real ones reach."""
+        return cls(name, found.mean, found.n, how, found.low, found.high, "95 % bootstrap", floor)
+
+    @classmethod
     def from_json(cls, values: Mapping[str, object]) -> Measure:
         """The reverse of `to_json`."""
         value = values["value"]
         return cls(**{**values, "value": math.nan if value is None else value})  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, object]:
-        """Plain values; nan becomes null, which JSON knows."""
-        return {**asdict(self), "value": None if math.isnan(self.value) else self.value}
+        """Plain values; what is not finite becomes null, which JSON knows."""
+        return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in asdict(self).items()}  # fmt: skip
 
 
 _RANK_WORDS = {
@@ -87,6 +105,16 @@ _ARM_LABELS = {"bm25": "BM25 (words)", "dense": "dense (meaning)", "hybrid": "hy
 def _bits(label: str, meaning: str) -> Definition:
     return Definition(label, meaning, "bits/byte", higher_is_better=False)
 
+
+ENLARGED = {
+    "drawn": "Drawn", "mean": "Mean of what could be", "bicubic": "Bicubic interpolation", "nearest": "Pixels repeated",
+}  # fmt: skip
+_FIDELITY = {
+    "psnr": ("PSNR", "how near to the real large picture, pixel by pixel", "dB", True),
+    "ssim": ("SSIM", "how like the real large picture in light, contrast and structure; 1 is equal", "", True),
+    "frechet": ("Fréchet distance", "how far from the real large ones, in features learned on these", "", False),
+    "gain": ("PSNR beyond bicubic", "how many decibels nearer than by interpolation, picture by picture", "dB", True),
+}
 
 CATALOGUE: dict[str, Definition] = {
     "perplexity.base_bits_per_byte": _bits(
@@ -200,9 +228,69 @@ CATALOGUE: dict[str, Definition] = {
     "pictures.negative_iwae": Definition(
         "Bound, 64 draws", "−IWAE: the same by the tighter bound with 64 draws.", "nats", False
     ),
+    "pictures.rate": Definition(
+        "Rate", "Bits a number of a held-out picture that its codes take, by what draws codes.", "bits", False
+    ),
+    "pictures.distortion": Definition(
+        "Distortion", "Root of the mean squared error of a held-out picture that comes back, of black to white.",
+        "share", False,
+    ),
+    "pictures.codes_in_use": Definition("Codes in use", "How many codes there would be, were each as frequent.", ""),
     "pictures.calls": Definition("Calls", "Calls of the network, one after the other, for a sample.", "calls", False),
     "pictures.milliseconds": Definition("Time of a sample", "64 made together, on this machine.", "ms", False),
     "pictures.parameters": Definition("Parameters", "Of all networks.", "", False),
+    **{
+        f"enlarged.{arm}.{name}": Definition(f"{said}, {label}", f"{said}: {meaning}.", unit, better)
+        for name, (label, meaning, unit, better) in _FIDELITY.items()
+        for arm, said in ENLARGED.items()
+        if name != "gain" or arm in ("drawn", "mean")
+    },
+    "enlarged.inconsistent": Definition(
+        "Apart from the small picture", "How far the drawn one, averaged down, is from what was enlarged.",
+        "grey levels", False,
+    ),
+    "transfer.pixels": Definition(
+        "To the true picture, pixels",
+        "How far a picture in another style lies from the true one: the root of the mean square, of the whole range.",
+        "", False,
+    ),
+    "transfer.pixels_untouched": Definition("The same, untouched", "Where nothing is done.", "", False),
+    "transfer.pixels_redrawn": Definition(
+        "The same, redrawn", "After the same way there and back in its own style: what smoothing alone does.", "", False
+    ),
+    "transfer.pixels_random": Definition("The same, another", "For another real picture of that style.", "", False),
+    "transfer.pixels_gain": Definition(
+        "Nearer in pixels", "How much nearer than the untouched picture, pair by pair; above 0 it is worth it.", ""
+    ),
+    "transfer.features": Definition(
+        "To the true picture, features", "The same in features that tell turns apart, not styles.", "", False
+    ),
+    "transfer.features_untouched": Definition("The same, untouched", "Where nothing is done.", "", False),
+    "transfer.features_redrawn": Definition("The same, redrawn", "In its own style.", "", False),
+    "transfer.features_random": Definition("The same, another", "For another real picture of that style.", "", False),
+    "transfer.features_gain": Definition("Nearer in features", "How much nearer than the untouched picture.", ""),
+    "transfer.style": Definition("Style as asked", "Pictures that are taken for the style they were brought to."),
+    "transfer.style_untouched": Definition(
+        "The same, untouched", "Of pictures that nothing is done to.", higher_is_better=False
+    ),
+    "transfer.found": Definition(
+        "Own picture found", "Pictures whose true one is the nearest of all of that style, in pixels."
+    ),
+    "transfer.found_untouched": Definition("The same, untouched", "Of pictures that nothing is done to."),
+    "transfer.there_and_back": Definition(
+        "Drawn again as it is", "How far a picture lies from itself, back to its noise and there again.", "", False
+    ),
+    "attribute.has": Definition(
+        "Has the attribute", "Pictures without it that are taken for having it, at the largest amount."
+    ),
+    "attribute.had": Definition("Had it before", "The same at amount 0.", "share", False),
+    "attribute.rest": Definition(
+        "The rest moved", "How far features move beside the attribute, in distances between two real pictures.",
+        "times", False,
+    ),
+    "attribute.told": Definition(
+        "Attribute told right", "Held-out pictures with and without it, halves, by features: all else stands on it."
+    ),
     "sequences.nats": Definition(
         "Surprise", "How surprised the model is by a token of a held-out sequence; of a VAE, at most so much.",
         "nats/token", False,
@@ -228,6 +316,23 @@ CATALOGUE: dict[str, Definition] = {
     "molecules.sa": Definition("Ease of synthesis apart", "The same of the score of synthesis.", "", False),
     "molecules.qed": Definition("Drug-likeness apart", "The same of drug-likeness.", "", False),
     "molecules.weight": Definition("Weight apart", "The same of molecular weight.", "Da", False),
+    "clips.same_digit": Definition(
+        "Same digit", "Frames that are taken for what the most of their clip are taken for."
+    ),
+    "clips.off_the_line": Definition(
+        "Off the line", "How far the centre of light is from lines with two bounces in each direction.", "pixels", False
+    ),
+    "clips.flicker": Definition("Flicker", "How much the light of a clip's frames differs.", "of the light", False),
+    "clips.speed": Definition("Speed", "How far the centre of light goes; as far as in real clips is best.", "pixels"),
+    "sound.in_tune": Definition("In tune", "Energy within 30 cents of a tone of equal temperament; by chance 0.6."),
+    "sound.voices": Definition("Voices", "Tones that are heard at once; as many as in real bars is best.", "tones"),
+    "sound.convergence": Definition(
+        "Spectra missed", "How far the sound that was found is from what the picture asks for.", "of it", False
+    ),
+    "sound.way_back_in_tune": Definition(
+        "In tune after the way back", "Real bars through the picture and back; the floor is how they were played."
+    ),
+    "sound.way_back_voices": Definition("Voices after the way back", "The same of tones heard at once.", "tones"),
     "music.pitch_class_entropy": Definition("Pitch classes", "How many tones are used, and how evenly.", "bits"),
     "music.out_of_range": Definition("Out of range", "Notes that a voice does not sing in Bach.", "share", False),
     "music.voice_crossings": Definition("Crossings", "Steps at which a voice lies below the next.", "share", False),

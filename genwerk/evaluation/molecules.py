@@ -1,7 +1,7 @@
 """Molecules that were drawn, by the measures of MOSES; floors are molecules that were learned from, in their place.
 
     validity, uniqueness        of all samples, and validity of those drawn by the rule (generators/smiles_rule.py)
-    what describes molecules    of the first 3,000 valid ones, against 3,000 held-out ones
+    what describes molecules    of the first 3,000 valid ones, against as many held-out ones as samples, 3,000 at most
 
     molecules.png    the first valid samples, drawn
 
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from genwerk.core.atomic import write_bytes
+from genwerk.core.errors import DataError
 from genwerk.core.workspace import Step
 from genwerk.data.molecules import split_smiles
 from genwerk.evaluation.measures import Measure
@@ -73,10 +74,18 @@ def _novelty(valid: Sequence[str], sides: Sides) -> Measure:
     some = ["".join(sides.learned.words(int(row))) for row in np.linspace(0, len(sides.learned) - 1, 1000)]
     alike = sum(one == text for one, text in zip(some, canonical(some), strict=True)) / len(some)
     different = set(valid)
-    new = sum(split_smiles(text) not in sides.learned for text in different)
+    new = sum(not _learned(text, sides) for text in different)
     learned = f"{len(sides.learned):,} learned, of which RDKit writes {alike:.1%} as they are"
     how = f"different valid ones, not among {learned}"
     return Measure.share("molecules.novel", new, len(different), how)
+
+
+def _learned(text: str, sides: Sides) -> bool:
+    """What RDKit writes in signs that no file of SMILES may have was not learned."""
+    try:
+        return split_smiles(text) in sides.learned
+    except DataError:
+        return False
 
 
 def _likeness(valid: Sequence[str], sides: Sides) -> Iterator[Measure]:

@@ -23,7 +23,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 __all__ = [
-    "CurvePoint", "Dot", "dots", "fusion_curve", "loss_curve", "measure_bars", "risk_coverage", "score_strips",
+    "CurvePoint", "Dot", "attribute_sweep", "dots", "fusion_curve", "loss_curve", "measure_bars", "risk_coverage",
+    "score_strips",
 ]  # fmt: skip
 
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
@@ -236,6 +237,25 @@ def risk_coverage(curve: Sequence[tuple[float, float]], chosen: tuple[float, flo
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def attribute_sweep(amounts: Sequence[float], has: Sequence[float], rest: Sequence[float], *, name: str,
+                    description: str) -> str:  # fmt: skip
+    """Share that has an attribute, and how far the rest moves, over how much of its direction is added."""
+    with _canvas(name, 6.2, 2.9) as canvas:
+        axes = canvas.axes[0]
+        axes.plot(amounts, has, color=S1, linewidth=1.8, marker="o", markersize=4)
+        axes.plot(amounts, rest, color=S2, linewidth=1.6, marker="o", markersize=4)
+        ends = [(has[-1], f"has it {_percent(has[-1])}", S1), (rest[-1], f"rest moved {rest[-1]:.2f}", S2)]
+        first, last = min(amounts), max(amounts)
+        axes.set_xlim(first, first + (last - first) * 1.3)
+        axes.set_ylim(0, max(1.0, *rest) * 1.05)
+        for height, text, colour in _apart(ends, axes):
+            axes.annotate(text, (last, height), (7, 0), textcoords="offset points", color=colour, va="center")
+        axes.set_xticks(list(amounts))
+        axes.set_xlabel("times the direction")
+        axes.grid(axis="x", visible=False)
+        return canvas.svg(description)
 
 
 def score_strips(present: Sequence[float], removed: Sequence[float], threshold: float, *, name: str,

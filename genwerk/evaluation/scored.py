@@ -14,7 +14,7 @@ from genwerk.core.atomic import write_json
 from genwerk.evaluation.measures import Measure
 from genwerk.models.arrays import read_json
 
-__all__ = ["Exhibit", "Scored"]
+__all__ = ["Exhibit", "Scored", "joined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +50,17 @@ class Scored:
         measures = [Measure.from_json(values) for values in record.pop("measures")]
         exhibits = [Exhibit(**values) for values in record.pop("exhibits")]
         return cls(measures=measures, exhibits=exhibits, **record)
+
+
+def joined(several: Sequence[Scored]) -> Scored:
+    """All as one, in this order; settings of the later ones by the group of what they measured."""
+    first, *later = several
+    groups = {one.measures[0].name.partition(".")[0]: one.settings for one in later}
+    return Scored(
+        {**first.settings, **groups},
+        [measure for one in several for measure in one.measures],
+        " ".join(one.summary for one in several),
+        [exhibit for one in several for exhibit in one.exhibits],
+        [text for one in several for text in one.texts],
+        [limit for one in several for limit in one.limits],
+    )

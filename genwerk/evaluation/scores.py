@@ -10,20 +10,15 @@ Try it:   pytest tests/evaluation/test_scores.py
 
 from __future__ import annotations
 
-import io
-import math
-import wave
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from genwerk.core.atomic import write_bytes
 from genwerk.core.errors import DataError
 from genwerk.data.chorales import STEPS_PER_QUARTER, VOICES, Note, Score
+from genwerk.data.synthesis import render, wav
 from genwerk.evaluation.engraving import to_musicxml
 
-__all__ = ["draw_score", "short_audio", "write_midi", "write_musicxml"]
+__all__ = ["draw_score", "write_audio", "write_midi", "write_musicxml"]
 
 _CHOIR = 52  # program of General MIDI
 _LOUDNESS = 80
@@ -34,9 +29,6 @@ _ENGRAVING = {
     "scale": 100, "spacingStaff": 15, "spacingSystem": 6,
 }  # fmt: skip
 _RATE = 22_050
-_PARTIALS = ((1, 1.0), (2, 0.5), (3, 0.28), (4, 0.14), (5, 0.07), (6, 0.04))  # multiple of the pitch, loudness
-_ATTACK, _RELEASE = 0.03, 0.12  # seconds
-_FADING = 0.6  # a second
 
 
 def write_midi(score: Score, path: Path, *, tempo: int = 80) -> None:
@@ -105,36 +97,6 @@ def draw_score(score: Score, path: Path, *, width: int = 1600) -> None:
     write_bytes(path, bytes(picture))
 
 
-def short_audio(score: Score, path: Path, *, tempo: int = 80, seconds: float = 60.0) -> None:
-    """What it sounds like, at most so long, as a WAV file of 22.05 kHz: each note a sum of sines, soft at both ends."""
-    step = 60 / tempo / STEPS_PER_QUARTER
-    length = min(score.steps * step + _RELEASE, seconds)
-    sound = np.zeros(math.ceil(length * _RATE) + 1)
-    for notes in score.voices:
-        for pitch, start, steps in notes:
-            begin = round(start * step * _RATE)
-            if begin < len(sound):
-                tone = _tone(pitch, steps * step)[: len(sound) - begin]
-                sound[begin : begin + len(tone)] += tone
-    loudest = float(np.abs(sound).max()) or 1.0
-    samples = (sound / loudest * 0.8 * 32767).round().astype("<i2")
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(_RATE)
-        file.writeframes(samples.tobytes())
-    write_bytes(path, buffer.getvalue())
-
-
-def _tone(pitch: int, seconds: float) -> NDArray[np.float64]:
-    """Equal temperament, A4 at 440 Hz."""
-    time = np.arange(math.ceil((seconds + _RELEASE) * _RATE)) / _RATE
-    hertz = 440.0 * 2 ** ((pitch - 69) / 12)
-    tone = np.zeros(len(time))
-    for multiple, loudness in _PARTIALS:
-        if hertz * multiple < _RATE / 2:
-            tone += loudness * np.sin(2 * np.pi * hertz * multiple * time)
-    tone *= np.minimum(time / _ATTACK, 1.0) * np.clip((seconds + _RELEASE - time) / _RELEASE, 0.0, 1.0)
-    tone *= np.exp(-_FADING * time)
-    return tone
+def write_audio(score: Score, path: Path, *, tempo: int = 80, seconds: float = 60.0) -> None:
+    """What it sounds like, at most so long, as a WAV file of 22.05 kHz."""
+    write_bytes(path, wav(render(score, _RATE, tempo=tempo, seconds=seconds), _RATE))

@@ -3,7 +3,7 @@ of many kinds; and what chemistry or the craft of music says of it.
 
     n samples are held against n held-out sequences; the floor is what those reach in place of samples
 
-    likelihood   nats a token of held-out sequences (a bound, for a VAE)
+    likelihood   nats a token of up to 2,000 held-out sequences (a bound, for a VAE)
     form         share that ends within the length; unique; not among what was learned
     molecules    molecules.py      music   music.py
     cost         milliseconds a sample, parameters
@@ -35,7 +35,8 @@ from genwerk.generators.sequence_examples import SequenceExamples
 from genwerk.generators.sequence_vae import SequenceVAE
 from genwerk.generators.storage import Stored, load_family
 from genwerk.generators.vae import kl_normal
-from genwerk.metrics.bootstrap import Interval, interval
+from genwerk.metrics.bootstrap import interval
+from genwerk.metrics.ratio import ratio_interval
 from genwerk.training.seeding import seed_step
 
 __all__ = ["Drawn", "SequenceScoreConfig", "Sides", "measure", "score_sequences"]
@@ -58,11 +59,12 @@ class SequenceScoreConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Samples as token strings, which of them ended, and the milliseconds that one took."""
+    """Samples as token strings, which of them ended, the milliseconds that one took, and the class of each."""
 
     words: Sequence[tuple[str, ...]]
     ended: NDArray[np.bool_]
     milliseconds: float
+    labels: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Sides:
     real_ended: float
 
 
+measure = Measure.mean
+
 Craft = Callable[[Sides, Step], tuple[list[Measure], list[Exhibit], list[str]]]
 """Measures, exhibits that were written beside the report, and limits."""
 
@@ -87,13 +91,14 @@ def score_sequences(
     """Draw samples, measure them, and write report.json, samples.txt and what the layout adds."""
     stored, examples = load_family(generator.path, average=config.average), SequenceExamples.open(sequences.path)
     learned, held_out = examples.train, examples.held_out
-    rows = np.random.default_rng(config.seed).permutation(len(held_out))[: config.n]
+    order = np.random.default_rng(config.seed).permutation(len(held_out))
+    rows = order[: config.n]
     made = _draw(stored, config.n, config, learned.vocabulary)
     rule = rule_for(learned.layout, learned.vocabulary)
     ruled = _draw(stored, config.constrained, config, learned.vocabulary, rule) if rule and config.constrained else None
     sides = Sides(made, ruled, [held_out.words(int(row)) for row in rows], learned,
                   float((np.asarray(held_out.tokens[np.sort(rows)]) == END).any(1).mean()))  # fmt: skip
-    measures = [*_foretold(stored, examples), *_form(sides)]
+    measures = [*_foretold(stored, examples, order[:_FORETOLD]), *_form(sides)]
     craft: Craft | None = None
     if learned.layout in _CRAFTS:
         craft = import_module(_CRAFTS[learned.layout]).measure_craft
@@ -112,34 +117,30 @@ def score_sequences(
     return {one.name: one.value for one in measures}
 
 
-def measure(name: str, found: Interval, how: str, floor: float | None = None) -> Measure:
-    """A mean with its interval, and what real ones reach."""
-    return Measure(name, found.mean, found.n, how, found.low, found.high, "95 % bootstrap", floor)
-
-
 def _draw(
     stored: Stored, n: int, config: SequenceScoreConfig, vocabulary: Sequence[str], rule: Rule | None = None
 ) -> Drawn:
-    names = stored.asked_by("")
-    given = stored.given([names[index % len(names)] for index in range(n)]) if names else None
+    labels = stored.labels("", n)
+    given = stored.given(labels) if stored.by == "class" else None
     ask = Ask(n, config.seed, given=given, temperature=config.temperature, rule=rule)
     started = time.perf_counter()
     x = sample(stored.family, ask, together=_TOGETHER, show=True).numpy()
     spent = (time.perf_counter() - started) / n * 1e3
-    return Drawn([words_of(row, vocabulary) for row in x], (x == END).any(1), spent)
+    return Drawn([words_of(row, vocabulary) for row in x], (x == END).any(1), spent, labels)
 
 
-def _foretold(stored: Stored, examples: SequenceExamples) -> Iterator[Measure]:
-    count = min(_FORETOLD, len(examples.held_out))
+def _foretold(stored: Stored, examples: SequenceExamples, rows: NDArray[np.int64]) -> Iterator[Measure]:
+    """Of these held-out rows; the interval is over what they were cut from, since windows of one piece are alike."""
     totals, lengths = list[float](), list[int]()
     seed_step(0)
-    for start in range(0, count, _TOGETHER):
-        batch = examples.batch_of(range(start, min(start + _TOGETHER, count)), torch.device("cpu"), held_out=True)
+    for start in range(0, len(rows), _TOGETHER):
+        batch = examples.batch_of(rows[start : start + _TOGETHER].tolist(), torch.device("cpu"), held_out=True)
         totals += (-_log_likelihood(stored, batch)).tolist()
         lengths += (batch.x != PAD).sum(1).tolist()
-    each = [total / length for total, length in zip(totals, lengths, strict=True)]
+    _, source = np.unique(examples.held_out.places[rows, 0], return_inverse=True)
+    found = ratio_interval(*(np.bincount(source, each).tolist() for each in (totals, lengths)))
     how = "bound with one draw" if isinstance(stored.family, SequenceVAE) else "held-out sequences"
-    yield measure("sequences.nats", interval(each), how)
+    yield measure("sequences.nats", found, how)
 
 
 @torch.no_grad()
@@ -162,7 +163,9 @@ def _form(sides: Sides) -> Iterator[Measure]:
     real_unique = len(set(sides.real)) / len(sides.real)
     yield replace(Measure.share("sequences.unique", len(set(made.words)), n, "token by token"), floor=real_unique)
     new = sum(words not in sides.learned for words in made.words)
-    yield replace(Measure.share("sequences.novel", new, n, "not among what was learned, token by token"), floor=1.0)
+    real_new = sum(words not in sides.learned for words in sides.real) / len(sides.real)
+    novel = Measure.share("sequences.novel", new, n, "not among what was learned, token by token")
+    yield replace(novel, floor=real_new)
     real_length = float(np.mean([len(words) for words in sides.real]))
     lengths = interval([float(len(words)) for words in made.words])
     yield measure("sequences.length", lengths, "tokens, without the end", real_length)

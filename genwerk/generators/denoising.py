@@ -27,7 +27,7 @@ from genwerk.generators.path import Path
 from genwerk.generators.solve import Denoiser, Solver, ancestral, dpm_solver, euler, heun
 from genwerk.models.condition import none_like
 
-__all__ = ["DENOISING", "SOLVERS", "Estimate", "denoise_frames"]
+__all__ = ["DENOISING", "SOLVERS", "Estimate", "denoise_frames", "denoiser_of", "solver_of", "times_of"]
 
 DENOISING: frozenset[Use] = frozenset(
     {"given", "noise", "steps", "solver", "guidance", "interval", "start", "strength", "keep"}
@@ -58,16 +58,15 @@ def denoise_frames(
     """
     noise = Noise(ask.seed, ask.count, first=ask.first)
     drawn = noise.draw(space.shape) if ask.noise is None else ask.noise
-    times = path.times(steps if ask.steps is None else ask.steps)
-    times = times[len(times) - 1 - max(1, round(ask.strength * (len(times) - 1))) :]
+    times = times_of(path, ask, steps)
     here, start = path.at(times[0]), None if ask.start is None else ask.start.to(device)
     x = here.sigma * drawn.to(device)
     if start is not None:
         x = x + here.alpha * start
-    denoise = _denoiser(estimate, path, ask, device)
+    denoise = denoiser_of(estimate, path, ask, device)
     if ask.keep is not None and start is not None:
         denoise = _keeping(denoise, start, ask.keep.to(device))
-    solve = _solver(ask.solver or solver, lambda: noise.draw(space.shape).to(device))
+    solve = solver_of(ask.solver or solver, lambda: noise.draw(space.shape).to(device))
     for done, frame in enumerate(solve(denoise, path, x, times), 1):
         last = done == len(times) - 1
         shown = frame.x if last else frame.x0
@@ -78,7 +77,14 @@ def denoise_frames(
         yield Preview(shown, done, len(times) - 1)
 
 
-def _denoiser(estimate: Estimate, path: Path, ask: Ask, device: torch.device) -> Denoiser:
+def times_of(path: Path, ask: Ask, steps: int) -> list[float]:
+    """The falling times that are taken, the last of them if the strength is below 1; steps: where the ask has none."""
+    times = path.times(steps if ask.steps is None else ask.steps)
+    return times[len(times) - 1 - max(1, round(ask.strength * (len(times) - 1))) :]
+
+
+def denoiser_of(estimate: Estimate, path: Path, ask: Ask, device: torch.device) -> Denoiser:
+    """The estimate under what is asked for, guided where that is asked for, too."""
     given = None if ask.given is None else ask.given.to(device)
     asked = partial(estimate, given=given)
     if given is None or ask.guidance == 1.0:
@@ -91,7 +97,8 @@ def _keeping(denoise: Denoiser, start: Tensor, keep: Tensor) -> Denoiser:
     return lambda x, t: torch.where(keep, start, denoise(x, t))
 
 
-def _solver(name: str, draw: Callable[[], Tensor]) -> Solver:
+def solver_of(name: str, draw: Callable[[], Tensor]) -> Solver:
+    """By name; draw: new noise, for `ancestral`. Raises RequestError for a name that is not known."""
     if name == "ancestral":
         return partial(ancestral, draw=draw)
     if (found := SOLVERS.get(name)) is None:

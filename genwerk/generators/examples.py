@@ -17,8 +17,8 @@ __all__ = ["Examples", "row_at"]
 
 
 class Examples(Protocol):
-    """space: where they lie; unit: what they are called; counts: how many are learned from, and how many held
-    out; classes: their names.
+    """space: where they lie; unit: what they are called; layout: what they stand for, see data/; counts: how many are
+    learned from, and how many held out; classes: their names.
 
     batch      of this turn (from 0), in which every epoch reads each once; keys: of the random order
     batch_of   these rows of what is learned from, or of what is held out
@@ -29,6 +29,9 @@ class Examples(Protocol):
 
     @property
     def space(self) -> Space: ...
+
+    @property
+    def layout(self) -> str: ...
 
     @property
     def classes(self) -> tuple[str, ...]: ...

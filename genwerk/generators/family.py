@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from genwerk.core.errors import RequestError
 from genwerk.core.progress import track
 
-__all__ = ["Ask", "Batch", "Family", "Loss", "Player", "Preview", "Space", "check_ask", "sample"]
+__all__ = ["Ask", "Batch", "Family", "Loss", "Player", "Preview", "Space", "check_ask", "check_shapes", "sample"]
 
 Use = Literal["given", "noise", "steps", "solver", "guidance", "interval", "start", "strength", "keep", "temperature",
-              "rule"]  # fmt: skip
+              "rule", "small"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,7 @@ class Ask:
     keep         (count, *shape) bool: what of `start` stays as it is, to the bit
     temperature  below 1 nearer to what is likely
     rule         what may follow, where samples are tokens
+    small        (count, C, h, w) of any size, to be enlarged; whoever can be asked for it makes nothing without
     """
 
     count: int
@@ -135,10 +136,11 @@ class Ask:
     keep: Tensor | None = None
     temperature: float = 1.0
     rule: Rule | None = None
+    small: Tensor | None = None
 
     def part(self, start: int, stop: int) -> Ask:
         """Draws from `start` to `stop` of these."""
-        own = {name: getattr(self, name) for name in ("given", "noise", "start", "keep")}
+        own = {name: getattr(self, name) for name in ("given", "noise", "start", "keep", "small")}
         cut = {name: value[start:stop] for name, value in own.items() if value is not None}
         return replace(self, count=min(stop, self.count) - start, first=self.first + start, **cut)
 
@@ -157,8 +159,10 @@ class Family(Protocol):
 
     space: Space
     noise_shape: tuple[int, ...]
-    network: nn.Module
     uses: frozenset[Use]
+
+    @property
+    def network(self) -> nn.Module: ...
 
     def players(self) -> Sequence[Player]: ...
 
@@ -204,8 +208,22 @@ def check_ask(family: Family, ask: Ask) -> None:
         raise RequestError("a temperature must be 0 or above", param="temperature", remedy="1 is as trained.")
     if ask.keep is not None and ask.start is None:
         raise RequestError("there is nothing to keep", param="keep", remedy="Give the picture whose pixels stay.")
+    if "small" in family.uses:
+        _check_small(family.space, ask)
     _check_given(family.space, ask)
-    _check_shapes(family.space, ask)
+    check_shapes(family.space, ask)
+
+
+def _check_small(space: Space, ask: Ask) -> None:
+    small = ask.small
+    if small is None:
+        what = "there is nothing to enlarge"
+        raise RequestError(what, param="small", remedy="Give a picture: `genwerk enlarge PICTURE --model MODEL`.")
+    if small.ndim != 4 or small.shape[:2] != (ask.count, space.picture[0]) or not small.numel():
+        what = f"what is to be enlarged has the shape {tuple(small.shape)}, not ({ask.count}, {space.picture[0]}, h, w)"
+        raise RequestError(what, param="small", remedy="Give one picture a draw, in the colours of the model.")
+    if not small.isfinite().all():
+        raise RequestError("what is to be enlarged is not finite", param="small", remedy="Look at where it was read.")
 
 
 def _check_given(space: Space, ask: Ask) -> None:
@@ -224,7 +242,8 @@ def _check_given(space: Space, ask: Ask) -> None:
         raise RequestError("a vector that is asked for is not finite", param="given", remedy="Look at the encoder.")
 
 
-def _check_shapes(space: Space, ask: Ask) -> None:
+def check_shapes(space: Space, ask: Ask) -> None:
+    """Raises RequestError for pictures and noise of another shape, or not finite."""
     for name in ("start", "keep"):
         value = getattr(ask, name)
         if value is not None and tuple(value.shape) != (ask.count, *space.shape):

@@ -3,7 +3,8 @@
     features (B, 128)   what it says just before the classes;    classes (B,)   what it takes a picture for
 
 It learns from the pictures that families learn from, and its accuracy on held-out ones is printed beside every number
-that stands on it. Pictures without classes are turned by quarters, and the network learns to tell how far.
+that stands on it. Pictures without classes, or whose classes should not matter, are turned by quarters, and the network
+learns to tell how far.
 
 Source: Heusel et al. (2017) for distances in a classifier's features; Gidaris et al. (2018), RotNet, for turns.
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -41,7 +43,7 @@ from genwerk.training.schedule import cosine_with_warmup
 from genwerk.training.seeding import deterministic, seed_step
 from genwerk.training.watch import watch_run
 
-__all__ = ["FeaturesConfig", "Seen", "load_features", "see", "train_features"]
+__all__ = ["FeatureNetwork", "FeaturesConfig", "Seen", "load_features", "see", "train_features"]
 
 _TURNS = 4
 
@@ -53,6 +55,7 @@ class FeaturesConfig(Config):
     batch: int = Field(128, ge=1, description="pictures in a step")
     width: int = Field(32, ge=1, description="channels at half the size, doubled with every halving")
     lr: float = Field(2e-3, gt=0, description="highest learning rate")
+    tell: Literal["classes", "turns"] = Field("classes", description="what is told apart; turns where there are none")
     checkpoint_every: int = Field(200, ge=1, description="steps that a kill can cost at most")
     seed: int = Field(0, ge=0, description="initial weights and order of the pictures")
 
@@ -80,7 +83,9 @@ class Seen:
 
 def train_features(config: FeaturesConfig, step: Step, pictures: Artifact) -> Mapping[str, float | int | str]:
     """Train on a pictures artifact; killed and started again it ends in the same files."""
-    turned = len(PictureExamples.open(pictures.path, "nothing").train.classes) < 2
+    train = PictureExamples.open(pictures.path, "nothing").train
+    turned = len(train.classes) < 2 or config.tell == "turns"
+    ways = () if train.layout == "sound" else ("shift",)  # a pitch is where it lies
     examples = PictureExamples.open(pictures.path, "nothing" if turned else "class")
     classes = _TURNS if turned else len(examples.train.classes)
     device = choose_device("float32")
@@ -98,7 +103,7 @@ def train_features(config: FeaturesConfig, step: Step, pictures: Artifact) -> Ma
                     batch = examples.batch(config.batch, config.seed, turn=state.step, device=device.where)
                     x, target = _turned(batch.x) if turned else (batch.x, batch.given)
                     assert target is not None
-                    loss = F.cross_entropy(network(augment(x, ("shift",)))[1], target)
+                    loss = F.cross_entropy(network(augment(x, ways))[1], target)
                     loss.backward()  # type: ignore[no-untyped-call]
                     norm = clip_gradients(network.parameters(), 1.0).norm
                     check_finite(state.step + 1, float(loss.detach()), norm, lr)

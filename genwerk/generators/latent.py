@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import ModelError
 from genwerk.generators.denoising import DENOISING
-from genwerk.generators.family import Ask, Batch, Loss, Player, Preview, Space
+from genwerk.generators.family import Ask, Batch, Family, Loss, Player, Preview, Space
 from genwerk.generators.flow import Flow, FlowConfig
 from genwerk.generators.networks import NetworkConfig
 from genwerk.generators.vae import VAE, VAEConfig
@@ -70,7 +70,7 @@ class Latent:
         self.prior = Flow(config.prior, inner)
         self.network = Networks(self.codec.network, self.prior.network, self.noise_shape[0])
 
-    def adopt(self, codec: VAE, pictures: Sequence[Tensor]) -> None:
+    def adopt(self, codec: Family, pictures: Sequence[Tensor]) -> None:
         """Take over a trained codec, and measure its codes on batches of pictures."""
         self.codec.network.load_state_dict(codec.network.state_dict())
         self.codec.network.requires_grad_(False)

@@ -228,15 +228,21 @@ class _Run:
         """The loss of held-out examples, the same noise each time."""
         self.family.network.eval()
         seed_step(self.config.seed, 1)
-        count, losses, counts = min(self.config.eval_examples, self.examples.counts[1]), list[float](), list[int]()
-        for start in range(0, count, self.config.batch):
-            rows = range(start, min(start + self.config.batch, count))
+        losses, counts = list[float](), list[int]()
+        for start in range(0, len(self._validated), self.config.batch):
+            rows = self._validated[start : start + self.config.batch]
             batch = self.examples.batch_of(rows, self.device.where, held_out=True)
             with self.device.context():
                 losses.append(float(self.players[0].loss(batch).value) * len(rows))
             counts.append(len(rows))
         self.family.network.train()
         return sum(losses) / sum(counts)
+
+    @cached_property
+    def _validated(self) -> list[int]:
+        """Held-out rows by chance, in every run the same: the first ones may all be of one class."""
+        found: list[int] = generator(0).permutation(self.examples.counts[1])[: self.config.eval_examples].tolist()
+        return found
 
     def look(self, step: int) -> dict[str, float]:
         """Looks at what the average makes; goes back where it collapsed. Raises TrainingError after the third time."""

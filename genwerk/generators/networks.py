@@ -29,16 +29,19 @@ class NetworkConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1, description="share of a block's inside dropped in training")
 
 
-def make_denoiser(config: NetworkConfig, space: Space) -> nn.Module:
-    """(B, C, H, W), times (B,) and what is given to (B, C, H, W). Raises ModelError for sizes that do not fit."""
-    shape = space.picture
+def make_denoiser(config: NetworkConfig, space: Space, *, told: int = 0) -> nn.Module:
+    """(B, C + told, H, W), times (B,) and what is given to (B, C, H, W). Raises ModelError for sizes that do not fit.
+
+    told   channels beside the noisy ones, which it sees as they are
+    """
+    channels, height, across = space.picture
     if config.kind == "dit":
         return DiT(
-            shape, width=config.width, depth=config.depth, heads=config.heads, patch=config.patch,
-            classes=space.classes, vector=space.vector, dropout=config.dropout,
+            (channels + told, height, across), out=channels, width=config.width, depth=config.depth, heads=config.heads,
+            patch=config.patch, classes=space.classes, vector=space.vector, dropout=config.dropout,
         )  # fmt: skip
     unet = UNet(
-        shape[0], width=config.width, multipliers=config.multipliers, blocks=config.blocks,
+        channels + told, out=channels, width=config.width, multipliers=config.multipliers, blocks=config.blocks,
         attention=config.attention, classes=space.classes, vector=space.vector, dropout=config.dropout,
     )  # fmt: skip
     unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a step takes 0.7 to 0.8 of the time

@@ -49,6 +49,10 @@ class PictureExamples:
         return Space((channels, height, width), classes=classes, vector=vector)
 
     @property
+    def layout(self) -> str:
+        return self.train.layout
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
 

@@ -46,12 +46,18 @@ class PairsConfig(Config):
 
 
 def draw_pairs(config: PairsConfig, step: Step, generator: Artifact) -> Mapping[str, float | int | str]:
-    """Write noise.npy, samples.npy, given.npy of a flow. Raises ModelError for what is no flow, or asked by text."""
+    """Write noise.npy, samples.npy, given.npy of a flow.
+
+    Raises ModelError for what is no flow, or asked by text, and for too few pairs to hold out one of each class.
+    """
     stored = load_family(generator.path)
     if not isinstance(stored.family, Flow) or stored.by == "text":
         what = f"a {stored.name} asked by {stored.by} cannot be straightened"
         raise ModelError(what, where=str(generator.path), remedy="Take a flow that is asked by class, or by nothing.")
     space = stored.family.space
+    if config.pairs < (least := 10 * max(1, space.classes)):
+        what = f"{config.pairs} pairs are too few for {space.classes} classes"
+        raise ModelError(what, where="pairs", remedy=f"Every tenth of a class is held out: draw {least} or more.")
     labels = np.arange(config.pairs, dtype=np.int64) % max(1, space.classes)
     given = torch.from_numpy(labels) if space.classes else None
     noise = Noise(config.seed, config.pairs).draw(space.shape)
@@ -59,7 +65,7 @@ def draw_pairs(config: PairsConfig, step: Step, generator: Artifact) -> Mapping[
     np.save(step.out / "noise.npy", noise.numpy())
     np.save(step.out / "samples.npy", made.numpy())
     np.save(step.out / "given.npy", labels)
-    write_json(step.out / "pairs.json", {"space": asdict(space), "classes": stored.classes})
+    write_json(step.out / "pairs.json", {"space": asdict(space), "classes": stored.classes, "layout": stored.layout})
     return {"pairs": config.pairs, "steps": config.steps}
 
 
@@ -72,15 +78,20 @@ class PairExamples:
     given: NDArray[np.int64]
     space: Space
     classes: tuple[str, ...]
+    layout: str = ""
     unit = "pairs"
 
     @classmethod
     def open(cls, path: Path) -> PairExamples:
-        """What `draw_pairs` wrote. Raises ModelError where it is missing."""
+        """What `draw_pairs` wrote. Raises ModelError where it is missing, or spoilt."""
         record = read_json(path / "pairs.json")
         space = Space(tuple(record["space"].pop("shape")), **record["space"])
-        noise, samples, given = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("noise", "samples", "given"))
-        return cls(noise, samples, given, space, tuple(record["classes"]))
+        try:
+            noise, samples, given = (np.load(path / f"{name}.npy", mmap_mode="r")
+                                     for name in ("noise", "samples", "given"))  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise ModelError(f"there are no pairs: {error}", where=str(path), remedy="Draw them first.") from error
+        return cls(noise, samples, given, space, tuple(record["classes"]), record["layout"])
 
     @cached_property
     def _sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

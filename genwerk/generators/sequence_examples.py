@@ -54,6 +54,15 @@ class SequenceExamples:
         parts = (np.asarray(tokens[start : start + 65_536]) for start in range(0, len(tokens), 65_536))
         return np.concatenate([(part != PAD).sum(1) for part in parts])
 
+    @cached_property
+    def _groups(self) -> dict[tuple[int, tuple[int, ...], int], NDArray[np.int64]]:
+        """The batches that are read at present."""
+        return {}
+
+    @property
+    def layout(self) -> str:
+        return self.train.layout
+
     @property
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
@@ -64,11 +73,18 @@ class SequenceExamples:
 
     def batch(self, size: int, *keys: int, turn: int, device: torch.device) -> Batch:
         group, place = divmod(turn, _SORTED)
+        if (size, keys, group) not in self._groups:
+            self._groups.clear()
+            self._groups[size, keys, group] = self._group(size, keys, group)
+        return self.batch_of(self._groups[size, keys, group][place].tolist(), device)
+
+    def _group(self, size: int, keys: tuple[int, ...], group: int) -> NDArray[np.int64]:
+        """(_SORTED, size): the rows of so many batches."""
         first = group * _SORTED * size
         rows = np.array([row_at(first + at, len(self.train), keys) for at in range(_SORTED * size)])
         rows = rows[np.argsort(self._lengths[rows], kind="stable")].reshape(_SORTED, size)
-        order = generator(*keys, group, 1).permutation(_SORTED)
-        return self.batch_of(rows[order[place]].tolist(), device)
+        found: NDArray[np.int64] = rows[generator(*keys, group, 1).permutation(_SORTED)]
+        return found
 
     def batch_of(self, rows: Sequence[int], device: torch.device, *, held_out: bool = False) -> Batch:
         some = self.held_out if held_out else self.train

@@ -113,7 +113,8 @@ class SequenceVAE:
     def frames(self, ask: Ask) -> Iterator[Preview]:
         network, own = self.network.decoder, Noise(ask.seed, ask.count, first=ask.first)
         device = network.decoder.device
-        code = (own.draw(self.noise_shape) if ask.noise is None else ask.noise).to(device)
+        code = own.draw(self.noise_shape)  # also where another is given: what is drawn for tokens comes after it
+        code = (code if ask.noise is None else ask.noise).to(device)
         told = network.told(None if ask.given is None else ask.given.to(device), ask.count, code)
         cache = network.cache(ask.count, self.length)
         return draw_tokens(lambda last: network.next(last, told, cache), ask, own.draw((self.length,)), device)

@@ -30,6 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genwerk.core.errors import DataError
+from genwerk.core.progress import say
+from genwerk.data.sequences import PAD, SPECIAL
 from genwerk.generators.smiles_outlook import least_left, most_left
 from genwerk.generators.smiles_spots import ENDED, START, State
 from genwerk.generators.smiles_state import after
@@ -37,7 +39,6 @@ from genwerk.generators.smiles_tokens import Atom, Bond, Mark, Ring, Token, read
 
 __all__ = ["SmilesRule"]
 
-_PAD, _BEGIN, _END = 0, 1, 2
 _NEVER = 1 << 14  # tokens to the end, where there is none
 _LOOKS = ((1, 500), (3, 5000))  # of a search: what is left counts so often what was taken, and states it may open
 _STATES = 200_000  # that are kept from one begin to the next, at a thousand bytes or so
@@ -54,8 +55,8 @@ class SmilesRule:
     """
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
-        if list(vocabulary[:3]) != ["<pad>", "<begin>", "<end>"]:
-            raise DataError("a vocabulary begins with <pad>, <begin>, <end>", where=", ".join(vocabulary[:3]))
+        if tuple(vocabulary[:3]) != SPECIAL:
+            raise DataError(f"a vocabulary begins with {', '.join(SPECIAL)}", where=", ".join(vocabulary[:3]))
         self._tokens = [None, None, *(read_token(text) for text in vocabulary[2:])]
         self._closers = _closers([token for token in self._tokens if token is not None])
         self._ids: dict[Token, list[int]] = {}
@@ -63,6 +64,9 @@ class SmilesRule:
             if token is not None:
                 self._ids.setdefault(token, []).append(token_id)
         self._complete = _is_complete(set(vocabulary), list(self._ids))
+        if not self._complete:
+            lacking = ", ".join(f"`{one}`" for one in ("C", "c", "=", ")", "1") if one not in vocabulary)
+            say(f"drawing by the rule is slow: the vocabulary lacks {lacking}", style="yellow")
         self._rings = [token for token in self._closers if isinstance(token, Ring)]
         self._forget()
         self.begin(0)
@@ -84,7 +88,7 @@ class SmilesRule:
         self._fill(numbers)
         self._sharpen(numbers, left)
         found: NDArray[np.bool_] = self._cost[self._at] < left
-        found[:, _PAD] = self._at == self._number(ENDED)
+        found[:, PAD] = self._at == self._number(ENDED)
         if not found.any(1).all():
             raise ValueError(f"{left} tokens are too few to close every molecule that was begun")
         return found
@@ -108,7 +112,7 @@ class SmilesRule:
         self._cost = np.full((64, len(self._tokens)), _NEVER, np.int16)
         self._least = np.zeros((64, len(self._tokens)), np.int16)
         ended = self._number(ENDED)
-        self._next[ended, _PAD], self._sharp[ended] = ended, True
+        self._next[ended, PAD], self._sharp[ended] = ended, True
         self._filled[ended] = True
 
     def _number(self, state: State) -> int:

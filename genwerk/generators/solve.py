@@ -9,14 +9,15 @@ et al. (2022), DPM-Solver++, algorithm 2.
     ancestral   x_s = alpha_s x0 + sqrt(sigma_s² - n²) eps + n z
                 n = eta sigma_s sqrt(1 - (alpha_t sigma_s / alpha_s sigma_t)²)
     heun        a step of euler, and again with the mean of the slopes at both its ends, in the path's clock
-    dpm_solver  x_s = (sigma_s / sigma_t) x_t - alpha_s (e^-h - 1) (x0 + (x0 - x0') h / (2 h'))
+    dpm_solver  x_s = r x_t + (alpha_s - r alpha_t) (x0 + (x0 - x0') h / (2 h')),    r = sigma_s / sigma_t
 
 h       lambda_s - lambda_t,  lambda = ln(alpha / sigma);   x0', h' of the step before
 z, eta  z ~ N(0, I);  eta 1 is DDPM's sampling, 0 is DDIM's
 
 On every path a step of Euler in its clock is one of DDIM, so there is one function for both. Each solver is an iterator
 over states, whose last one is the sample. The error falls with the number of steps to the first power (euler), to the
-second (heun, with two estimates a step; dpm_solver, with one).
+second (heun, with two estimates a step; dpm_solver, with one). Times that rise lead from data to noise (inversion.py);
+at data itself x_0 is x, and eps, of which nothing can be seen there, is 0, its mean.
 
 Left out: third orders, adaptive steps.
 Try it:   pytest tests/generators/test_solve.py
@@ -29,6 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from genwerk.generators.path import Path, Point
@@ -48,7 +50,7 @@ class Frame(NamedTuple):
 
 
 Solver = Callable[[Denoiser, Path, Tensor, Sequence[float]], Iterator[Frame]]
-"""From x at the first of the falling `times`, a frame for each of the others."""
+"""From x at the first of the times, which fall or rise, a frame for each of the others."""
 
 
 def euler(denoise: Denoiser, path: Path, x: Tensor, times: Sequence[float]) -> Iterator[Frame]:
@@ -101,13 +103,14 @@ def dpm_solver(denoise: Denoiser, path: Path, x: Tensor, times: Sequence[float])
         bent = x0
         if before is not None and math.isfinite(h):
             bent = x0 + (x0 - before[0]) * (h / (2.0 * before[1]))
-        x = there.sigma / here.sigma * x - there.alpha * math.expm1(-h) * bent
+        rest = there.sigma / here.sigma if here.sigma > 0.0 else 0.0
+        x = rest * x + (there.alpha - rest * here.alpha) * bent
         before = x0, h
         yield Frame(x, x0, s)
 
 
 def _noise(x: Tensor, x0: Tensor, here: Point) -> Tensor:
-    return (x - here.alpha * x0) / here.sigma
+    return (x - here.alpha * x0) / here.sigma if here.sigma > 0.0 else torch.zeros_like(x)
 
 
 def _slope(path: Path, x: Tensor, x0: Tensor, here: Point) -> Tensor:

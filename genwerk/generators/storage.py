@@ -1,6 +1,6 @@
 """A trained family on disk: what it is, its weights, and averages of them to choose from.
 
-family.json            family, its config, space, names of classes, how it is asked; of sequences layout and vocabulary
+family.json            family, its config, space, names of classes, how it is asked; layout, of sequences vocabulary
 weights.safetensors    the average that is used
 averages/W-N.safetensors   averages of width W after N steps, see ema.py
 """
@@ -27,7 +27,8 @@ from genwerk.generators.ema import Kept, average_afterwards
 from genwerk.generators.family import Family, Space
 from genwerk.models.weights import read_tensors, write_tensors
 
-__all__ = ["FAMILIES", "PICTURES", "SEQUENCES", "Stored", "load_family", "make_family", "save_family", "settings_of"]
+__all__ = ["CODECS", "FAMILIES", "PICTURES", "SEQUENCES", "Stored", "load_family", "make_family", "save_family",
+           "settings_of"]  # fmt: skip
 
 PICTURES = {
     "vae": "genwerk.generators.vae:VAE",
@@ -35,18 +36,23 @@ PICTURES = {
     "diffusion": "genwerk.generators.diffusion:Diffusion",
     "flow": "genwerk.generators.flow:Flow",
     "latent": "genwerk.generators.latent:Latent",
+    "codes": "genwerk.generators.codes:Codes",
+    "super_resolution": "genwerk.generators.super_resolution:SuperResolution",
 }
 SEQUENCES = {
     "autoregressive": "genwerk.generators.autoregressive:Autoregressive",
     "sequence_vae": "genwerk.generators.sequence_vae:SequenceVAE",
 }
-FAMILIES = PICTURES | SEQUENCES
+CODECS = {"latent": "vae", "codes": "vq"}
+"""Families of pictures that draw codes, to the family of the codec that is trained before them."""
+FAMILIES = PICTURES | SEQUENCES | {"vq": "genwerk.generators.vq:VQ"}
 """Name in recipes to where the class is; its config is the class of the same name with `Config` behind it."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A family that was loaded. by: class, text or nothing; classes: their names in order; encoder: of texts."""
+    """A family that was loaded. by: class, text or nothing; classes: their names in order, or the only one there is;
+    encoder: of texts."""
 
     family: Family
     name: str
@@ -60,8 +66,13 @@ class Stored:
     def asked_by(self, prompt: str) -> list[str]:
         """What a prompt asks for, draw after draw: a text, classes with commas between, or every class in turn."""
         if not prompt:
-            return list(self.classes)
+            return list(self.classes) if self.by == "class" else []
         return [prompt] if self.by == "text" else [name.strip() for name in prompt.split(",")]
+
+    def labels(self, prompt: str, n: int) -> list[str]:
+        """Of each of n draws: what it is asked by; where nothing is, the only class there is, or ``."""
+        names = self.asked_by(prompt) or self.classes or [""]
+        return [names[index % len(names)] for index in range(n)]
 
     def given(self, names: Sequence[str]) -> Tensor:
         """(N,) classes by name, or (N, D) vectors of texts; `` for none.
@@ -124,8 +135,8 @@ def save_family(
 ) -> None:
     """Write `family` with the weights that it holds."""
     record = {"family": name, "config": config.model_dump(mode="json"), "space": asdict(family.space), "by": by}
-    tokens = {"layout": layout, "vocabulary": list(vocabulary)} if vocabulary else {}
-    write_json(out / "family.json", {**record, "classes": list(classes), "encoder": encoder, **tokens})
+    record |= {"classes": list(classes), "encoder": encoder, "layout": layout, "vocabulary": list(vocabulary)}
+    write_json(out / "family.json", record)
     write_tensors(out / "weights.safetensors", _plain(family.network.state_dict()))
     if kept:
         (out / "averages").mkdir(exist_ok=True)

@@ -36,14 +36,16 @@ def draw_tokens(
         torch.full((ask.count,), BEGIN, device=device),
         torch.zeros(ask.count, dtype=torch.bool, device=device),
     )
+    start = x.clone() if ask.start is None else ask.start.to(device)
+    keep = torch.full_like(x, ask.start is not None, dtype=torch.bool) if ask.keep is None else ask.keep.to(device)
     if ask.rule is not None:
         ask.rule.begin(ask.count)
     for place in range(length):
-        allowed = _allowed(ask, length - place, device)
-        found = pick(following(last), chance[:, place], ask.temperature, allowed)
-        if ask.start is not None:
-            kept = ask.keep[:, place] if ask.keep is not None else torch.ones_like(ended)
-            found = torch.where(kept.to(device), ask.start[:, place].to(device), found)
+        allowed, logits = _allowed(ask, length - place, device), following(last)
+        awaited = (keep & (start != PAD))[:, place + 1 :].any(1)  # what is kept further on is not cut off
+        early = awaited[:, None] & (torch.arange(logits.shape[1], device=device) == END)
+        found = pick(logits.masked_fill(early, -torch.inf), chance[:, place], ask.temperature, allowed)
+        found = torch.where(keep[:, place], start[:, place], found)
         found = torch.where(ended, PAD, found)
         if ask.rule is not None:
             ask.rule.take(found.cpu().numpy())
@@ -55,18 +57,20 @@ def draw_tokens(
 
 
 def pick(logits: Tensor, chance: Tensor, temperature: float, allowed: Tensor | None = None) -> Tensor:
-    """(B,) tokens from logits (B, V), chance (B,) in [0, 1) and what is allowed (B, V); a temperature of 0 takes the
+    """(B,) tokens from logits (B, V), chance (B,) in [0, 1] and what is allowed (B, V); a temperature of 0 takes the
     likeliest one."""
-    logits = logits.double()
-    logits[:, [PAD, BEGIN]] = -torch.inf
+    never = torch.arange(logits.shape[1], device=logits.device)
+    logits = logits.double().masked_fill((never == PAD) | (never == BEGIN), -torch.inf)
     if allowed is not None:
         alive = allowed[:, PAD].logical_not()
         logits = logits.masked_fill(~allowed & alive[:, None], -torch.inf)
     if temperature == 0.0:
         return logits.argmax(1)
-    total = (logits / temperature).softmax(1).cumsum(1)
-    # Never beyond the last token with a share: the sum may end a hair below 1.
-    return (total < chance[:, None] * total[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
+    # Less the largest, so that no quotient is too large for a number.
+    total = ((logits - logits.amax(1, keepdim=True)) / temperature).softmax(1).cumsum(1)
+    # Never before the first token with a share, nor beyond the last: the sum may end a hair below 1.
+    sought = chance[:, None].clamp(min=torch.finfo(total.dtype).tiny) * total[:, -1:]
+    return (total < sought).sum(1).clamp(max=logits.shape[1] - 1)
 
 
 def _allowed(ask: Ask, left: int, device: torch.device) -> Tensor | None:

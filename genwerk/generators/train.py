@@ -12,6 +12,7 @@ from genwerk.core.config import Config, Field
 from genwerk.core.errors import ModelError
 from genwerk.core.workspace import Artifact, Step
 from genwerk.generators.captions import load_vectors
+from genwerk.generators.codes import Codes
 from genwerk.generators.examples import Examples
 from genwerk.generators.family import Family
 from genwerk.generators.latent import Latent
@@ -19,8 +20,8 @@ from genwerk.generators.loop import FitConfig, fit
 from genwerk.generators.picture_examples import PictureExamples
 from genwerk.generators.reflow import PairExamples
 from genwerk.generators.sequence_examples import SequenceExamples
-from genwerk.generators.storage import load_family, make_family, save_family
-from genwerk.generators.vae import VAE
+from genwerk.generators.storage import CODECS, load_family, make_family, save_family
+from genwerk.generators.super_resolution import SuperResolution
 from genwerk.models.arrays import read_json
 from genwerk.training.device import choose_device
 from genwerk.training.seeding import deterministic, seed_step
@@ -44,7 +45,7 @@ def train_generator(
 ) -> Mapping[str, float | int | str]:
     """Train on pictures or sequences and write a generator. Killed and started again it ends in the same files.
 
-    others   vectors of the texts, where it is asked by text; the codec, where it is latent; a generator to go on from
+    others   vectors of texts, where it is asked by text; the codec, where codes are drawn; a generator to go on from
     """
     given = {other.kind: other for other in others}
     vectors = load_vectors(_need(given, "vectors").path) if config.ask == "text" else None
@@ -56,11 +57,12 @@ def train_generator(
     fitted = fit(family, examples, config.fit, step)
     settings: Config = family.config  # type: ignore[attr-defined]
     encoder = read_json(given["vectors"].path / "encoder.json")["encoder"] if config.ask == "text" else ""
-    classes = examples.classes if config.ask == "class" else ()
     read = examples.train if isinstance(examples, SequenceExamples) else None
+    known = config.ask == "class" or (read is not None and len(read.classes) == 1)  # as the metre of what is drawn
+    classes = examples.classes if known else ()
+    vocabulary = read.vocabulary if read else ()
     save_family(step.out, config.family, settings, family, by=config.ask, classes=classes, encoder=encoder,
-                kept=fitted.kept, layout=read.layout if read else "",
-                vocabulary=read.vocabulary if read else ())  # fmt: skip
+                kept=fitted.kept, layout=examples.layout, vocabulary=vocabulary)  # fmt: skip
     return fitted.metrics
 
 
@@ -73,19 +75,22 @@ def _open(data: Artifact, ask: str, vectors: tuple[Tensor, Tensor] | None) -> Ex
 
 
 def _begin(config: GeneratorConfig, examples: Examples, given: Mapping[str, Artifact], device: torch.device) -> Family:
-    """An untrained family; a latent one with its codec, and what is measured of the codes."""
-    if config.family != "latent":
+    """An untrained family; one that draws codes with its codec, and what is measured of the codes."""
+    if config.family not in CODECS:
         family = make_family(config.family, config.settings, examples.space)
+        if isinstance(family, SuperResolution):
+            family.measure(_batches(examples))
         if "generator" in given:  # goes on where that one ended
             family.network.load_state_dict(load_family(given["generator"].path).family.network.state_dict())
         return family
-    codec = load_family(_need(given, "codec").path).family
-    if not isinstance(codec, VAE):
-        raise ModelError("a codec must be a VAE", remedy="Give the recipe a `codec:` with settings of a VAE.")
-    settings = {**config.settings, "codec": codec.config.model_dump()}
-    family = make_family("latent", settings, examples.space)
-    assert isinstance(family, Latent)
-    family.adopt(codec, list(_batches(examples)))
+    codec, wanted = load_family(_need(given, "codec").path), CODECS[config.family]
+    if codec.name != wanted:
+        what = f"the codec of {config.family} must be {wanted}, not {codec.name}"
+        raise ModelError(what, remedy=f"Give the recipe a `codec:` with settings of {wanted}.")
+    settings = {**config.settings, "codec": codec.family.config.model_dump()}  # type: ignore[attr-defined]
+    family = make_family(config.family, settings, examples.space)
+    assert isinstance(family, Latent | Codes)
+    family.adopt(codec.family, list(_batches(examples)))
     family.network.to(device)
     return family
 

@@ -29,11 +29,20 @@ def distance_interval(
     confidence: float = 0.95,
     seed: int = 0,
     n: int = 40,
+    paired: bool = False,
 ) -> Interval:
-    """Of features (N, D) and (M, D). Raises ValueError as `distance` does, and for an n below 2."""
+    """Of features (N, D) and (M, D); paired: row by row they belong together, and are drawn together.
+
+    Raises ValueError as `distance` does, for an n below 2, and for pairs of which one is missing.
+    """
     if n < 2:
         raise ValueError(f"an interval needs two resamples or more, not {n}")
+    if paired and len(x) != len(y):
+        raise ValueError(f"pairs need sets of one length, got {len(x)} and {len(y)}")
     value, draw = distance(x, y), np.random.default_rng(seed)
-    again = [distance(x[draw.integers(0, len(x), len(x))], y[draw.integers(0, len(y), len(y))]) for _ in range(n)]
+    again = []
+    for _ in range(n):
+        rows = draw.integers(0, len(x), len(x))
+        again.append(distance(x[rows], y[rows if paired else draw.integers(0, len(y), len(y))]))
     spread = np.quantile(np.array(again) - np.mean(again), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(value + spread[0]), float(value + spread[1]), min(len(x), len(y)), confidence)

@@ -44,14 +44,17 @@ class Properties:
 def load_filters(mcf: Path | None = None, pains: Path | None = None) -> list[Any]:
     """The groups no molecule may have, of MOSES' two files; those in KNOWN where none are given.
 
-    Raises DataError for a pattern that is not SMARTS, AssetError where a file cannot be fetched, ConfigError without
-    RDKit.
+    Raises DataError for a pattern that is not SMARTS, or no column of them, AssetError where a file cannot be fetched,
+    ConfigError without RDKit.
     """
     require_rdkit()
     from rdkit import Chem
 
     with (mcf or fetch("moses-mcf")).open(encoding="utf-8", newline="") as file:
-        smarts = [row["smarts"] for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        if "smarts" not in (rows.fieldnames or ()):
+            raise DataError("there is no column smarts", where=file.name, remedy="Give the files as MOSES has them.")
+        smarts = [row["smarts"] for row in rows]
     with (pains or fetch("moses-pains")).open(encoding="utf-8", newline="") as file:
         smarts += [row[0] for row in csv.reader(file) if row]
     with quiet():

@@ -1,10 +1,9 @@
-"""Are molecules that were made valid, new and varied, and like those of a test set? The measures of MOSES.
+"""Are molecules that were made valid and varied, and like those of a test set? The measures of MOSES.
 
 Source: Polykovskiy et al. (2018), Molecular Sets (MOSES), section 3.
 
     validity      share that RDKit reads
     uniqueness@k  share of different ones among the first k valid ones
-    novelty       share of the different valid ones that were not learned from
     W(property)   Wasserstein distance between a property of the made and of the test set
 
 See molecule_similarity.py for SNN, IntDiv, Frag and Scaf, molecule_filters.py for filters and properties. All but
@@ -18,7 +17,7 @@ Try it:   python benchmarks/molecules_reference.py --n 1000 --references 5000
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -38,8 +37,8 @@ from genwerk.metrics.molecule_similarity import (
     scaffolds,
 )  # fmt: skip
 
-__all__ = ["MadeMolecules", "Reference", "Resemblance", "describe_made", "novelty", "prepare_reference"]
-__all__ += ["resemblance", "uniqueness", "validity"]
+__all__ = ["MadeMolecules", "Reference", "Resemblance", "describe_made", "prepare_reference", "resemblance",
+           "uniqueness"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +81,11 @@ class Resemblance:
     weight: float
 
 
-def validity(smiles: Sequence[str]) -> NDArray[np.float64]:
-    """(N,): 1 where RDKit reads it. Raises ConfigError without RDKit."""
-    return np.array([float(text is not None) for text in canonical(smiles)], np.float64)
-
-
 def uniqueness(valid: Sequence[str], k: int) -> float:
     """Of canonical SMILES, all valid. Raises ValueError for fewer than k: of fewer, more would be different."""
     if not 0 < k <= len(valid):
         raise ValueError(f"uniqueness at {k} needs so many valid molecules; there are {len(valid)}")
     return len(set(valid[:k])) / k
-
-
-def novelty(valid: Sequence[str], learned: Collection[str]) -> float:
-    """Of canonical SMILES, all valid, against those learned from, canonical too. Raises ValueError for none."""
-    different = set(valid)
-    if not different:
-        raise ValueError("novelty needs valid molecules")
-    return len(different.difference(learned)) / len(different)
 
 
 def describe_made(smiles: Sequence[str], filters: Sequence[Any]) -> MadeMolecules:

@@ -132,7 +132,8 @@ def _parallels(voices: Voices, interval: int) -> float:
     for (upper, lower), (upper_after, lower_after) in zip(_pairs(before), _pairs(after), strict=True):
         sounds = np.stack([upper, lower, upper_after, lower_after]).min(0) != _SILENT
         together = (upper_after - upper) * (lower_after - lower) > 0
-        kept = ((upper - lower) % 12 == interval) & ((upper_after - lower_after) % 12 == interval)
+        apart, apart_after = abs(upper - lower), abs(upper_after - lower_after)  # crossed or not
+        kept = (apart % 12 == interval) & (apart_after % 12 == interval)
         count += int((sounds & together & kept).sum())
     return 100 * count / max(len(changes), 1)
 

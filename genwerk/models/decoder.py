@@ -196,9 +196,9 @@ class Decoder(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.embed_tokens.dtype
 
-    def forward(self, tokens: Tensor, *, cache: Cache | None = None) -> Tensor:
-        """Logits of all positions: (B, T) int64 -> (B, T, V) float32."""
-        return self.logits(self.hidden(tokens, cache=cache))
+    def forward(self, tokens: Tensor, *, cache: Cache | None = None, also: Tensor | None = None) -> Tensor:
+        """Logits of all positions: (B, T) int64 -> (B, T, V) float32; see `hidden`."""
+        return self.logits(self.hidden(tokens, cache=cache, also=also))
 
     def hidden(self, tokens: Tensor, *, cache: Cache | None = None, also: Tensor | None = None) -> Tensor:
         """States after the final norm: (B, T) -> (B, T, d_model); also: what is added to the embeddings.

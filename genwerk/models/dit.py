@@ -27,7 +27,7 @@ __all__ = ["DiT"]
 
 
 class DiT(nn.Module):
-    """(B, C, H, W) at times (B,) between 0 and 1 to (B, C, H, W).
+    """(B, C, H, W) at times (B,) between 0 and 1 to (B, out, H, W); out: C where it is left out.
 
     Raises ModelError for sides that are no multiple of `patch`, or a width that heads do not divide.
     """
@@ -36,6 +36,7 @@ class DiT(nn.Module):
         self,
         shape: tuple[int, int, int],
         *,
+        out: int | None = None,
         width: int = 192,
         depth: int = 6,
         heads: int = 4,
@@ -55,7 +56,7 @@ class DiT(nn.Module):
         self.first = nn.Conv2d(channels, width, patch, stride=patch)
         self.register_buffer("places", _places(height // patch, across // patch, width), persistent=False)
         self.layers = nn.ModuleList(Layer(width, heads, dropout) for _ in range(depth))
-        self.bend, self.last = nn.Linear(width, 2 * width), nn.Linear(width, channels * patch * patch)
+        self.bend, self.last = nn.Linear(width, 2 * width), nn.Linear(width, (out or channels) * patch * patch)
         for linear in (self.bend, self.last):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
@@ -67,7 +68,7 @@ class DiT(nn.Module):
         for layer in self.layers:
             h = layer(h, asked)
         scale, shift = self.bend(asked)[:, None].chunk(2, -1)
-        h = self.last(torch.addcmul(shift, F.layer_norm(h, (self.width,)), 1 + scale))  # (B, T, C p p)
+        h = self.last(torch.addcmul(shift, F.layer_norm(h, (self.width,)), 1 + scale))  # (B, T, out p p)
         p = self.patch
         return F.fold(h.transpose(1, 2), (H, W), p, stride=p)
 

@@ -41,8 +41,7 @@ class SequenceNetwork(nn.Module):
     def forward(self, tokens: Tensor, told: Tensor) -> Tensor:
         """Logits of (B, T) tokens, each from those before it."""
         before = torch.cat((torch.full_like(tokens[:, :1], BEGIN), tokens[:, :-1]), 1)
-        hidden = self.decoder.hidden(before, also=self._at(told, 0, tokens.shape[1]))
-        return self.decoder.logits(hidden)
+        return self.decoder(before, also=self._at(told, 0, tokens.shape[1]))  # type: ignore[no-any-return]
 
     def cache(self, count: int, length: int) -> KVCache:
         """Room for so many sequences of so many tokens."""
@@ -51,8 +50,8 @@ class SequenceNetwork(nn.Module):
 
     def next(self, tokens: Tensor, told: Tensor, cache: Cache) -> Tensor:
         """(B, V) logits of what follows; tokens (B,): the last ones, BEGIN at first."""
-        hidden = self.decoder.hidden(tokens[:, None], cache=cache, also=self._at(told, cache.length, 1))
-        return self.decoder.logits(hidden[:, 0])
+        logits = self.decoder(tokens[:, None], cache=cache, also=self._at(told, cache.length, 1))
+        return logits[:, 0]  # type: ignore[no-any-return]
 
     def _at(self, told: Tensor, start: int, length: int) -> Tensor:
         if self.places is None:

@@ -137,7 +137,7 @@ class Doubling(nn.Conv2d):
         assert self.bias is not None
         wide = F.conv2d(x, four, self.bias.repeat(4), padding=1)
         found = wide.new_empty(B, H, 2, W, 2, O)
-        for number, part in enumerate(wide.permute(0, 2, 3, 1).split(O, 3)):
+        for number, part in enumerate(wide.permute(0, 2, 3, 1).chunk(4, 3)):
             p, q = divmod(number, 2)
             found[:, :, p, :, q] = part[:, p : p + H, q : q + W]
         return found.view(B, 2 * H, 2 * W, O).permute(0, 3, 1, 2)

@@ -1,30 +1,50 @@
 """`genwerk generate` for generators: pictures go to a grid in a file, sequences to lines and what a file asks for.
 
---out x.txt   a line each       x.png   structures, or engraved scores       x.mid   one file a sample
+pictures    --out x.png   a grid
+clips       --out x.png   film strips                x.gif   all at once, moving
+sound       --out x.png   spectrograms with axes     x.wav   one file a sample
+sequences   --out x.txt   a line each                x.png   structures, or engraved scores
+                                                     x.mid, x.musicxml   one file a sample
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from genwerk.core.atomic import write_text
+from genwerk.core.atomic import write_bytes, write_text
 from genwerk.core.errors import RequestError
+from genwerk.data.fourier import RATE
+from genwerk.data.griffin_lim import hear
 from genwerk.data.picture_files import UnreadablePictureError, pixels_of, read_picture
 from genwerk.data.sequences import line_of, words_of
+from genwerk.data.synthesis import wav
+from genwerk.evaluation.films import film, strips
 from genwerk.evaluation.grids import grid, save_picture
+from genwerk.evaluation.spectrograms import spectrograms
 from genwerk.generators.family import Ask, sample
-from genwerk.generators.picture_examples import to_numbers
+from genwerk.generators.picture_examples import to_numbers, to_pixels
 from genwerk.generators.rules import rule_for
 from genwerk.generators.storage import Stored, load_family
 
 __all__ = ["Drawing", "ask_for", "draw", "generate_samples", "picture_of"]
+
+_IN_A_ROW = 4
+_WRITTEN = {
+    "": (".png",),
+    "clips": (".gif", ".png"),
+    "sound": (".wav", ".png"),
+    "lines": (".txt",),
+    "molecules": (".txt", ".png"),
+    "chorales": (".txt", ".png", ".mid", ".musicxml"),
+}
+"""Endings of files for each layout; pictures have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +68,30 @@ class Drawing:
 def generate_samples(model: Path, drawing: Drawing, out: Path | None) -> tuple[list[str], str]:
     """Lines to be printed, of sequences, and what was done. Raises RequestError, ModelError."""
     stored = load_family(model, average=drawing.average or None)
+    if out is not None:
+        _check_out(stored, out)
     if stored.vocabulary:
         return write(stored, drawing, out)
     return [], draw(stored, drawing, out or Path("grid.png"))
 
 
+def _check_out(stored: Stored, out: Path) -> None:
+    if not out.parent.is_dir():
+        raise RequestError(f"there is no folder {out.parent}", param="out", remedy="Make it first.")
+    endings = _WRITTEN[stored.layout]
+    if out.suffix.lower() not in endings:
+        what = f"{stored.layout or 'pictures'} cannot be written as `{out.suffix.lower()}`"
+        raise RequestError(what, param="out", remedy=f"Name a file that ends with {' or '.join(endings)}.")
+
+
 def draw(stored: Stored, drawing: Drawing, out: Path) -> str:
-    """Write a grid of pictures to `out` and say what was drawn. Raises RequestError."""
+    """Write pictures, or what they stand for, to `out` and say what was drawn. Raises RequestError."""
     ask = ask_for(stored, drawing)
     started = time.perf_counter()
     made = sample(stored.family, ask, show=True)
     spent = time.perf_counter() - started
-    columns = math.ceil(math.sqrt(len(made)))
-    rows = [made[row : row + columns].unbind() for row in range(0, len(made), columns)]
-    save_picture(grid(rows), out)
-    return f"{len(made)} pictures of {stored.name} in {spent:.1f} s, seed {drawing.seed}: {out}"
+    written = _save_pictures(stored, made, out)
+    return f"{len(made)} {stored.layout or 'pictures'} of {stored.name} in {spent:.1f} s, seed {drawing.seed}{written}"
 
 
 def ask_for(stored: Stored, drawing: Drawing) -> Ask:
@@ -93,32 +122,70 @@ def write(stored: Stored, drawing: Drawing, out: Path | None) -> tuple[list[str]
     spent = time.perf_counter() - started
     words = [words_of(row, stored.vocabulary) for row in x]
     lines = [line_of(one, stored.layout) for one in words]
-    written = _save(stored, words, lines, out) if out is not None else ""
+    written = _save(stored, words, lines, stored.labels(drawing.prompt, drawing.n), out) if out is not None else ""
     kept = ", by the rule of molecules" if rule is not None else ""
     return lines, f"{drawing.n} samples of {stored.name} in {spent:.1f} s{kept}, seed {drawing.seed}{written}"
 
 
-def _save(stored: Stored, words: Sequence[tuple[str, ...]], lines: Sequence[str], out: Path) -> str:
+def _save_pictures(stored: Stored, made: Tensor, out: Path) -> str:
+    kind = out.suffix.lower()
+    if kind == ".wav":
+        places = _places(out, len(made))
+        for one, place in zip(to_pixels(made[:, 0]), places, strict=True):
+            write_bytes(place, wav(hear(one), RATE))
+        return _said(places)
+    if kind == ".gif":
+        write_bytes(out, film(list(made)))
+    elif stored.layout == "clips":
+        save_picture(strips(list(made)), out)
+    elif stored.layout == "sound":
+        rows = [made[row : row + _IN_A_ROW, 0] for row in range(0, len(made), _IN_A_ROW)]
+        save_picture(spectrograms([("", to_pixels(row)) for row in rows]), out)
+    else:
+        columns = math.ceil(math.sqrt(len(made)))
+        save_picture(grid([made[row : row + columns].unbind() for row in range(0, len(made), columns)]), out)
+    return _said([out])
+
+
+def _places(out: Path, count: int) -> list[Path]:
+    """x.mid alone, or x-1.mid, x-2.mid and so on."""
+    return [out] if count == 1 else [out.with_stem(f"{out.stem}-{number}") for number in range(1, count + 1)]
+
+
+def _said(places: Sequence[Path]) -> str:
+    return f": {places[0]}" + (f" to {places[-1].name}" if len(places) > 1 else "")
+
+
+def _save(
+    stored: Stored, words: Sequence[tuple[str, ...]], lines: Sequence[str], labels: Sequence[str], out: Path
+) -> str:
     kind = out.suffix.lower()
     if kind == ".txt":
         write_text(out, "".join(f"{line}\n" for line in lines))
-    elif kind == ".png" and stored.layout == "molecules":
-        from genwerk.evaluation.molecules import draw_molecules
-        from genwerk.metrics.chemistry import canonical
+        return f": {out}"
+    if stored.layout == "molecules":
+        return _draw_structures(lines, out)
+    from genwerk.data.chorales import Score, to_score
+    from genwerk.evaluation.scores import draw_score, write_midi, write_musicxml
 
-        draw_molecules([line for line in canonical(lines) if line], out)
-    elif kind in (".png", ".mid") and stored.layout == "chorales":
-        from genwerk.data.chorales import to_score
-        from genwerk.evaluation.scores import draw_score, write_midi
+    writers: Mapping[str, Callable[[Score, Path], None]]
+    writers = {".png": draw_score, ".mid": write_midi, ".musicxml": write_musicxml}
+    places = _places(out, len(words))
+    for one, metre, place in zip(words, labels, places, strict=True):
+        writers[kind](to_score(one, metre), place)
+    return _said(places)
 
-        places = [out] if len(words) == 1 else [out.with_stem(f"{out.stem}-{n}") for n in range(1, len(words) + 1)]
-        for one, place in zip(words, places, strict=True):
-            (draw_score if kind == ".png" else write_midi)(to_score(one), place)
-        return f": {places[0]}" + (f" to {places[-1].name}" if len(places) > 1 else "")
-    else:
-        what = f"{stored.layout} cannot be written as `{kind}`"
-        raise RequestError(what, param="out", remedy="Name a file that ends with .txt, or .png, or .mid of music.")
-    return f": {out}"
+
+def _draw_structures(lines: Sequence[str], out: Path) -> str:
+    from genwerk.evaluation.molecules import draw_molecules
+    from genwerk.metrics.chemistry import canonical
+
+    valid = [line for line in canonical(lines) if line]
+    if not valid:
+        what = f"none of {len(lines)} samples is a molecule that could be drawn"
+        raise RequestError(what, param="out", remedy="Write them as .txt, or draw them by the rule.")
+    draw_molecules(valid, out)
+    return f": {out}" + (f", {len(valid)} of {len(lines)} of them drawn" if len(valid) < len(lines) else "")
 
 
 def picture_of(path: Path, shape: tuple[int, int, int]) -> Tensor:

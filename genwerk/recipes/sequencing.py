@@ -16,7 +16,7 @@ from pydantic import field_validator
 
 from genwerk.core.artifact import Source
 from genwerk.core.assets import KNOWN
-from genwerk.core.config import Config, Field, load_yaml
+from genwerk.core.config import Config, Field, Lines, load_yaml
 from genwerk.core.errors import ConfigError
 from genwerk.core.workspace import Workspace
 from genwerk.data.sequences import SequencesConfig
@@ -72,10 +72,10 @@ def load_sequence_recipe(path: Path) -> SequenceRecipe:
     named = [one for one in recipe.sequences if one in COLLECTIONS]
     if named and len(recipe.sequences) > 1:
         raise ConfigError("a collection cannot be mixed with others", where=str(path), remedy="Name one, or files.")
-    if named:
-        return recipe.model_copy(update={"layout": COLLECTIONS[named[0]][1]})
     files = tuple(str((path.parent / one).resolve()) for one in recipe.sequences)
-    return recipe.model_copy(update={"sequences": files})
+    recipe = recipe.model_copy(update={"layout": COLLECTIONS[named[0]][1]} if named else {"sequences": files})
+    _reading(recipe, where=str(path), lines=lines)
+    return recipe
 
 
 def run_sequence_recipe(recipe: SequenceRecipe, workspace: Workspace) -> Outcome:
@@ -84,9 +84,7 @@ def run_sequence_recipe(recipe: SequenceRecipe, workspace: Workspace) -> Outcome
     assets, _ = COLLECTIONS.get(recipe.sequences[0], ((), ""))
     sources = [fetch_source(name) for name in assets] or [_source(Path(one)) for one in recipe.sequences]
     license_ = recipe.license or (KNOWN[assets[0]].license if assets else "unspecified")
-    reading = SequencesConfig(layout=recipe.layout, longest=recipe.longest, window=recipe.window, stride=recipe.stride,
-                              classes=recipe.classes, variants=recipe.variants, most=recipe.most,
-                              holdout=recipe.holdout, license=license_)  # fmt: skip
+    reading = _reading(recipe).model_copy(update={"license": license_})
 
     # 1  collect and prepare
     sequences = step("genwerk.data.sequences:prepare_sequences", reading, *sources, kind="sequences")
@@ -113,6 +111,12 @@ def run_sequences(path: Path, workspace: Workspace) -> bool:
     outcome = run_sequence_recipe(recipe, workspace)
     print_generator(outcome, f"genwerk generate --model {outcome.parts['generator'].id[:8]} --n 16")
     return outcome.promoted
+
+
+def _reading(recipe: SequenceRecipe, *, where: str = "", lines: Lines | None = None) -> SequencesConfig:
+    """How sequences are read. Raises ConfigError for windows that cannot be."""
+    values = {name: getattr(recipe, name) for name in SequencesConfig.model_fields}
+    return SequencesConfig.parse(values, where=where, lines=lines)
 
 
 def _source(path: Path) -> Source:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from genwerk.core.workspace import Workspace
 from genwerk.data.picture_files import pixels_of
+from genwerk.evaluation.films import film
 from genwerk.evaluation.grids import png
 from genwerk.generators.family import Ask, check_ask
 from genwerk.generators.interpolation import between
@@ -182,7 +183,10 @@ def _without_gradient(frames: Iterator[Any]) -> Iterator[Any]:
 
 
 def _png(x: Tensor) -> bytes:
+    """Of a clip one that moves."""
     pixels = to_pixels(x)
+    if len(pixels) not in (1, 3):
+        return film([x], "PNG")
     return png(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
 
 

@@ -3,8 +3,10 @@
 Source: Jordan et al. (2024), Muon, an optimizer for hidden layers; Liu et al. (2025), Muon is scalable for LLM
 training, section 2.2, for steps of AdamW's size, so that one learning rate serves both.
 
-    m = b m + g        o = U V^T of m = U S V^T, by five steps of Newton and Schulz
-    p = p - 0.2 lr sqrt(max(rows, columns)) o
+    m = b m + (1 - b) g        o = U V^T of b m + (1 - b) g = U S V^T, by five steps of Newton and Schulz
+    p = (1 - lr decay) p - 0.2 lr sqrt(max(rows, columns)) o
+
+b   momentum; the gradient g counts once more beside its mean m, as Nesterov's does
 
 Chosen:   torch's implementation; embeddings, vectors and the head of a vocabulary stay with AdamW, as the sources say.
 Left out: kernels of convolutions as matrices.
@@ -25,7 +27,7 @@ __all__ = ["MuonWithAdamW"]
 class MuonWithAdamW:
     """Both as one optimiser over the matrices in the middle of `module`, and over all else of it.
 
-    Raises ValueError where there is no matrix in the middle.
+    Raises ValueError where there is no matrix in the middle, or nothing else.
     """
 
     def __init__(

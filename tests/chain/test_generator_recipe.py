@@ -29,7 +29,9 @@ SETTINGS = {
     "flow": "{network: {width: 8, multipliers: [1, 2]}, steps: 3}",
     "vae": "{codes: 4, width: 4}",
     "gan": "{codes: 4, width: 4}",
+    "codes": "{prior: {width: 16, depth: 1, heads: 2}}",
 }
+CODEC = "codec: {settings: {codes: 8, numbers: 2, halvings: 1, width: 4}, fit: {steps: 8, batch: 16}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +61,19 @@ def test_a_recipe_becomes_a_generator_that_draws(
     family: str, shapes: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     recipe = shapes / f"{family}.yaml"
-    recipe.write_text(RECIPE.format(family=family, settings=SETTINGS[family]))
+    recipe.write_text(RECIPE.format(family=family, settings=SETTINGS[family]) + (CODEC if family == "codes" else ""))
     work = shapes / f"work-{family}"
     genwerk("run", str(recipe), "-w", str(work), monkeypatch=monkeypatch)
     workspace = Workspace(work)
     pin = workspace.pinned("generating-shapes")
     report = workspace.find(pin["report"]).path
-    names = {one["name"] for one in json.loads((report / "report.json").read_text())["measures"]}
+    found = {one["name"]: one["value"] for one in json.loads((report / "report.json").read_text())["measures"]}
+    names = set(found)
     assert {"pictures.frechet", "pictures.coverage", "pictures.nearer_to_learned", "pictures.as_asked",
             "pictures.train_on_synthetic", "pictures.augmentation_gain", "pictures.calls"} <= names  # fmt: skip
     assert ("pictures.negative_elbo" in names) == (family == "vae")
+    assert ("pictures.rate" in names) == ("pictures.codes_in_use" in names) == (family == "codes")
+    assert found["pictures.calls"] == {"flow": 5, "vae": 1, "gan": 1, "codes": 16}[family]
     page = (report / "report.html").read_text()
     assert "data:image/png;base64," in page and "http://" not in page.replace("http://www.w3.org", "")
     capsys.readouterr()
@@ -148,6 +153,11 @@ def test_pictures_are_asked_for_in_words(
         ("pictures: [digits, ./shapes]", "cannot be mixed"),
         ("codec: {settings: {halvings: 1}}", "flow has no codec"),
         ("family: latent", "needs a `codec:`"),
+        ("family: codes", "needs a `codec:`"),
+        ("family: codes\ncodec: {settings: {beta: 1, likelihood: gaussian}}", "not a known key"),
+        ("family: vq", "makes no pictures"),
+        ("ask: nothing\ntransfer: {}", "transferred between classes"),
+        ("attribute: {amounts: [0, 1]}", "word"),
     ],
 )  # fmt: skip
 def test_bad_recipes_say_what_to_do(change: str, message: str, tmp_path: Path) -> None:
@@ -161,7 +171,7 @@ def test_bad_recipes_say_what_to_do(change: str, message: str, tmp_path: Path) -
 
 def test_the_recipes_that_come_with_it_are_valid() -> None:
     folder = Path(cli.__file__).parent / "recipes"
-    paths = [*sorted(folder.glob("digits-*.yaml")), folder / "emoji.yaml"]
-    assert len(paths) == 7
+    paths = [*sorted(folder.glob("digits-*.yaml")), *sorted(folder.glob("emoji*.yaml"))]
+    assert len(paths) == 9
     for path in paths:
         assert load_generator_recipe(path).name == path.stem

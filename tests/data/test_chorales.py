@@ -8,12 +8,14 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from genwerk.core.assets import fetch
 from genwerk.core.errors import DataError
+from genwerk.data import musicxml
 from genwerk.data.chorales import (
     HOLD,
     RANGES,
@@ -32,6 +34,7 @@ from genwerk.data.midi import read_midi
 from genwerk.data.musicxml import read_musicxml
 from genwerk.data.sequence_sources import READERS
 from genwerk.data.sheets import UnreadableSheetError
+from genwerk.evaluation.scores import write_midi
 
 NAMES = ("Soprano", "Alto", "Tenor", "Bass")
 
@@ -212,6 +215,12 @@ CHANGE = "<attributes><time><beats>3</beats><beat-type>4</beat-type></time></att
     (score_xml(four(note("X5", 8))), "unreadable"),
     (score_xml(four(note("C5", 99999))), "unreadable"),
     (score_xml(four(*[note("C5", 128)] * 260)), "too long"),
+    (score_xml(four(note("C5", 8), note("D5", 8)), metre=(60_000, 4)), "too long"),  # nearly all of it is the upbeat
+    (score_xml(four(note("C5", 8), note("D5", 8)), metre=(10**9, 4)), "too long"),
+    (score_xml(four(note("C5", 8), note("D5", 8)), metre=(10**4000, 4)), "too long"),
+    (score_xml(four(note("C5", 8))).replace("<divisions>2", f"<divisions>{2**14}"), "unreadable"),
+    (score_xml(four(note("C5", 8))).replace("</attributes>", "<transpose><chromatic>-70</chromatic></transpose>"
+                                            "</attributes>"), "unreadable"),
     ("not a score", "unreadable"),
 ])  # fmt: skip
 def test_what_cannot_be_taken_is_in_the_ledger(xml: str, rule: str, tmp_path: Path) -> None:
@@ -232,6 +241,16 @@ def test_a_piece_in_another_key_is_the_same_piece(tmp_path: Path) -> None:
     assert [(one.source, one.rule) for one in ledger.entries] == [("b.xml", "duplicate")]
 
 
+def test_slow_pieces_of_few_chords_are_pieces_of_their_own(tmp_path: Path) -> None:
+    chords = ((67, 64, 60, 48), (69, 65, 60, 53), (67, 62, 59, 55), (69, 64, 60, 57))
+    for number in range(12):
+        order = np.random.default_rng(number).integers(0, 4, 16)
+        voices = tuple(tuple(Note(chords[one][voice], 16 * place, 16) for place, one in enumerate(order))
+                       for voice in range(4))  # fmt: skip
+        write_midi(Score(voices, 256), tmp_path / f"{number:02}.mid")
+    assert len(list(read_scores((tmp_path,), Ledger()))) == 12
+
+
 def test_zipped_files_that_are_spoilt(bach: Path, tmp_path: Path) -> None:
     whole = (bach / "bwv269.mxl").read_bytes()
     (tmp_path / "cut.mxl").write_bytes(whole[: len(whole) // 2])
@@ -243,6 +262,27 @@ def test_zipped_files_that_are_spoilt(bach: Path, tmp_path: Path) -> None:
     assert {one.source: one.rule for one in ledger.entries} == dict.fromkeys(
         ["cut.mxl", "empty.mxl", "lost.mxl"], "unreadable"
     )
+
+
+def test_zipped_files_that_are_large_or_packed_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(musicxml, "_LARGEST", 2**20)
+    named = '<container><rootfile full-path="a.xml"/></container>'
+    with zipfile.ZipFile(tmp_path / "bomb.mxl", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("META-INF/container.xml", named.replace("><", ">" + " " * 2**20 + "<"))
+        archive.writestr("a.xml", score_xml(four(note("C5", 8))))
+    with zipfile.ZipFile(tmp_path / "other.mxl", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("META-INF/container.xml", named)
+    packed = bytearray((tmp_path / "other.mxl").read_bytes())
+    for place in range(50, 70):
+        packed[place] ^= 0xFF
+    (tmp_path / "other.mxl").write_bytes(packed)
+    (tmp_path / "plain.xml").write_text(score_xml(four(note("C5", 8))) + " " * 2**20)
+    ledger = Ledger()
+    assert list(read_scores((tmp_path,), ledger)) == []
+    assert {one.source: one.detail.split(" ", 1)[1] for one in ledger.entries} == {
+        "bomb.mxl": "has more than 1 MiB", "plain.xml": "has more than 1 MiB",
+        "other.mxl": "is packed in a way that .mxl files do not know",
+    }  # fmt: skip
 
 
 def test_no_file_is_read_because_a_score_says_so(tmp_path: Path) -> None:
@@ -266,6 +306,19 @@ def test_midi_by_hand(tmp_path: Path) -> None:
     sheet = read_midi(path)
     assert sheet.metres == ("3/4",) and [part.name for part in sheet.parts] == ["Alto"]
     assert [(one.pitch, one.start, one.length) for one in sheet.parts[0].notes] == [(60, 0, 1), (64, 1, 2)]
+
+
+def test_a_note_that_is_never_let_go_ends_with_its_track(tmp_path: Path) -> None:
+    path = tmp_path / "x.mid"
+    path.write_bytes(midi(bytes.fromhex("00903c40 60803c40 00904040 60ff2f00")))
+    (part,) = read_midi(path).parts
+    assert [(one.pitch, one.start, one.length) for one in part.notes] == [(60, 0, 1), (64, 1, 1)]
+
+
+def test_a_number_of_midi_ends_after_four_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x.mid").write_bytes(midi(b"\xff" * 100_000))
+    with pytest.raises(UnreadableSheetError, match="more than four bytes"):
+        read_midi(tmp_path / "x.mid")
 
 
 @pytest.mark.parametrize("content", [

@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genwerk.core.artifact import Artifact, Source
-from genwerk.core.errors import DataError
+from genwerk.core.errors import ConfigError, DataError
 from genwerk.core.workspace import Workspace
+from genwerk.data.chorales import HOLD, RANGES, to_score
+from genwerk.data.ledger import Ledger
+from genwerk.data.sequence_sources import READERS
 from genwerk.data.sequences import (
     END,
     PAD,
@@ -23,6 +26,7 @@ from genwerk.data.sequences import (
     prepare_sequences,
     words_of,
 )  # fmt: skip
+from genwerk.evaluation.scores import write_midi
 
 
 def prepared(tmp_path: Path, config: SequencesConfig, **files: str) -> Artifact:
@@ -64,16 +68,69 @@ def test_windows_cover_every_token_and_only_the_last_one_ends(count: int, size: 
     parts = list(_windows(row, size, stride))
     for number, part in enumerate(parts):
         start = number * stride
-        inner = part[:-1] if number == len(parts) - 1 else part
-        assert (inner == row[start : start + size]).all() and 0 < len(inner) <= size
-    assert parts[-1][-1] == END and all(END not in part for part in parts[:-1])
+        inner = part[part != END]
+        assert (inner == row[start : start + size]).all() and len(inner) > 0 and len(part) <= size
+    assert all(END not in part for part in parts[:-1])
+    assert len(parts[-1]) == size or parts[-1][-1] == END
     assert set(np.concatenate(parts).tolist()) >= set(row.tolist())
+
+
+def test_no_row_is_longer_than_the_window_and_each_is_known_to_be_there(tmp_path: Path) -> None:
+    lines = ["".join(row) for row in np.random.default_rng(0).choice(list("abcdef"), (60, 20))]
+    made = prepared(tmp_path, SequencesConfig(window=10, holdout=0.3), some="\n".join(lines))
+    for side in (load_sequences(made.path, "train"), load_sequences(made.path, "heldout")):
+        assert side.tokens.shape[1] == 10
+        assert all(side.words(row) in side for row in range(len(side)))
+
+
+@pytest.mark.parametrize("stride", [0, 4, 8])
+def test_windows_become_the_pieces_they_were_cut_from(stride: int, tmp_path: Path) -> None:
+    """Though each is there in other keys too."""
+    draw = np.random.default_rng(0)
+    for number in range(12):
+        chords = [[str(draw.integers(low + 4, high - 4)) for low, high in RANGES] for _ in range(9)]
+        tokens = [token for chord in chords for token in (*chord, *(HOLD,) * 12)]
+        write_midi(to_score(tokens), tmp_path / f"{number:02}.mid")
+    workspace, source = Workspace(tmp_path / "work"), Source.of_folder("scores", tmp_path)
+    config = SequencesConfig(layout="chorales", window=16, stride=stride, holdout=0.4)
+    made = workspace.step(prepare_sequences, config, source, kind="sequences")
+    found = [piece for side in ("train", "heldout") for piece in load_sequences(made.path, side).pieces()]
+    assert sorted(found) == sorted(one.tokens for one in READERS["chorales"]((tmp_path,), Ledger()))
+    train = load_sequences(made.path, "train")
+    assert len(train) > 3 * sum(len(piece) for piece in train.pieces()) // 16
+
+
+@pytest.mark.parametrize(("values", "what"), [
+    ({"stride": 5}, "cannot be more than `window`, 0"), ({"window": 4, "stride": 5}, "cannot be more than `window`, 4"),
+    ({"layout": "chorales", "window": 510}, "a multiple of 4"),
+    ({"layout": "chorales", "window": 512, "stride": 2}, "a multiple of 4"),
+])  # fmt: skip
+def test_windows_lose_no_token_and_cut_no_chord(values: dict[str, object], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        SequencesConfig.parse(values)
+
+
+def test_files_are_classes_however_they_are_named(tmp_path: Path) -> None:
+    for name in ("up", "down"):
+        (tmp_path / f"{name}.txt").write_text("\ufeffabc\n", encoding="utf-8")
+    paths = (tmp_path / "up.txt", tmp_path / "down.txt")
+    found = {(one.source, one.label, one.tokens) for one in READERS["lines"](paths, Ledger())}
+    assert found == {("up.txt:1", "up", ("a", "b", "c")), ("down.txt:1", "down", ("a", "b", "c"))}
+    assert set(READERS["lines"]((tmp_path,), Ledger())) == set(READERS["lines"](paths, Ledger()))
 
 
 def test_too_long_ones_are_left_out_by_name(tmp_path: Path) -> None:
     text = "\n".join(["abcde", "abcdef", "ab", "ba", "aab"])
     made = prepared(tmp_path, SequencesConfig(longest=6, holdout=0.4), some=text)
     assert made.metrics["dropped"] == 1 and "too long" in (made.path / "ledger.jsonl").read_text()
+
+
+def test_those_beyond_most_are_counted_in_one_entry(tmp_path: Path) -> None:
+    made = prepared(tmp_path, SequencesConfig(most=10, holdout=0.2), some="\n".join(f"{n:03}" for n in range(100)))
+    ledger = (made.path / "ledger.jsonl").read_text().splitlines()
+    assert made.metrics["train"] == 10 and len(ledger) == 1
+    assert made.metrics["dropped"] == 90 - int(made.metrics["heldout"])
+    assert f"{made.metrics['dropped']} sequences: 10 are enough" in ledger[0]
 
 
 def test_there_must_be_something_on_both_sides(tmp_path: Path) -> None:
@@ -98,7 +155,7 @@ def test_words_end_where_the_sequence_does() -> None:
 
 def test_a_set_knows_what_it_holds() -> None:
     rows = np.array([[3, 4, END], [4, END, PAD], [4, 4, 4]], np.uint8)
-    one = SequenceSet(rows, np.full(3, -1), (*SPECIAL, "a", "bc"), (), "lines")
+    one = SequenceSet(rows, np.full(3, -1), (*SPECIAL, "a", "bc"), (), "lines", np.zeros((3, 2), np.int64))
     assert ("a", "bc") in one and ("bc",) in one
     assert ("bc", "bc", "bc") in one  # a window fills its row, and does not end
     assert ("bc", "bc") not in one and () not in one and ("x",) not in one and ("bc",) * 4 not in one

@@ -54,6 +54,24 @@ def test_a_table_has_its_columns_and_its_split(tmp_path: Path) -> None:
     assert [(one.source, one.rule) for one in ledger.entries] == [("all.csv:5", "not SMILES")]
 
 
+def test_one_bad_row_costs_no_other(tmp_path: Path) -> None:
+    table, lines, ledger = tmp_path / "a.csv", tmp_path / "b.smi", Ledger()
+    table.write_bytes("\ufeffSMILES,NAME\nCCO,a\n".encode() + b"C\xff,b\n" + f'CN,"{"x" * 140_000}"\nCF,c\n'.encode())
+    lines.write_bytes("\ufeffCCO\n".encode() + b"CC\xfe\n" + b"CN\n" * 3)
+    found = [("".join(one.tokens), one.source) for one in read_molecules((table, lines), ledger)]
+    assert found == [("CCO", "a.csv:2"), ("CN", "a.csv:4"), ("CF", "a.csv:5"), ("CCO", "b.smi:1"),
+                     *(("CN", f"b.smi:{number}") for number in (3, 4, 5))]  # fmt: skip
+    assert [(one.source, one.rule) for one in ledger.entries] == [("a.csv:3", "not SMILES"), ("b.smi:2", "not SMILES")]
+
+
+def test_a_side_that_is_not_known_is_left_out_by_name(tmp_path: Path) -> None:
+    path, ledger = tmp_path / "a.csv", Ledger()
+    path.write_text("SMILES,SPLIT\nCCO,Train\nCCN,valid\nCCF,\n")
+    assert {one.source: one.split for one in read_molecules((path,), ledger)} == {"a.csv:2": "train", "a.csv:4": ""}
+    assert [(one.source, one.rule) for one in ledger.entries] == [("a.csv:3", "unknown SPLIT")]
+    assert "`valid` is none of train, test, test_scaffolds" in ledger.entries[0].detail
+
+
 def test_names_say_the_split_where_both_sides_are_there(tmp_path: Path) -> None:
     for name in ("train", "test", "test_scaffolds", "other"):
         with gzip.open(tmp_path / f"{name}.csv.gz", "wt") as file:
@@ -83,6 +101,5 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.smi").write_bytes(b"CC\n\xff\xfe\n")
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"SMILES\nCC\n" * 99)[:-9])
     list(read_molecules((tmp_path / "b.smi", tmp_path / "c.csv.gz"), ledger))
-    assert {one.source: one.rule for one in ledger.entries} == {"b.smi": "unreadable", "c.csv.gz": "unreadable"} | {
-        one.source: "not SMILES" for one in ledger.entries if ":" in one.source
-    }
+    rules = {one.source: one.rule for one in ledger.entries if not one.source.startswith("c.csv.gz:")}
+    assert rules == {"b.smi:2": "not SMILES", "c.csv.gz": "unreadable"}

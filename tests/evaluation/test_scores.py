@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import wave
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from genwerk.data.midi import read_midi
 from genwerk.data.musicxml import read_musicxml
 from genwerk.data.sheets import Part
 from genwerk.evaluation.engraving import Key, guess_key, to_musicxml
-from genwerk.evaluation.scores import draw_score, short_audio, write_midi, write_musicxml
+from genwerk.evaluation.scores import draw_score, write_audio, write_midi, write_musicxml
 
 TOKENS = st.lists(st.sampled_from(["_", "_", "_", "_", "r", "60", "61", "66", "70"]), min_size=4, max_size=200)
 CHORALE = Score(
@@ -124,6 +125,24 @@ def test_eighths_of_a_beat_are_beamed_and_sixteenths_twice() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("metre", "beams"), [
+    ("12/8", ["begin", "continue", "end"] * 4), ("3/8", ["begin", "continue", "end"] * 4),
+    ("6/4", ["begin", "end"] * 6),
+])  # fmt: skip
+def test_eighths_are_beamed_by_the_beats_of_the_metre(metre: str, beams: list[str]) -> None:
+    score = replace(soprano(*[67, 69, 71] * 4, length=2), metre=metre)
+    drawn = [note for note in notes_of(to_musicxml(score)) if note.find("pitch") is not None]
+    assert [note.findtext("beam") for note in drawn] == beams
+
+
+def test_a_dotted_beat_is_not_cut() -> None:
+    notes = (Note(60, 0, 4), Note(62, 4, 2), Note(64, 6, 6), Note(65, 12, 3), Note(67, 15, 9))
+    score = Score((notes, (Note(60, 18, 6),), (), ()), 24, "12/8")
+    drawn = [(note.findtext("duration"), note.find("rest") is None) for note in notes_of(to_musicxml(score))]
+    own = [("4", True), ("2", True), ("6", True), ("3", True), ("3", True), ("6", True)]
+    assert drawn[:8] == [*own, ("12", False), ("6", False)]
+
+
 def test_a_rest_breaks_a_beam() -> None:
     notes = (Note(60, 0, 1), Note(62, 2, 1), Note(64, 3, 1))
     drawn = [note for note in notes_of(to_musicxml(Score((notes, (), (), ()), 4))) if note.find("pitch") is not None]
@@ -209,7 +228,7 @@ def test_without_verovio_it_says_what_to_install(tmp_path: Path, monkeypatch: py
 
 
 def test_sound_is_as_long_and_as_high_as_it_is_written(tmp_path: Path) -> None:
-    short_audio(soprano(69, length=8), tmp_path / "x.wav", tempo=60)
+    write_audio(soprano(69, length=8), tmp_path / "x.wav", tempo=60)
     with wave.open(str(tmp_path / "x.wav")) as file:
         rate, frames = file.getframerate(), file.getnframes()
         samples = np.frombuffer(file.readframes(frames), "<i2").astype(np.float64)
@@ -219,6 +238,6 @@ def test_sound_is_as_long_and_as_high_as_it_is_written(tmp_path: Path) -> None:
 
 
 def test_sound_can_be_cut_short(tmp_path: Path) -> None:
-    short_audio(soprano(*[69] * 40, length=8), tmp_path / "x.wav", seconds=2.0)
+    write_audio(soprano(*[69] * 40, length=8), tmp_path / "x.wav", seconds=2.0)
     with wave.open(str(tmp_path / "x.wav")) as file:
         assert file.getnframes() / file.getframerate() == pytest.approx(2.0, abs=0.001)

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from codec_world import CODEC, trained_codec
 from killed_run import both
 from picture_world import examples, pictures, step_in
 
 from genwerk.core.errors import ConfigError, ModelError, RequestError, TrainingError
+from genwerk.generators.codes import Codes
 from genwerk.generators.family import Ask, Family, Space, sample
 from genwerk.generators.loop import FitConfig, fit
 from genwerk.generators.picture_examples import PictureExamples, to_numbers
 from genwerk.generators.storage import FAMILIES, load_family, make_family, save_family, settings_of
+from genwerk.generators.super_resolution import mean_down
 from genwerk.training.seeding import seed_step
 
 SMALL = {"network": {"width": 16, "multipliers": (1, 2)}, "lr": 3e-3}
@@ -34,21 +37,35 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "flow": ("flow", SMALL),
     "flow-transport": ("flow", SMALL | {"transport": True}),
     "flow-dit": ("flow", {"network": {"kind": "dit", "width": 32, "depth": 2, "heads": 2}, "lr": 3e-3}),
+    "codes": ("codes", {"codec": CODEC, "prior": {"width": 32, "depth": 2, "heads": 2, "lr": 1e-2}}),
+    "super-resolution": ("super_resolution", SMALL | {"tile": 8, "overlap": 4}),
 }  # fmt: skip
 LEARNING = {"vae": 300, "vae-gaussian": 300, "gan-relativistic": 500, "gan-wgan": 400, "gan-nonsaturating": 500,
             "diffusion": 400, "diffusion-edm": 400, "diffusion-noise": 500, "flow": 400, "flow-transport": 400,
-            "flow-dit": 500}  # fmt: skip
+            "flow-dit": 500, "codes": 200, "super-resolution": 400}  # fmt: skip
 EVERY = pytest.mark.parametrize("name", SETTINGS)
 
 
 def made(name: str, space: Space | None = None) -> Family:
     kind, settings = SETTINGS[name]
     seed_step(0)
-    return make_family(kind, settings, space or examples().space)
+    family = make_family(kind, settings, space or examples().space)
+    if isinstance(family, Codes) and space is None:
+        family.adopt(trained_codec(), [to_numbers(pictures(64).pixels)])
+    return family
 
 
 def asked(family: Family, count: int, **more: Any) -> Ask:
-    return Ask(count, 3, given=torch.arange(count) % 2, **more)
+    return Ask(count, 3, given=torch.arange(count) % 2, **needed(family, count), **more)
+
+
+def needed(family: Family, count: int, first: int = 0) -> dict[str, torch.Tensor]:
+    """What it makes nothing without: small pictures, of eight that are learned by heart."""
+    if "small" not in family.uses:
+        return {}
+    channels, _, width = family.space.picture
+    large = to_numbers(pictures(8, channels=channels).pixels).repeat(1, 1, 1, 2)[..., :width]
+    return {"small": mean_down(large)[(torch.arange(count) + first) % 8]}
 
 
 @EVERY
@@ -71,7 +88,7 @@ def test_a_draw_is_the_same_alone_and_among_many(name: str) -> None:
     family = made(name)
     many = sample(family, asked(family, 64))
     for index in (0, 5, 63):
-        alone = sample(family, Ask(1, 3, first=index, given=torch.tensor([index % 2])))
+        alone = sample(family, Ask(1, 3, first=index, given=torch.tensor([index % 2]), **needed(family, 1, index)))
         assert torch.allclose(alone[0], many[index], atol=2e-5), index
     parts = sample(family, asked(family, 64), together=7)
     assert torch.allclose(parts, many, atol=2e-5)
@@ -112,7 +129,7 @@ def test_what_it_cannot_do_is_refused_by_name(name: str) -> None:
     family = made(name)
     start, keep = torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8, dtype=torch.bool)
     every = {"steps": 4, "solver": "euler", "guidance": 2.0, "interval": (0.1, 1.0), "temperature": 0.5,
-             "start": start, "strength": 0.5, "keep": keep, "noise": torch.zeros(2, 8)}  # fmt: skip
+             "start": start, "strength": 0.5, "keep": keep, "noise": torch.zeros(2, 8), "small": start}  # fmt: skip
     for use in every.keys() - family.uses:
         need = {"start": start} if use in ("strength", "keep") else {}
         with pytest.raises(RequestError, match="cannot be asked for"):
@@ -125,24 +142,24 @@ def test_wrong_asks_are_refused(name: str) -> None:
     for ask in (Ask(0), Ask(2, -1), Ask(2, given=torch.tensor([0])), Ask(2, given=torch.tensor([0, 2])),
                 Ask(2, given=torch.tensor([0, -2])), Ask(1, noise=torch.full((1, 8), float("nan")))):  # fmt: skip
         with pytest.raises(RequestError):
-            sample(family, ask)
+            sample(family, replace(ask, **needed(family, ask.count)))
 
 
 @EVERY
 def test_it_draws_in_colour_and_without_a_condition(name: str) -> None:
     family = made(name, Space((3, 8, 12)))
-    assert sample(family, Ask(2)).shape == (2, 3, 8, 12)
+    assert sample(family, Ask(2, **needed(family, 2))).shape == (2, 3, 8, 12)
     with pytest.raises(RequestError, match="without a condition"):
-        sample(family, Ask(1, given=torch.tensor([0])))
+        sample(family, Ask(1, given=torch.tensor([0]), **needed(family, 1)))
 
 
 @EVERY
 def test_it_can_be_asked_by_a_vector(name: str) -> None:
     family = made(name, Space((1, 8, 8), vector=5))
     given = torch.nn.functional.normalize(torch.randn(2, 5))
-    assert sample(family, Ask(2, given=given)).shape == (2, 1, 8, 8)
+    assert sample(family, Ask(2, given=given, **needed(family, 2))).shape == (2, 1, 8, 8)
     with pytest.raises(RequestError, match="not finite"):
-        sample(family, Ask(2, given=given * torch.nan))
+        sample(family, Ask(2, given=given * torch.nan, **needed(family, 2)))
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if SETTINGS[name][0] in ("flow", "diffusion")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def artifact(kind: str, path: Path) -> Artifact:
 
 def stored(family: Family, name: str, folder: Path, by: str = "class") -> Artifact:
     settings = settings_of(name, SETTINGS if name == "flow" else {"codes": 4, "width": 4})
-    save_family(folder, name, settings, family, by=by, classes=("square", "bar"))
+    save_family(folder, name, settings, family, by=by, classes=("square", "bar", "dot")[: family.space.classes])
     return artifact("generator", folder)
 
 
@@ -77,6 +78,18 @@ def test_only_flows_asked_by_class_or_nothing_can(tmp_path: Path) -> None:
     recipe.write_text("name: a\npictures: digits\nfamily: vae\nreflow: {}\n")
     with pytest.raises(ConfigError, match="learn again"):
         load_generator_recipe(recipe)
+
+
+def test_pairs_of_every_class_are_held_out_or_there_are_too_few(tmp_path: Path) -> None:
+    generator = stored(make_family("flow", SETTINGS, replace(examples().space, classes=3)), "flow", tmp_path)
+    with pytest.raises(ModelError, match="20 pairs are too few for 3 classes"):
+        draw_pairs(PairsConfig(pairs=20), step_in(tmp_path / "few"), generator)
+    step = step_in(tmp_path / "enough")
+    draw_pairs(PairsConfig(pairs=30, steps=1), step, generator)
+    assert PairExamples.open(step.out).counts == (27, 3)
+    (step.out / "samples.npy").unlink()
+    with pytest.raises(ModelError, match="samples"):
+        PairExamples.open(step.out)
 
 
 def test_a_generator_that_goes_on_begins_with_its_weights(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,12 +18,14 @@ from picture_world import step_in
 from genwerk.core.errors import RequestError
 from genwerk.data.sequences import BEGIN, END, PAD, SPECIAL, SequenceSet, words_of
 from genwerk.generators.autoregressive import Autoregressive, log_likelihood
-from genwerk.generators.family import Ask, Family, Space, sample
+from genwerk.generators.family import Ask, Batch, Family, Space, sample
 from genwerk.generators.loop import FitConfig, fit
+from genwerk.generators.noise import Noise
 from genwerk.generators.sequence_examples import SequenceExamples
 from genwerk.generators.sequence_vae import SequenceVAE
 from genwerk.generators.storage import load_family, make_family, save_family, settings_of
 from genwerk.generators.token_drawing import pick
+from genwerk.generators.vae import kl_normal
 from genwerk.training.seeding import seed_step
 
 CPU = torch.device("cpu")
@@ -45,7 +48,8 @@ def words(count: int, seed: int = 0) -> SequenceSet:
         row = [*half, *(half if index % 2 else half[::-1]), END]
         rows.append(row + [PAD] * (10 - len(row)))
     labels = np.arange(count, dtype=np.int64) % 2
-    return SequenceSet(np.array(rows, np.uint8), labels, LETTERS, ("mirror", "echo"), "lines")
+    places = np.stack([np.arange(count), np.zeros(count, np.int64)], 1)
+    return SequenceSet(np.array(rows, np.uint8), labels, LETTERS, ("mirror", "echo"), "lines", places)
 
 
 def world(count: int = 64) -> SequenceExamples:
@@ -166,7 +170,7 @@ def test_tokens_are_drawn_as_often_as_they_should_be() -> None:
     for temperature, gone in ((1.0, []), (0.5, []), (1.0, [6])):
         may = allowed.clone()
         may[gone] = False
-        found = pick(many.clone(), chance, temperature, may.expand(len(chance), -1))
+        found = pick(many, chance, temperature, may.expand(len(chance), -1))
         counts = torch.bincount(found, minlength=len(LETTERS)).double()
         wanted = (logits.double() / temperature).masked_fill(~may, -torch.inf).softmax(0) * len(chance)
         assert counts[~may].sum() == 0
@@ -182,6 +186,33 @@ def test_what_is_kept_stays_and_the_rest_is_drawn() -> None:
     keep[:, :3] = True
     found = sample(family, asked(4, start=start, keep=keep))
     assert (found[:, :3] == start[:, :3]).all() and len({tuple(row) for row in found.tolist()}) > 1
+
+
+def test_nothing_ends_before_what_is_kept() -> None:
+    family = made("autoregressive")
+    start, keep = torch.full((64, 10), 5), torch.zeros(64, 10, dtype=torch.bool)
+    keep[:, 7:9] = True
+    start[:, 8] = END
+    for given in ({"keep": keep}, {"keep": keep, "temperature": 0.0}):
+        found = sample(family, asked(64, start=start, **given))
+        assert (found[:, 7:9] == start[:, 7:9]).all() and (found[:, 9] == PAD).all()
+        assert (found[:, :7] > END).all()
+    assert (sample(family, asked(64, start=start))[:, :9] == start[:, :9]).all()
+
+
+def test_a_code_that_is_given_leaves_the_numbers_of_tokens_as_they_are() -> None:
+    family = made("sequence_vae")
+    own = Noise(3, 4).draw(family.noise_shape)
+    assert torch.equal(sample(family, asked(4)), sample(family, asked(4, noise=own)))
+
+
+def test_numbers_at_the_edge_draw_tokens_that_can_be() -> None:
+    logits = torch.zeros(2, len(LETTERS), dtype=torch.float64)
+    logits[:, 5] = 1.0
+    edges = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert pick(logits, edges, 1.0).tolist() == [END, len(LETTERS) - 1]
+    assert pick(logits, torch.tensor([0.5, 0.5]).double(), 1e-320).tolist() == [5, 5]
+    assert logits.isfinite().all()
 
 
 class NoTwice:
@@ -225,20 +256,46 @@ def test_batches_are_of_like_lengths_and_every_epoch_reads_each_once() -> None:
     assert torch.equal(again.x, batches[3].x) and again.given is not None
 
 
+def test_losses_are_of_held_out_rows_by_chance_and_of_every_class(tmp_path: Path) -> None:
+    held_out = words(64, 1)
+    order = np.argsort(held_out.labels, kind="stable")  # as files of classes are read
+    held_out = replace(held_out, tokens=held_out.tokens[order], labels=held_out.labels[order])
+    seen: list[set[int]] = []
+
+    class Watched(SequenceExamples):
+        def batch_of(self, rows: Sequence[int], device: torch.device, *, held_out: bool = False) -> Batch:
+            if held_out:
+                seen.append(set(rows))
+            return super().batch_of(rows, device, held_out=held_out)
+
+    for seed in (0, 1):
+        config = FitConfig(steps=1, batch=16, warmup=0, eval_examples=16, seed=seed)
+        fit(made("autoregressive"), Watched(words(8), held_out, "class"), config, step_in(tmp_path / str(seed)))
+    assert seen[0] == seen[1] and len(seen[0]) == 16
+    assert set(held_out.labels[list(seen[0])].tolist()) == {0, 1}
+
+
 def test_the_bound_of_the_vae_is_below_what_is_drawn_many_times() -> None:
-    """The average over draws of the code, weighted by importance, is never lower than the bound with one."""
+    """The average over draws of the code, weighted by importance, is higher than the bound with one; and that bound,
+    which the loss and the report have in closed form, is the mean of the weights."""
     family = made("sequence_vae")
     assert isinstance(family, SequenceVAE)
     family.network.eval()
+    torch.nn.init.normal_(family.network.heads.weight, std=0.08)  # so that codes say something
     batch = world().batch_of(range(16), CPU)
     seed_step(1)
     with torch.no_grad():
         posterior = family.posterior(batch.x, batch.given)
-        each = []
-        for _ in range(64):
+        each, bounds = [], []
+        for _ in range(256):
             z = posterior.draw()
             apart = (z - posterior.mean) / posterior.log_deviation.exp()
             weight = -0.5 * z.square() + 0.5 * apart.square() + posterior.log_deviation
             each.append(family.log_likelihood(batch.x, z, batch.given) + weight.sum(1))
+            bounds.append(family.log_likelihood(batch.x, z, batch.given) - kl_normal(posterior).sum(1))
         weights = torch.stack(each)
-    assert float((weights.logsumexp(0) - math.log(64)).mean()) >= float(weights.mean())
+        told = np.mean([family.loss(batch).parts["bound"] for _ in range(64)])
+    mean, bound = float(weights.mean()), float(torch.stack(bounds).mean())
+    assert float(kl_normal(posterior).sum(1).mean()) > 1.0
+    assert float((weights.logsumexp(0) - math.log(256)).mean()) > mean + 0.1
+    assert bound == pytest.approx(mean, abs=0.25) and told == pytest.approx(-mean, abs=0.25)

@@ -129,11 +129,12 @@ def test_every_state_has_an_end_within_its_bounds() -> None:
 
 
 @pytest.mark.parametrize("gone", ["c", "C", "=", "-"])
-def test_a_poor_vocabulary_is_searched_instead(gone: str) -> None:
-    """Where `C` or `c` is missing, nothing may be counted on."""
+def test_a_poor_vocabulary_is_searched_instead(gone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where `C` or `c` is missing, nothing may be counted on, and that is said."""
     vocabulary = [*SPECIAL, *(token for token in split_smiles("CcnoNO()12=-") if token != gone)]
     found = draw(SmilesRule(vocabulary), vocabulary, 12, 20, 0)
     assert all(valid(text) for text in found)
+    assert (f"the vocabulary lacks `{gone}`" in capsys.readouterr().err) == (gone in "cC=")
 
 
 def test_begin_forgets_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,9 @@ from genwerk.metrics.molecule_similarity import (
 )  # fmt: skip
 from genwerk.metrics.molecules import (
     describe_made,
-    novelty,
     prepare_reference,
     resemblance,
     uniqueness,
-    validity,
 )  # fmt: skip
 
 pytest.importorskip("rdkit")
@@ -109,15 +108,12 @@ def test_a_set_is_most_like_itself() -> None:
     assert math.isnan(cosine({}, {"b": 1}))
 
 
-def test_counts_of_what_is_valid_different_and_new() -> None:
-    assert validity(["CCO", "C(", "", "c1ccc1C=", "OCC"]).tolist() == [1, 0, 0, 0, 1]
+def test_counts_of_what_is_valid_and_different() -> None:
+    assert canonical(["CCO", "C(", "", "c1ccc1C="]) == ["CCO", None, None, None]
     assert canonical(["OCC", "C("]) == ["CCO", None]
     assert uniqueness(["a", "b", "a", "c"], 3) == pytest.approx(2 / 3)
-    assert novelty(["a", "b", "a", "c"], {"a"}) == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="at 5 needs so many"):
         uniqueness(["a"], 5)
-    with pytest.raises(ValueError, match="novelty needs"):
-        novelty([], {"a"})
 
 
 def test_what_is_not_valid_is_not_measured() -> None:
@@ -143,6 +139,14 @@ def test_without_rdkit_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    for measure in (lambda: validity(["C"]), lambda: properties(["C"]), lambda: fragments(["C"]), load_filters):
+    for measure in (lambda: canonical(["C"]), lambda: properties(["C"]), lambda: fragments(["C"]), load_filters):
         with pytest.raises(ConfigError, match=r"genwerk\[chem\]"):
             measure()
+
+
+def test_files_of_groups_without_their_column_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    for name in ("mcf.csv", "pains.csv"):
+        (tmp_path / name).write_text("name,pattern\nx,CC\n")
+    with pytest.raises(DataError, match="no column smarts"):
+        load_filters(tmp_path / "mcf.csv", tmp_path / "pains.csv")

@@ -81,6 +81,11 @@ def test_fifths_that_are_not_parallel() -> None:
     assert parallel_fifths([[(67, 0, 2), (69, 4, 2)], [(60, 0, 2), (62, 4, 2)]]) == 0.0  # a rest between
 
 
+def test_fifths_of_voices_that_cross_are_fifths_and_fourths_are_none() -> None:
+    assert parallel_fifths(chords((60, 67), (62, 69))) == 100.0
+    assert parallel_fifths(chords((60, 65), (62, 67))) == 0.0
+
+
 def test_changes_of_chord_are_what_parallels_are_counted_by() -> None:
     voices: list[Line] = [[(67, 0, 4), (69, 4, 12)], [(60, 0, 4), (62, 4, 12)], [(55, 0, 8), (53, 8, 4), (50, 12, 4)]]
     assert parallel_fifths(voices) == pytest.approx(100 / 3)

@@ -1,0 +1,1 @@
+"""Commands of `genwerk` that have a file of their own; cli.py registers them."""
