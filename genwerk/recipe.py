@@ -18,7 +18,7 @@ from pydantic import field_validator
 from genwerk.alignment.distill import DistillConfig
 from genwerk.alignment.sft import SFTConfig
 from genwerk.core.assets import KNOWN, fetch
-from genwerk.core.config import Config, Field, load_yaml
+from genwerk.core.config import Config, Field, Names, load_yaml
 from genwerk.core.errors import ConfigError
 from genwerk.core.workspace import Artifact, Source, Workspace
 from genwerk.data.prepare import PrepareConfig
@@ -104,7 +104,7 @@ class Recipe(Config):
     """Everything `genwerk run` needs to know. Every key but `name` and `documents` has a default."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="names the deployment and its pins")
-    documents: tuple[str, ...] = Field(min_length=1, description="folders, files, python:topics or python:docstrings")
+    documents: Names = Field(min_length=1, description="folders, files, python:topics or python:docstrings")
     data: DataSection = Field(DataSection(), description="step 1")
     tokenizer: TrainTokenizerConfig = Field(TrainTokenizerConfig(), description="byte-level BPE for pretraining")
     pretrain: PretrainConfig | None = Field(None, description="also train a small decoder from scratch, for comparison")
@@ -119,11 +119,6 @@ class Recipe(Config):
     gates: tuple[str, ...] = Field(("citations.valid == 1.0",), description="what must hold to be promoted")
     distill: DistillConfig | None = Field(None, description="a draft that foretells the served model: same answers")
     serve: ServeSection = Field(ServeSection(), description="where the server listens, and its engine")
-
-    @field_validator("documents", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("guards", mode="before")
     @classmethod

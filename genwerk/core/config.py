@@ -12,16 +12,19 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from genwerk.core.errors import ConfigError
 
-__all__ = ["Config", "Field", "Lines", "load_yaml"]
+__all__ = ["Config", "Field", "Lines", "Names", "load_yaml"]
 
 Lines = dict[tuple[str | int, ...], int]
+
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""Several names, or one that is written without a list."""
 
 
 class Config(BaseModel):

@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import field_validator
-
 from genwerk.core.artifact import Artifact, Source
 from genwerk.core.assets import KNOWN
-from genwerk.core.config import Config, Field, load_yaml
+from genwerk.core.config import Config, Field, Names, load_yaml
 from genwerk.core.errors import ConfigError
 from genwerk.core.workspace import Workspace
 from genwerk.data.moving_digits import ClipsConfig
@@ -37,6 +35,7 @@ from genwerk.generators.storage import CODECS, PICTURES, settings_of
 from genwerk.generators.train import GeneratorConfig
 from genwerk.recipe import Outcome, fetch_source
 from genwerk.recipes.explain import print_choices
+from genwerk.recipes.places import places_of
 from genwerk.recipes.promoting import print_generator, promote
 
 __all__ = ["GeneratorRecipe", "load_generator_recipe", "run_generator", "run_generator_recipe"]
@@ -69,7 +68,7 @@ class GeneratorRecipe(Config):
     """Everything `genwerk run` needs to make a generator. All keys but `name`, `pictures`, `family` have defaults."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="names the generator and its pins")
-    pictures: tuple[str, ...] = Field(min_length=1, description=f"folders, or {', '.join(COLLECTIONS)}")
+    pictures: Names = Field(min_length=1, description=f"folders, or {', '.join(COLLECTIONS)}")
     clips: ClipsConfig | None = Field(None, description="the pictures move: clips are learned")
     sound: SoundConfig | None = Field(None, description="scores are played: pictures of pitch over time are learned")
     size: int | None = Field(None, ge=4, le=1024, description="side in pixels; none: all must be of one size")
@@ -88,11 +87,6 @@ class GeneratorRecipe(Config):
     transfer: TransferConfig | None = Field(None, description="measure style transfer between classes, on pairs")
     attribute: AttributeConfig | None = Field(None, description="measure the arithmetic of an attribute")
     gates: tuple[str, ...] = Field((), description="what must hold to be promoted")
-
-    @field_validator("pictures", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
 
 def load_generator_recipe(path: Path) -> GeneratorRecipe:
@@ -118,10 +112,7 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
     if "chorales" in recipe.pictures and recipe.sound is None:
         remedy = "Add `sound: {}` to learn how they sound, or say `sequences:` instead of `pictures:`."
         raise ConfigError("chorales are no pictures", where=str(path), remedy=remedy)
-    folders = tuple(one if one in COLLECTIONS else str((path.parent / one).resolve()) for one in recipe.pictures)
-    if len(folders) > 1 and any(one in COLLECTIONS for one in folders):
-        raise ConfigError("a collection cannot be mixed with others", where=str(path), remedy="Name one, or folders.")
-    return recipe.model_copy(update={"pictures": folders})
+    return recipe.model_copy(update={"pictures": places_of(recipe.pictures, COLLECTIONS, path)})
 
 
 def run_generator_recipe(recipe: GeneratorRecipe, workspace: Workspace) -> Outcome:

@@ -12,12 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import field_validator
-
 from genwerk.core.artifact import Source
 from genwerk.core.assets import KNOWN
-from genwerk.core.config import Config, Field, Lines, load_yaml
-from genwerk.core.errors import ConfigError
+from genwerk.core.config import Config, Field, Lines, Names, load_yaml
 from genwerk.core.workspace import Workspace
 from genwerk.data.sequences import SequencesConfig
 from genwerk.evaluation.gates import parse_gates
@@ -28,6 +25,7 @@ from genwerk.generators.storage import SEQUENCES, settings_of
 from genwerk.generators.train import GeneratorConfig
 from genwerk.recipe import Outcome, fetch_source
 from genwerk.recipes.explain import print_choices
+from genwerk.recipes.places import places_of
 from genwerk.recipes.promoting import print_generator, promote
 
 __all__ = ["SequenceRecipe", "load_sequence_recipe", "run_sequence_recipe", "run_sequences"]
@@ -40,7 +38,7 @@ class SequenceRecipe(Config):
     defaults."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="names the generator and its pins")
-    sequences: tuple[str, ...] = Field(min_length=1, description="files and folders, or moses or chorales")
+    sequences: Names = Field(min_length=1, description="files and folders, or moses or chorales")
     layout: Literal["lines", "molecules", "chorales"] = Field("lines", description="how files are read")
     longest: int = Field(256, ge=2, description="tokens of a sequence, its end included; longer ones are left out")
     window: int = Field(0, ge=0, description="above 0: longer ones are cut into windows of so many tokens instead")
@@ -57,11 +55,6 @@ class SequenceRecipe(Config):
     evaluate: SequenceScoreConfig = Field(SequenceScoreConfig(), description="how many samples are measured, and how")
     gates: tuple[str, ...] = Field((), description="what must hold to be promoted")
 
-    @field_validator("sequences", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
 
 def load_sequence_recipe(path: Path) -> SequenceRecipe:
     """Read and validate; files are relative to the recipe. Raises ConfigError with line and key."""
@@ -69,11 +62,9 @@ def load_sequence_recipe(path: Path) -> SequenceRecipe:
     recipe = SequenceRecipe.parse(values, where=str(path), lines=lines)
     parse_gates(recipe.gates)
     settings_of(recipe.family, recipe.settings, makes="sequences")
-    named = [one for one in recipe.sequences if one in COLLECTIONS]
-    if named and len(recipe.sequences) > 1:
-        raise ConfigError("a collection cannot be mixed with others", where=str(path), remedy="Name one, or files.")
-    files = tuple(str((path.parent / one).resolve()) for one in recipe.sequences)
-    recipe = recipe.model_copy(update={"layout": COLLECTIONS[named[0]][1]} if named else {"sequences": files})
+    files = places_of(recipe.sequences, COLLECTIONS, path)
+    layout = COLLECTIONS[files[0]][1] if files[0] in COLLECTIONS else recipe.layout
+    recipe = recipe.model_copy(update={"sequences": files, "layout": layout})
     _reading(recipe, where=str(path), lines=lines)
     return recipe
 

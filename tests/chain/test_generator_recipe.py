@@ -172,6 +172,6 @@ def test_bad_recipes_say_what_to_do(change: str, message: str, tmp_path: Path) -
 def test_the_recipes_that_come_with_it_are_valid() -> None:
     folder = Path(cli.__file__).parent / "recipes"
     paths = [*sorted(folder.glob("digits-*.yaml")), *sorted(folder.glob("emoji*.yaml"))]
-    assert len(paths) == 9
+    assert len(paths) == 11
     for path in paths:
         assert load_generator_recipe(path).name == path.stem
