@@ -41,7 +41,7 @@ from genwerk.generators.path import Linear, mix
 from genwerk.generators.tiling import blend, reflected, strips
 from genwerk.models.condition import drop
 
-__all__ = ["SCALE", "SuperResolution", "SuperResolutionConfig", "agreeing", "bicubic", "mean_down", "repeat_up"]
+__all__ = ["SCALE", "SuperResolution", "SuperResolutionConfig", "agreeing", "bicubic", "even", "mean_down", "repeat_up"]
 
 SCALE = 2
 _NETWORK = NetworkConfig(width=32, multipliers=(1, 2))
@@ -107,7 +107,7 @@ class SuperResolution:
         """The deviation of what is drawn, over batches of pictures (B, C, H, W)."""
         squares, count = torch.zeros((), dtype=torch.float64), 0
         for x in pictures:
-            rest = x - self._known(bicubic(mean_down(x)))
+            _, rest = self._split(x)
             squares, count = squares + rest.double().square().sum(), count + rest.numel()
         self.network.deviation.copy_((squares / count).clamp(min=1e-8).sqrt())
 
@@ -116,13 +116,12 @@ class SuperResolution:
         return [Player("super_resolution", self.network, self.loss, own.lr, own.betas, own.weight_decay)]
 
     def loss(self, batch: Batch) -> Loss:
-        told = bicubic(mean_down(batch.x))
-        rest = (batch.x - self._known(told)) / self.network.deviation
-        rest, told = random_tiles((rest, told), self.config.tile)
-        noise, count = torch.randn_like(rest), torch.randn(len(rest), device=rest.device)
+        told, rest = self._split(batch.x)
+        rest, told = random_tiles((rest / self.network.deviation, told), self.config.tile)
+        noise, apart = torch.randn_like(rest), torch.randn(len(rest), device=rest.device)
         if self.config.condition_noise:
             told = told + self.config.condition_noise * torch.rand_like(rest[:, :1, :1, :1]) * torch.randn_like(told)
-        t = torch.sigmoid(self.config.time_mean + self.config.time_spread * count)
+        t = torch.sigmoid(self.config.time_mean + self.config.time_spread * apart)
         given = None if batch.given is None else drop(batch.given, self.config.drop)
         return Loss(velocity_loss(self.network(mix(self.path, rest, noise, t), told, t, given), rest, noise))
 
@@ -157,11 +156,22 @@ class SuperResolution:
             x = self._picture(preview.x, told)[..., :height, :width]
             yield Preview(x.clamp(-1.0, 1.0), preview.done, preview.of)
 
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network is told of large pictures, and what is left to be drawn."""
+        x = even(x)
+        told = bicubic(mean_down(x))
+        return told, x - self._known(told)
+
     def _known(self, told: Tensor) -> Tensor:
         return told if self.config.draws == "residual" else torch.zeros_like(told)
 
     def _picture(self, rest: Tensor, told: Tensor) -> Tensor:
         return self._known(told) + self.network.deviation * rest
+
+
+def even(x: Tensor) -> Tensor:
+    """(B, C, H, W) without the last row or column where their number is odd."""
+    return x[..., : x.shape[-2] // SCALE * SCALE, : x.shape[-1] // SCALE * SCALE]
 
 
 def mean_down(x: Tensor) -> Tensor:
@@ -181,7 +191,7 @@ def bicubic(y: Tensor) -> Tensor:
 
 def agreeing(x: Tensor, y: Tensor) -> Tensor:
     """The nearest to x (B, C, 2 h, 2 w) of all from -1 to 1 whose D is y (B, C, h, w): clamp(x + U l), l by halving."""
-    widest = 1.0 + x.abs().max()
+    widest = 1.0 + x.abs().amax((1, 2, 3), keepdim=True)
     low, high = -widest.expand_as(y), widest.expand_as(y)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -102,6 +102,12 @@ def test_tiles_are_the_same_of_both_and_begin_at_whole_small_pixels() -> None:
     assert torch.equal(first[0, 0, :, 0] - first[0, 0, 0, 0], torch.arange(8.0))
 
 
+def test_a_last_odd_row_or_column_is_not_learned_from() -> None:
+    family = SuperResolution(SuperResolutionConfig(network=NETWORK, tile=16), Space((1, 33, 17)))
+    family.measure([torch.rand(2, 1, 33, 17)])
+    assert family.network.deviation > 0 and family.loss(Batch(torch.rand(2, 1, 33, 17))).value.isfinite()
+
+
 def test_noise_on_what_it_is_told_changes_what_is_learned() -> None:
     x = to_numbers(pictures(8).pixels).repeat(1, 1, 4, 4)
     values = []

@@ -45,3 +45,14 @@ def test_an_interval_of_a_distance_holds_it_and_narrows_with_more() -> None:
     assert few.mean == frechet_distance(draws(0, 60), draws(1, 60))
     with pytest.raises(ValueError, match="two resamples"):
         distance_interval(frechet_distance, draws(0), draws(1), n=1)
+
+
+def test_pairs_are_drawn_together() -> None:
+    """Sets that differ by a little in every row: how far is known much better than of sets that differ by chance."""
+    x = draws(0, 200)
+    paired = distance_interval(frechet_distance, x, x + 0.1, paired=True)
+    loose = distance_interval(frechet_distance, x, x + 0.1)
+    assert paired.mean == loose.mean and paired.low <= paired.mean <= paired.high
+    assert paired.high - paired.low < 0.1 * (loose.high - loose.low)
+    with pytest.raises(ValueError, match="one length"):
+        distance_interval(frechet_distance, x, x[1:], paired=True)
