@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from genwerk.core.artifact import Artifact
-from genwerk.core.atomic import write_text
+from genwerk.core.atomic import write_json, write_text
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError, RequestError
 from genwerk.core.workspace import Step
@@ -84,7 +84,7 @@ class _Judge:
 def score_attribute(
     config: AttributeConfig, step: Step, generator: Artifact, pictures: Artifact, features: Artifact
 ) -> Mapping[str, float | int | str]:
-    """Move held-out pictures, measure, and write report.json, attribute.png and attribute.svg.
+    """Move held-out pictures, measure, and write report.json, attribute.png, attribute.svg and attribute.json.
 
     Raises RequestError for an attribute that is not there or too rare; DataError: nothing held out to move.
     """
@@ -114,6 +114,7 @@ def score_attribute(
     curves = [float(one.mean()) for one in has], [one.mean for one in rest]
     plot = attribute_sweep(config.amounts, *curves, name="attribute", description=f"{config.word} by amount")
     write_text(step.out / "attribute.svg", plot)
+    write_json(step.out / "attribute.json", {"amounts": config.amounts, "has": curves[0], "rest": curves[1]})
     return {one.name: one.value for one in measures}
 
 
