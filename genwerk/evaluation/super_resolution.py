@@ -33,7 +33,7 @@ from genwerk.generators.family import Ask, sample
 from genwerk.generators.features import load_features, see
 from genwerk.generators.picture_examples import PictureExamples, to_numbers, to_pixels
 from genwerk.generators.storage import Stored, load_family
-from genwerk.generators.super_resolution import SuperResolution, bicubic, mean_down, repeat_up
+from genwerk.generators.super_resolution import SuperResolution, bicubic, even, mean_down, repeat_up
 from genwerk.metrics.bootstrap import Interval, interval, paired_difference
 from genwerk.metrics.distance_interval import distance_interval
 from genwerk.metrics.frechet import frechet_distance
@@ -41,7 +41,7 @@ from genwerk.metrics.picture_fidelity import SMALLEST, psnr, ssim
 
 __all__ = ["score_super_resolution"]
 
-_SHOWN = 10
+_SHOWN = 8
 _LIMITS = (
     "Small pictures were made of the large ones by averaging 2 × 2 pixels. Blur, noise and compression of a camera are "
     "something else, and are not undone.",
@@ -62,7 +62,7 @@ def score_super_resolution(
     examples = PictureExamples.open(pictures.path, "nothing")
     n = min(config.n, len(examples.held_out))
     rows = np.sort(np.random.default_rng(config.seed).permutation(len(examples.held_out))[:n])
-    real = to_numbers(examples.held_out.pixels[rows])
+    real = even(to_numbers(examples.held_out.pixels[rows]))
     small = to_numbers(to_pixels(mean_down(real)))
     given = _given(stored, examples.held_out.labels[rows], [examples.held_out.texts[row] for row in rows])
     ask = Ask(n, config.seed, given=given, guidance=config.guidance, steps=config.steps, small=small)
@@ -91,9 +91,12 @@ def score_super_resolution(
         limits=_LIMITS if min(height, width) >= SMALLEST else (*_LIMITS, f"SSIM needs sides of {SMALLEST} pixels."),
     )  # fmt: skip
     report.write(step.out)
-    again = sample(stored.family, replace(ask.part(0, _SHOWN), seed=config.seed + 1))
-    columns = (made["nearest"], made["bicubic"], made["mean"], drawn, again, real)
-    save_picture(grid(list(zip(*(x[:_SHOWN].unbind() for x in columns), strict=True))), step.out / "enlarged.png")
+    some = torch.linspace(0, n - 1, min(_SHOWN, n)).long()  # of all kinds, which stand one after the other
+    other = replace(ask, count=len(some), seed=config.seed + 1, small=small[some], given=_of(given, some))
+    columns = (made["nearest"][some], made["bicubic"][some], made["mean"][some], drawn[some])
+    save_picture(
+        grid(list(zip(*columns, sample(stored.family, other), real[some], strict=True))), step.out / "enlarged.png"
+    )
     return {one.name: one.value for one in measures}
 
 
@@ -101,6 +104,10 @@ def _given(stored: Stored, labels: np.ndarray, texts: Sequence[str]) -> Tensor |
     if stored.by == "text":
         return stored.given(texts)
     return torch.from_numpy(labels) if stored.by == "class" else None
+
+
+def _of(given: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if given is None else given[rows]
 
 
 def _fidelity(made: Mapping[str, Tensor], real: Tensor) -> Iterator[Measure]:

@@ -15,7 +15,7 @@ from genwerk.core.machine import probe
 from genwerk.core.progress import Bar, say, track
 from genwerk.data.picture_files import UnreadablePictureError, pixels_of, read_picture
 from genwerk.evaluation.grids import save_picture
-from genwerk.generators.family import Ask, check_ask
+from genwerk.generators.family import Ask, Family, check_ask
 from genwerk.generators.picture_examples import to_numbers, to_pixels
 from genwerk.generators.storage import load_family
 from genwerk.generators.super_resolution import SCALE, SuperResolution
@@ -55,7 +55,7 @@ def enlarge_file(model: Path, asked: Enlarging) -> str:
     started = time.perf_counter()
     with track("enlarging", total=rounds * steps, unit="steps") as bar:
         for _ in range(rounds):
-            x = _enlarged(family, x, asked, bar)
+            x = _enlarged(stored.family, x, asked, bar)
     spent = time.perf_counter() - started
     pixels = to_pixels(x.mean(1, keepdim=True) if grey else x)[0]
     save_picture(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0), asked.out)
@@ -65,7 +65,7 @@ def enlarge_file(model: Path, asked: Enlarging) -> str:
 
 
 @torch.no_grad()
-def _enlarged(family: SuperResolution, x: Tensor, asked: Enlarging, bar: Bar) -> Tensor:
+def _enlarged(family: Family, x: Tensor, asked: Enlarging, bar: Bar) -> Tensor:
     how: dict[str, Any] = {"steps": 1, "solver": "euler"} if asked.mean else {}
     if asked.steps and not asked.mean:
         how["steps"] = asked.steps
