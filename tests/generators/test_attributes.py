@@ -105,7 +105,7 @@ def test_a_family_without_codes_is_refused_by_name() -> None:
 
 FAMILIES = {
     "vae": ("vae", {"codes": 6, "width": 8, "likelihood": "gaussian", "beta": 0.1, "lr": 3e-3}, {}),
-    "flow": ("flow", {"network": {"width": 16, "multipliers": (1, 2)}, "lr": 3e-3}, {"steps": 6}),
+    "flow": ("flow", {"network": {"width": 16, "multipliers": (1, 2)}, "lr": 3e-3}, {"steps": 16}),
 }  # fmt: skip
 
 
