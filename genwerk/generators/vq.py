@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import RequestError
-from genwerk.generators.family import Ask, Batch, Loss, Player, Preview, Space
+from genwerk.generators.family import Ask, Batch, Loss, Player, Preview, Space, Use
 from genwerk.models.convnet import GridDecoder, GridEncoder
 
 __all__ = ["VQ", "Table", "VQConfig", "perplexity", "straight_through"]
@@ -107,7 +107,7 @@ class VQ:
     grid   (h, w): how many codes a picture has
     """
 
-    uses = frozenset[str]()
+    uses: frozenset[Use] = frozenset()
     noise_shape = ()
 
     def __init__(self, config: VQConfig, space: Space) -> None:
