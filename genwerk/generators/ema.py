@@ -94,6 +94,7 @@ def average_afterwards(kept: Sequence[Kept], step: int, width: float) -> dict[st
     among = _products(steps[:, None], gammas[:, None], steps[None, :], gammas[None, :])
     wanted = _products(steps, gammas, np.array(float(step)), np.array(gamma_of(width)))
     shares = np.linalg.lstsq(among, wanted, rcond=None)[0]
+    shares /= shares.sum()  # what never moved stays as it is
     return {
         name: sum((one.mean[name] * float(share) for one, share in zip(kept, shares, strict=True)), torch.zeros(()))
         if first.is_floating_point()

@@ -58,6 +58,17 @@ def test_counters_are_taken_over_and_weights_stay_untouched() -> None:
     assert weight.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("width", [0.05, 0.07, 0.2, 0.28])
+def test_afterwards_too_what_stood_still_is_as_it_was(width: float) -> None:
+    followed, kept = [PowerAverage(one) for one in WIDTHS], list[Kept]()
+    for step in range(1, 101):
+        for one in followed:
+            one.update({"w": torch.full((3,), 2.5)})
+        if step % 25 == 0:
+            kept += [one.keep() for one in followed]
+    assert torch.allclose(average_afterwards(kept, 100, width)["w"], torch.full((3,), 2.5))
+
+
 @pytest.mark.parametrize("width", [0.05, 0.06, 0.08, 0.1])
 def test_any_width_between_can_be_had_afterwards(width: float) -> None:
     walk, followed, direct, kept = _walk(2000), [PowerAverage(one) for one in WIDTHS], PowerAverage(width), list[Kept]()
