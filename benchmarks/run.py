@@ -30,6 +30,7 @@ ALL = (
     "grounded",
     "citations",
     "digits",
+    "denoisers",
     "molecules_reference",
     "emoji",
 )

@@ -35,6 +35,7 @@ from genwerk.alignment.lessons import Lessons, Teacher, make_prompts
 from genwerk.core.atomic import write_json
 from genwerk.core.config import Config, Field
 from genwerk.core.progress import say
+from genwerk.core.resident import kept_heap
 from genwerk.core.types import Document
 from genwerk.core.workspace import Artifact, Step
 from genwerk.data.documents import load_documents
@@ -96,7 +97,7 @@ def distill_draft(
     documents = load_documents(dataset.path)
     course = Course.make(config, step.scratch, documents, base.path, [item.path for item in adapter])
     device = choose_device()
-    with deterministic(device.where):
+    with deterministic(device.where), kept_heap():
         seed_step(config.seed)
         model = make_draft(config, load_decoder(base.path)).to(device.where).train()
         optimiser = make_adamw(model.parameters(), config.lr, config.weight_decay)

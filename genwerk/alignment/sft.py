@@ -33,6 +33,7 @@ from genwerk.core.atomic import write_json
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
 from genwerk.core.progress import say, track
+from genwerk.core.resident import kept_heap
 from genwerk.core.types import Document
 from genwerk.core.workspace import Artifact, Step
 from genwerk.data.chat_examples import ChatExample, make_chat_examples
@@ -98,7 +99,7 @@ def train_sft(config: SFTConfig, step: Step, base: Artifact, dataset: Artifact) 
     examples = Examples.make(documents, Tokenizer.load(base.path), config, longest, where=str(dataset))
     add_adapter(model, _NAME, config_of_adapter(config), seed=config.seed)
     run = _Run(config, examples, model, device)
-    with deterministic(device.where):
+    with deterministic(device.where), kept_heap():
         optimiser = make_adamw(run.parameters, config.lr, config.weight_decay)
         plan = plan_steps(step.scratch, steps=config.steps, minutes=config.minutes, probe=run.probe)
         state = RunState(step.scratch, parameters=Parameters(run.parameters), optimiser=optimiser)

@@ -27,6 +27,7 @@ from torch.optim import AdamW
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import TrainingError
 from genwerk.core.progress import say
+from genwerk.core.resident import kept_heap
 from genwerk.core.workspace import Step
 from genwerk.generators.ema import WIDTHS, Kept, PowerAverage, average_afterwards
 from genwerk.generators.examples import Examples
@@ -83,7 +84,7 @@ def fit(family: Family, examples: Examples, config: FitConfig, step: Step) -> Fi
     Raises TrainingError where a loss is no longer a number, or where it collapses again and again.
     """
     device = choose_device(config.precision)
-    with deterministic(device.where):
+    with deterministic(device.where), kept_heap():
         run = _Run(family, examples, config, device, step.scratch / "averages")
         plan = plan_steps(step.scratch, steps=config.steps, minutes=config.minutes, probe=run.probe)
         state = RunState(step.scratch, network=family.network, **run.parts())

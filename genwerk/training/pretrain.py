@@ -31,6 +31,7 @@ from genwerk.core.atomic import write_json
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
 from genwerk.core.progress import say
+from genwerk.core.resident import kept_heap
 from genwerk.core.workspace import Artifact, Step
 from genwerk.data.shards import TokenDataset
 from genwerk.models.decoder import Decoder
@@ -96,7 +97,7 @@ def pretrain(
     shape, reasons = derive(config.depth, shards.vocab_size)
     for reason in reasons:
         say(f"{reason.name} = {reason.value}: {reason.why}", style="dim")
-    with deterministic(device.where):
+    with deterministic(device.where), kept_heap():
         seed_step(config.seed)
         model = Decoder(replace(shape, max_positions=max(shape.max_positions, config.context))).to(device.where).train()
         optimiser = make_adamw(model.parameters(), config.lr, config.weight_decay, config.betas)

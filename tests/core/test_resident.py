@@ -30,6 +30,29 @@ libc.malloc_stats()
 """
 
 
+_COMING_AND_GOING = """
+import resource
+import numpy as np
+from contextlib import nullcontext
+from genwerk.core.resident import kept_heap
+with {block}:
+    for turn in range(20):
+        if turn == 10:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        np.ones(48 << 20, np.uint8)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_a_kept_heap_is_not_cleared_again_and_again() -> None:
+    faults = [
+        int(subprocess.run([sys.executable, "-c", _COMING_AND_GOING.format(block=block)], capture_output=True,
+                           text=True, check=True).stdout)
+        for block in ("kept_heap()", "nullcontext()")
+    ]  # fmt: skip
+    assert 20 * faults[0] < faults[1]
+
+
 @pytest.mark.parametrize("call", ["share_heap()", ""])
 def test_threads_share_a_heap_where_it_was_asked_for(call: str) -> None:
     told = subprocess.run(
