@@ -1,4 +1,5 @@
-"""Which network looks at a noisy picture: a U-Net, or a transformer over patches. One choice for diffusion and flow."""
+"""Which network looks at noisy pictures: a U-Net, one for clips, or a transformer over patches; one choice for diffusion
+and flow."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from genwerk.core.config import Config, Field
 from genwerk.generators.family import Space
 from genwerk.models.dit import DiT
 from genwerk.models.unet import UNet
+from genwerk.models.video_unet import VideoUNet
 
 __all__ = ["NetworkConfig", "make_denoiser"]
 
@@ -18,7 +20,9 @@ __all__ = ["NetworkConfig", "make_denoiser"]
 class NetworkConfig(Config):
     """Its kind and size."""
 
-    kind: Literal["unet", "dit"] = Field("unet", description="U-Net for pixels; transformer for latents")
+    kind: Literal["unet", "video_unet", "dit"] = Field(
+        "unet", description="U-Net for pixels; one for clips, whose channels are frames; transformer for latents"
+    )
     width: int = Field(32, ge=8, multiple_of=8, description="channels at full size, or of a patch")
     multipliers: tuple[int, ...] = Field((1, 2, 2), min_length=1, description="U-Net: times the width, level by level")
     blocks: int = Field(1, ge=1, description="U-Net: blocks a level")
@@ -37,7 +41,8 @@ def make_denoiser(config: NetworkConfig, space: Space) -> nn.Module:
             shape, width=config.width, depth=config.depth, heads=config.heads, patch=config.patch,
             classes=space.classes, vector=space.vector, dropout=config.dropout,
         )  # fmt: skip
-    unet = UNet(
+    kind = VideoUNet if config.kind == "video_unet" else UNet
+    unet = kind(
         shape[0], width=config.width, multipliers=config.multipliers, blocks=config.blocks,
         attention=config.attention, classes=space.classes, vector=space.vector, dropout=config.dropout,
     )  # fmt: skip
