@@ -1,4 +1,4 @@
-"""Which network looks at noisy pictures: a U-Net, one for clips, or a transformer over patches; one choice for diffusion
+"""Which network looks at noisy pictures: a U-Net, one for clips, or a transformer over patches; the same for diffusion
 and flow."""
 
 from __future__ import annotations
