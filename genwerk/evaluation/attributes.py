@@ -26,14 +26,14 @@ from torch import Tensor
 from genwerk.core.artifact import Artifact
 from genwerk.core.atomic import write_json, write_text
 from genwerk.core.config import Config, Field
-from genwerk.core.errors import DataError, RequestError
+from genwerk.core.errors import DataError
 from genwerk.core.workspace import Step
 from genwerk.data.pictures import PictureSet, load_pictures
 from genwerk.evaluation.grids import grid, save_picture
 from genwerk.evaluation.measures import Measure
 from genwerk.evaluation.plots import attribute_sweep
 from genwerk.evaluation.scored import Exhibit, Scored
-from genwerk.generators.attributes import Direction, having, learn_direction, move
+from genwerk.generators.attributes import Direction, learn_direction, marked, move
 from genwerk.generators.family import Ask, Family, sample
 from genwerk.generators.features import load_features, see
 from genwerk.generators.inversion import invert
@@ -131,7 +131,7 @@ def _judge(config: AttributeConfig, train: PictureSet, held_out: PictureSet, see
     sides = []
     for pictures, features in zip((train, held_out), seen, strict=True):
         able = _able(pictures, config.among)
-        sides.append((features[able], _has(pictures, config.word)[able]))
+        sides.append((features[able], marked(pictures, config.word)[able]))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000))
     model.fit(*sides[0])
     features, has = sides[1]
@@ -141,19 +141,11 @@ def _judge(config: AttributeConfig, train: PictureSet, held_out: PictureSet, see
 
 
 def _able(pictures: PictureSet, among: str) -> NDArray[np.bool_]:
-    return _has(pictures, among) if among else np.ones(len(pictures), bool)
-
-
-def _has(pictures: PictureSet, word: str) -> NDArray[np.bool_]:
-    """As `having`, but none need have it: what is held out are few."""
-    try:
-        return having(pictures, word)
-    except RequestError:
-        return np.zeros(len(pictures), bool)
+    return marked(pictures, among) if among else np.ones(len(pictures), bool)
 
 
 def _without(config: AttributeConfig, held_out: PictureSet) -> list[int]:
-    rows = np.flatnonzero(~_has(held_out, config.word) & _able(held_out, config.among))
+    rows = np.flatnonzero(~marked(held_out, config.word) & _able(held_out, config.among))
     if len(rows) < 2:
         what = f"{len(rows)} held-out pictures lack `{config.word}`, so none can be given it"
         raise DataError(what, where="attribute", remedy="Choose a wider `among`, or hold out more.")
@@ -180,6 +172,6 @@ def _measures(
     return [
         Measure.share("attribute.has", int(after.sum()), len(after), how),
         Measure.share("attribute.had", int(before.sum()), len(before), f"`{config.word}` at 0"),
-        Measure("attribute.rest", rest.mean, rest.n, how, rest.low, rest.high, "95 % bootstrap"),
+        Measure.mean("attribute.rest", rest, how),
         Measure("attribute.told", judge.told, direction.having + direction.lacking, "on held-out pictures"),
     ]

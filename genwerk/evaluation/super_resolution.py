@@ -132,11 +132,8 @@ def _likeness(config: ScoreConfig, seen: Mapping[str, np.ndarray], real: np.ndar
 
 def _agreement(drawn: Tensor, small: Tensor) -> Measure:
     apart = (mean_down(to_numbers(to_pixels(drawn))) - small).abs().flatten(1).mean(1) * 127.5
-    found = interval(apart.tolist())
-    return Measure(
-        "enlarged.inconsistent", found.mean, found.n, "mean over pixels", found.low, found.high, "95 % bootstrap"
-    )
+    return Measure.mean("enlarged.inconsistent", interval(apart.tolist()), "mean over pixels")
 
 
 def _measure(arm: str, name: str, found: Interval, how: str) -> Measure:
-    return Measure(f"enlarged.{arm}.{name}", found.mean, found.n, how, found.low, found.high, "95 % bootstrap")
+    return Measure.mean(f"enlarged.{arm}.{name}", found, how)

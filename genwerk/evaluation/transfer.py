@@ -154,13 +154,11 @@ def _distances(name: str, several: Sequence[NDArray[np.float64]]) -> Iterator[Me
         yield _mean(f"{name}{ending}", values)
     made, untouched, *_ = several
     gain = paired_difference(untouched.tolist(), made.tolist())
-    yield Measure(f"transfer.{name}_gain", gain.mean, gain.n, "untouched less transferred", gain.low, gain.high,
-                  "95 % bootstrap")  # fmt: skip
+    yield Measure.mean(f"transfer.{name}_gain", gain, "untouched less transferred")
 
 
 def _mean(name: str, values: NDArray[np.float64]) -> Measure:
-    found = interval(values.tolist())
-    return Measure(f"transfer.{name}", found.mean, found.n, "held-out pairs", found.low, found.high, "95 % bootstrap")
+    return Measure.mean(f"transfer.{name}", interval(values.tolist()), "held-out pairs")
 
 
 def _style(taken: list[NDArray[np.bool_]]) -> Iterator[Measure]:

@@ -34,7 +34,7 @@ from genwerk.generators.inversion import invert
 from genwerk.generators.picture_examples import to_numbers
 from genwerk.training.seeding import generator
 
-__all__ = ["Direction", "direction_of", "having", "learn_direction", "move"]
+__all__ = ["Direction", "direction_of", "having", "learn_direction", "marked", "move"]
 
 LEAST = 5
 """Pictures with an attribute, and without it, below which a mean says nothing."""
@@ -49,20 +49,23 @@ class Direction:
     lacking: int
 
 
-def having(pictures: PictureSet, word: str) -> NDArray[np.bool_]:
-    """(N,): whether the class of a picture is `word`, or its text holds that as a whole word or words.
-
-    Raises RequestError for what no picture has.
-    """
+def marked(pictures: PictureSet, word: str) -> NDArray[np.bool_]:
+    """(N,): whether the class of a picture is `word`, or its text holds that as a whole word or words."""
     wanted = word.strip().casefold()
     if wanted in (names := [name.casefold() for name in pictures.classes]):
-        found: NDArray[np.bool_] = pictures.labels == names.index(wanted)
-    else:
-        whole = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
-        found = np.array([bool(wanted and whole.search(text.casefold())) for text in pictures.texts], bool)
+        of_class: NDArray[np.bool_] = pictures.labels == names.index(wanted)
+        return of_class
+    whole = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
+    return np.array([bool(wanted and whole.search(text.casefold())) for text in pictures.texts], bool)
+
+
+def having(pictures: PictureSet, word: str) -> NDArray[np.bool_]:
+    """As `marked`. Raises RequestError for what no picture has."""
+    found = marked(pictures, word)
     if not found.any():
-        known = {*names, *(part for text in pictures.texts for part in re.findall(r"\w+", text.casefold()))}
-        near = difflib.get_close_matches(wanted, sorted(known), n=3)
+        parts = (part for text in pictures.texts for part in re.findall(r"\w+", text.casefold()))
+        known = {*(name.casefold() for name in pictures.classes), *parts}
+        near = difflib.get_close_matches(word.strip().casefold(), sorted(known), n=3)
         remedy = f"Did you mean {', '.join(near)}?" if near else "Name a class, or a word of the pictures' texts."
         raise RequestError(f"no picture has the attribute `{word}`", param="attribute", remedy=remedy)
     return found
