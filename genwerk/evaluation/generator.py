@@ -177,7 +177,7 @@ class _Real:
 
 
 def _draw(config: ScoreConfig, stored: Stored, labels: NDArray[np.int64], texts: Sequence[str]) -> _Drawn:
-    given = stored.given(texts) if stored.by == "text" else torch.from_numpy(labels) if stored.by == "class" else None
+    given = stored.given_of(labels, texts)
     calls = 0
 
     def count(*_: object) -> None:

@@ -15,7 +15,7 @@ Small pictures are rounded to 8 bits, as those of a user are.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +32,7 @@ from genwerk.evaluation.scored import Exhibit, Scored
 from genwerk.generators.family import Ask, sample
 from genwerk.generators.features import load_features, see
 from genwerk.generators.picture_examples import PictureExamples, to_numbers, to_pixels
-from genwerk.generators.storage import Stored, load_family
+from genwerk.generators.storage import load_family
 from genwerk.generators.super_resolution import SuperResolution, bicubic, even, mean_down, repeat_up
 from genwerk.metrics.bootstrap import Interval, interval, paired_difference
 from genwerk.metrics.distance_interval import distance_interval
@@ -64,7 +64,7 @@ def score_super_resolution(
     rows = np.sort(np.random.default_rng(config.seed).permutation(len(examples.held_out))[:n])
     real = even(to_numbers(examples.held_out.pixels[rows]))
     small = to_numbers(to_pixels(mean_down(real)))
-    given = _given(stored, examples.held_out.labels[rows], [examples.held_out.texts[row] for row in rows])
+    given = stored.given_of(examples.held_out.labels[rows], [examples.held_out.texts[row] for row in rows])
     ask = Ask(n, config.seed, given=given, guidance=config.guidance, steps=config.steps, small=small)
     started = time.perf_counter()
     drawn = sample(stored.family, ask, show=True)
@@ -98,12 +98,6 @@ def score_super_resolution(
         grid(list(zip(*columns, sample(stored.family, other), real[some], strict=True))), step.out / "enlarged.png"
     )
     return {one.name: one.value for one in measures}
-
-
-def _given(stored: Stored, labels: np.ndarray, texts: Sequence[str]) -> Tensor | None:
-    if stored.by == "text":
-        return stored.given(texts)
-    return torch.from_numpy(labels) if stored.by == "class" else None
 
 
 def _of(given: Tensor | None, rows: Tensor) -> Tensor | None:

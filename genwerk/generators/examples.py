@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from genwerk.generators.family import Batch, Space
 from genwerk.training.seeding import generator
 
-__all__ = ["Examples", "row_at"]
+__all__ = ["Examples", "row_at", "rows_of"]
 
 
 class Examples(Protocol):
@@ -44,6 +44,11 @@ class Examples(Protocol):
     def batch_of(self, rows: Sequence[int], device: torch.device, *, held_out: bool = False) -> Batch: ...
 
     def labels_of(self, rows: Sequence[int]) -> NDArray[np.int64]: ...
+
+
+def rows_of(turn: int, size: int, count: int, keys: tuple[int, ...]) -> list[int]:
+    """The rows of a batch, of `count` in an order that is another one in each epoch."""
+    return [row_at(place, count, keys) for place in range(turn * size, (turn + 1) * size)]
 
 
 def row_at(place: int, count: int, keys: tuple[int, ...]) -> int:

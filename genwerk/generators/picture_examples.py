@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genwerk.core.errors import DataError
 from genwerk.data.pictures import PictureSet, load_pictures
-from genwerk.generators.examples import row_at
+from genwerk.generators.examples import rows_of
 from genwerk.generators.family import Batch, Space
 
 __all__ = ["PictureExamples", "to_numbers", "to_pixels"]
@@ -61,8 +61,7 @@ class PictureExamples:
         return len(self.train), len(self.held_out)
 
     def batch(self, size: int, *keys: int, turn: int, device: torch.device) -> Batch:
-        places = range(turn * size, (turn + 1) * size)
-        return self.batch_of([row_at(place, len(self.train), keys) for place in places], device)
+        return self.batch_of(rows_of(turn, size, len(self.train), keys), device)
 
     def batch_of(self, rows: Sequence[int], device: torch.device, *, held_out: bool = False) -> Batch:
         pictures, some = self.held_out if held_out else self.train, list(rows)

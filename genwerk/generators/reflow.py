@@ -27,7 +27,7 @@ from genwerk.core.atomic import write_json
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import ModelError
 from genwerk.core.workspace import Artifact, Step
-from genwerk.generators.examples import row_at
+from genwerk.generators.examples import rows_of
 from genwerk.generators.family import Ask, Batch, Space, sample
 from genwerk.generators.flow import Flow
 from genwerk.generators.noise import Noise
@@ -96,15 +96,15 @@ class PairExamples:
     @cached_property
     def _sides(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         rows = np.arange(len(self.noise))
-        return rows[rows // max(1, len(self.classes)) % 10 != 9], rows[rows // max(1, len(self.classes)) % 10 == 9]
+        held = rows // max(1, len(self.classes)) % 10 == 9
+        return rows[~held], rows[held]
 
     @property
     def counts(self) -> tuple[int, int]:
         return len(self._sides[0]), len(self._sides[1])
 
     def batch(self, size: int, *keys: int, turn: int, device: torch.device) -> Batch:
-        places = range(turn * size, (turn + 1) * size)
-        return self.batch_of([row_at(place, self.counts[0], keys) for place in places], device)
+        return self.batch_of(rows_of(turn, size, self.counts[0], keys), device)
 
     def batch_of(self, rows: Sequence[int], device: torch.device, *, held_out: bool = False) -> Batch:
         own = self._sides[1 if held_out else 0][list(rows)]

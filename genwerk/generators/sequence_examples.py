@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from genwerk.core.errors import DataError
 from genwerk.data.sequences import PAD, SequenceSet, load_sequences
-from genwerk.generators.examples import row_at
+from genwerk.generators.examples import rows_of
 from genwerk.generators.family import Batch, Space
 from genwerk.training.seeding import generator
 
@@ -80,8 +80,7 @@ class SequenceExamples:
 
     def _group(self, size: int, keys: tuple[int, ...], group: int) -> NDArray[np.int64]:
         """(_SORTED, size): the rows of so many batches."""
-        first = group * _SORTED * size
-        rows = np.array([row_at(first + at, len(self.train), keys) for at in range(_SORTED * size)])
+        rows = np.array(rows_of(group, _SORTED * size, len(self.train), keys))
         rows = rows[np.argsort(self._lengths[rows], kind="stable")].reshape(_SORTED, size)
         found: NDArray[np.int64] = rows[generator(*keys, group, 1).permutation(_SORTED)]
         return found

@@ -15,7 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genwerk.core.assets import KNOWN, fetch
@@ -68,6 +70,15 @@ class Stored:
         if not prompt:
             return list(self.classes) if self.by == "class" else []
         return [prompt] if self.by == "text" else [name.strip() for name in prompt.split(",")]
+
+    def given_of(self, labels: NDArray[np.int64], texts: Sequence[str] = ()) -> Tensor | None:
+        """What asks for pictures of these classes (N,) and texts, in the way this one is asked; none where it is not.
+
+        Raises as `given` does.
+        """
+        if self.by == "text":
+            return self.given(texts)
+        return torch.from_numpy(labels) if self.by == "class" else None
 
     def labels(self, prompt: str, n: int) -> list[str]:
         """Of each of n draws: what it is asked by; where nothing is, the only class there is, or ``."""

@@ -15,6 +15,7 @@ Try it:   pytest tests/models/test_video_unet.py
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,29 +27,15 @@ __all__ = ["VideoUNet"]
 
 
 class VideoUNet(nn.Module):
-    """(B, T, H, W) at times (B,) between 0 and 1 to the same; width, multipliers, … as in unet.py, of a frame.
+    """(B, T, H, W) at times (B,) between 0 and 1 to the same; sizes: width, multipliers, … as in unet.py, of a frame.
 
     Raises ModelError as UNet does.
     """
 
-    def __init__(
-        self,
-        frames: int,
-        *,
-        width: int = 32,
-        multipliers: Sequence[int] = (1, 2, 2),
-        blocks: int = 1,
-        attention: Sequence[int] = (),
-        classes: int = 0,
-        vector: int = 0,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, frames: int, *, attention: Sequence[int] = (), **sizes: Any) -> None:
         super().__init__()
         self.frames, self.space = frames, frozenset(attention)
-        self.unet = UNet(
-            1, width=width, multipliers=multipliers, blocks=blocks, classes=classes, vector=vector, dropout=dropout,
-            look=self._look,
-        )  # fmt: skip
+        self.unet = UNet(1, look=self._look, **sizes)
 
     def forward(self, x: Tensor, time: Tensor, given: Tensor | None = None) -> Tensor:
         frames = x.flatten(0, 1)[:, None]  # (B T, 1, H, W)

@@ -20,14 +20,9 @@ from torch import Tensor
 
 from genwerk.core.atomic import write_bytes, write_text
 from genwerk.core.errors import RequestError
-from genwerk.data.fourier import RATE
-from genwerk.data.griffin_lim import hear
 from genwerk.data.picture_files import UnreadablePictureError, pixels_of, read_picture
 from genwerk.data.sequences import line_of, words_of
-from genwerk.data.synthesis import wav
-from genwerk.evaluation.films import film, strips
 from genwerk.evaluation.grids import grid, save_picture
-from genwerk.evaluation.spectrograms import spectrograms
 from genwerk.generators.family import Ask, sample
 from genwerk.generators.picture_examples import to_numbers, to_pixels
 from genwerk.generators.rules import rule_for
@@ -128,22 +123,34 @@ def write(stored: Stored, drawing: Drawing, out: Path | None) -> tuple[list[str]
 
 
 def _save_pictures(stored: Stored, made: Tensor, out: Path) -> str:
-    kind = out.suffix.lower()
-    if kind == ".wav":
+    if stored.layout == "sound":
+        return _save_sound(made, out)
+    if stored.layout == "clips":
+        from genwerk.evaluation.films import film, strips
+
+        if out.suffix.lower() == ".gif":
+            write_bytes(out, film(list(made)))
+        else:
+            save_picture(strips(list(made)), out)
+    else:
+        columns = math.ceil(math.sqrt(len(made)))
+        save_picture(grid([made[row : row + columns].unbind() for row in range(0, len(made), columns)]), out)
+    return _said([out])
+
+
+def _save_sound(made: Tensor, out: Path) -> str:
+    from genwerk.data.fourier import RATE
+    from genwerk.data.griffin_lim import hear
+    from genwerk.data.synthesis import wav
+    from genwerk.evaluation.spectrograms import spectrograms
+
+    if out.suffix.lower() == ".wav":
         places = _places(out, len(made))
         for one, place in zip(to_pixels(made[:, 0]), places, strict=True):
             write_bytes(place, wav(hear(one), RATE))
         return _said(places)
-    if kind == ".gif":
-        write_bytes(out, film(list(made)))
-    elif stored.layout == "clips":
-        save_picture(strips(list(made)), out)
-    elif stored.layout == "sound":
-        rows = [made[row : row + _IN_A_ROW, 0] for row in range(0, len(made), _IN_A_ROW)]
-        save_picture(spectrograms([("", to_pixels(row)) for row in rows]), out)
-    else:
-        columns = math.ceil(math.sqrt(len(made)))
-        save_picture(grid([made[row : row + columns].unbind() for row in range(0, len(made), columns)]), out)
+    rows = [made[row : row + _IN_A_ROW, 0] for row in range(0, len(made), _IN_A_ROW)]
+    save_picture(spectrograms([("", to_pixels(row)) for row in rows]), out)
     return _said([out])
 
 
