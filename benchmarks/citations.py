@@ -29,10 +29,11 @@ from genwerk.inference.engine import Engine
 from genwerk.models.gguf import convert_gguf
 from genwerk.retrieval.abstention import load_abstention
 from genwerk.retrieval.answering import Answerer, Done, Sentence
+from genwerk.retrieval.building import IndexConfig
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.fusion import load_fusion
-from genwerk.retrieval.index import Index, IndexConfig
+from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
 
 
@@ -60,7 +61,7 @@ def measure(chosen: argparse.Namespace, root: Path, folder: Path) -> None:
     workspace = Workspace(root)
     minilm = Source.of_folder("minilm", fetch(KNOWN["minilm"].spec, KNOWN["minilm"].sha256))
     dataset = workspace.step("genwerk.data.prepare:prepare", PrepareConfig(sources=("python:topics",)), kind="dataset")
-    index = workspace.step("genwerk.retrieval.index:build_index", IndexConfig(), dataset, minilm, kind="index")
+    index = workspace.step("genwerk.retrieval.building:build_index", IndexConfig(), dataset, minilm, kind="index")
     fit = workspace.step("genwerk.retrieval.fitting:fit_retrieval", FitConfig(), index, minilm, dataset, kind="fit")
     gguf = fetch(KNOWN["smollm2-135m-instruct"].spec, KNOWN["smollm2-135m-instruct"].sha256)
     convert_gguf(gguf, folder / "model")

@@ -26,9 +26,10 @@ from genwerk.core.assets import KNOWN, fetch
 from genwerk.core.types import Document
 from genwerk.data.documents import write_documents
 from genwerk.data.questions import known_item_questions
+from genwerk.retrieval.building import IndexConfig, build_index
 from genwerk.retrieval.chunking import RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.index import Index, IndexConfig, build_index
+from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import FusionChoice, Searcher
 
 

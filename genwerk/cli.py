@@ -12,6 +12,7 @@ from genwerk.commands.edit import EXAMPLES as EDITED
 from genwerk.commands.edit import edit
 from genwerk.commands.enlarge import EXAMPLES as ENLARGED
 from genwerk.commands.enlarge import enlarge
+from genwerk.commands.index import index
 from genwerk.commands.keys import keys
 from genwerk.commands.options import HERE, WorkspaceOption
 from genwerk.core.errors import GenwerkError
@@ -24,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="From your files to a model you own: prepared, trained, tuned, served with sources, guarded and measured.",
 )
+app.add_typer(index, name="index")
 app.add_typer(keys, name="keys")
 
 HostOption = Annotated[

@@ -30,8 +30,8 @@ from genwerk.guardrails.policy import GuardsConfig
 from genwerk.inference.engines import OURS, SERVED
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
+from genwerk.retrieval.building import IndexConfig
 from genwerk.retrieval.fitting import FitConfig
-from genwerk.retrieval.index import IndexConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
@@ -201,7 +201,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
     chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
-    index = parts["index"] = step("genwerk.retrieval.index:build_index", chunking, dataset, embedder, kind="index")
+    index = parts["index"] = step("genwerk.retrieval.building:build_index", chunking, dataset, embedder, kind="index")
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 

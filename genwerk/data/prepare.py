@@ -32,7 +32,7 @@ from genwerk.data.redact import redact
 from genwerk.data.sections import clean_title, split_sections
 from genwerk.data.split import HELDOUT, assign_splits
 
-__all__ = ["PrepareConfig", "load_documents", "prepare"]
+__all__ = ["PrepareConfig", "load_documents", "prepare", "read_documents"]
 
 _ALARMING = ("unreadable", "binary content", "too large", "changed while read", "empty file", "no text column")
 _SAID_ALOUD = 8
@@ -79,6 +79,19 @@ def prepare(config: PrepareConfig, step: Step, *inputs: object) -> dict[str, flo
         "changed": sum(card["changed"].values()),
         "languages": " ".join(f"{name}:{counts['documents']}" for name, counts in card["by_language"].items()),
     }
+
+
+def read_documents(config: PrepareConfig) -> Iterator[Document]:
+    """Documents of the sources, cleaned as for a dataset, one after the other; problems are said aloud at the end.
+
+    Raises ConfigError for a language that cannot be told.
+    """
+    _check_languages(config)
+    ledger = Ledger()
+    yield from _clean_all(
+        config, SourceReader(config.sources, ReadOptions(config.max_file_bytes, config.text_column), ledger), ledger
+    )
+    _say_problems(ledger)
 
 
 def _clean_all(config: PrepareConfig, reader: SourceReader, ledger: Ledger) -> Iterator[Document]:

@@ -99,10 +99,9 @@ def fit_fusion(searcher: Searcher, questions: Sequence[Question]) -> Fusion:
         )
     arms: dict[str, list[float]] = {"bm25": [], "dense": []}
     by_weight: list[list[float]] = [[] for _ in _WEIGHTS]
-    chunks = searcher.index.chunks
 
-    def score(ranked: Sequence[tuple[int, float]], question: Question) -> float:
-        return ndcg_at_k(known_item_gains([chunks[number] for number, _ in ranked], question), _K, ideal=[1.0])
+    def score(ranked: Sequence[tuple[Chunk, float]], question: Question) -> float:
+        return ndcg_at_k(known_item_gains([chunk for chunk, _ in ranked], question), _K, ideal=[1.0])
 
     with track("fitting the search", total=len(questions), unit="questions") as bar:
         for question in questions:
@@ -110,7 +109,7 @@ def fit_fusion(searcher: Searcher, questions: Sequence[Question]) -> Fusion:
             for arm, values in arms.items():
                 values.append(score(searcher.rank(found, arm, _K), question))
             for weight, values in zip(_WEIGHTS, by_weight, strict=True):
-                values.append(score(found.ranked(weight, _K), question))
+                values.append(score(found.ranked("hybrid", weight, _K), question))
             bar.advance()
     return _choose(arms["bm25"], arms["dense"], by_weight)
 

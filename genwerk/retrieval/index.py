@@ -1,185 +1,135 @@
-"""The index: built once from a dataset and an embedder, then opened read-only by everything that searches.
+"""The index, opened for reading: the truth (store.py) with what is derived from it (derived.py), as views (view.py).
 
-    dataset ─ chunk ─ embed (checkpointed) ─ one SQLite file (store.py)
-
-Chosen:   embeddings are kept in the step's scratch folder every 1,024 chunks, so that a killed build goes on where it
-          was and ends in the same bytes; the vectors are read into one matrix when the index is opened.
-Left out: an approximate search structure; up to some 100,000 chunks the exact product is faster than the embedding.
-Try it:   python benchmarks/index.py --chunks 200
+Chosen:   numbers and spans of all chunks are held in arrays (28 bytes a chunk); texts are read when they are shown;
+          vectors and postings are mapped. `refresh` reads what others added and removed since, and nothing else.
+Try it:   genwerk index search "…"
 """
 
 from __future__ import annotations
 
-import io
 import queue
 import sqlite3
 import threading
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from genwerk.core.atomic import write_bytes
-from genwerk.core.config import Config, Field
-from genwerk.core.errors import DataError, WorkspaceError
-from genwerk.core.progress import track
+from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Chunk, Document
-from genwerk.core.workspace import Artifact, Source, Step
-from genwerk.data.documents import load_documents
-from genwerk.retrieval.chunking import RecursiveChunker
-from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.store import (
-    FILE_NAME,
-    check_text,
-    connect,
-    damaged,
-    read_document,
-    read_meta,
-    read_vectors,
-    write_store,
-)
+from genwerk.retrieval.derived import find_derived, make_derived
+from genwerk.retrieval.store import FILE_NAME, connect, damaged, read_document, read_meta, stack
+from genwerk.retrieval.terms import forms_of
+from genwerk.retrieval.view import NO_ROWS, Chunks, Documents, View, read_rows
 
-__all__ = ["Index", "IndexConfig", "build_index"]
+__all__ = ["Index"]
 
-_CHECKPOINT_CHUNKS = 1024
 _CACHED_DOCUMENTS = 64
-_CACHED_WORDS = 16_384
+_MOST_PARTS = 16
+_MANY = 900  # values in one statement
+_LAST = """
+    SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'chunks'), 0),
+           coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'documents'), 0),
+           coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'removed'), 0)
+"""
 
 
-class IndexConfig(Config):
-    """How documents are cut into chunks."""
+class _Seen(NamedTuple):
+    """Highest numbers that were taken in."""
 
-    max_chars: int = Field(700, ge=50, description="longest chunk in characters; the encoder's window limits it too")
-    min_chars: int = Field(200, ge=0, description="a section shorter than this is joined with the next one")
-
-
-def build_index(
-    config: IndexConfig, step: Step, dataset: Artifact, embedder_dir: Source | Artifact
-) -> dict[str, float | int | str]:
-    """Write `index.sqlite` into `step.out`. Raises DataError when the dataset has no text."""
-    started = time.perf_counter()
-    documents = load_documents(dataset.path)
-    for document in documents:
-        check_text(document)
-    embedder = Embedder.load(embedder_dir.path)
-    chunker = RecursiveChunker(
-        max_chars=config.max_chars,
-        min_chars=min(config.min_chars, config.max_chars),
-        count_tokens=embedder.count_tokens,
-        max_tokens=embedder.window,
-    )
-    chunks = [chunk for document in documents for chunk in chunker.chunk(document)]
-    if not chunks:
-        raise DataError(
-            "there is nothing to index: the dataset has no text",
-            where=str(dataset.path),
-            remedy="Check `documents:` in the recipe and the ledger of the dataset.",
-        )
-    texts = {document.id: document.text for document in documents}
-    chunk_texts = [texts[chunk.document_id][chunk.start : chunk.end] for chunk in chunks]
-    before = time.perf_counter()
-    vectors = embed_resumable(embedder, chunk_texts, step.scratch)
-    embedding = time.perf_counter() - before
-    meta = {
-        "dataset_sha256": dataset.content_sha256,
-        "embedder": embedder.identity,
-        "embedder_name": embedder_dir.name if isinstance(embedder_dir, Source) else embedder_dir.kind,
-        "chunking": f"recursive {config.canonical()}",
-    }
-    write_store(step.out / FILE_NAME, documents, chunks, vectors, meta)
-    total = time.perf_counter() - started
-    return {
-        "documents": len(documents),
-        "chunks": len(chunks),
-        "dimension": embedder.dimension,
-        "seconds": round(total, 3),
-        "embedding_seconds": round(embedding, 3),
-    }
-
-
-def embed_resumable(embedder: Embedder, texts: Sequence[str], scratch: Path) -> np.ndarray:
-    """Vectors (N, D) of `texts`; every 1,024 are kept in `scratch` and found there by the next attempt."""
-    sequences = embedder.tokenize(texts)
-    order = sorted(range(len(texts)), key=lambda place: (-len(sequences[place]), place))
-    vectors = np.empty((len(texts), embedder.dimension), dtype=np.float32)
-    with track("embedding", total=len(texts), unit="chunks") as bar:
-        for start in range(0, len(order), _CHECKPOINT_CHUNKS):
-            places = order[start : start + _CHECKPOINT_CHUNKS]
-            kept = scratch / f"vectors-{start:08d}.npy"
-            found = _load_kept(kept, (len(places), embedder.dimension))
-            if found is None:
-                found = np.empty((len(places), embedder.dimension), dtype=np.float32)
-                for rows, part in embedder.embed_batches([sequences[place] for place in places]):
-                    found[rows] = part
-                    bar.advance(len(rows))
-                buffer = io.BytesIO()
-                np.save(buffer, found, allow_pickle=False)
-                write_bytes(kept, buffer.getvalue())
-            else:
-                bar.advance(len(places))
-            vectors[places] = found
-    return vectors
-
-
-def _load_kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Vectors kept by an earlier attempt, or None; a file of another shape is not ours."""
-    if not path.is_file():
-        return None
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None  # written atomically, so this is another program's file: it is written anew
-    return found if found.shape == shape and found.dtype == np.float32 else None
+    chunk: int = 0
+    document: int = 0
+    removed: int = 0
 
 
 class Index:
-    """A built index, open for reading. Any thread may use it.
+    """An index, open for reading. Any thread may use it.
 
-    chunks    all chunks by number; `vectors` (N, D) float32 belong to them row by row.
-    meta      what the index says of itself: embedder, dataset_sha256, chunking, ...
+    view   chunks and both ways of searching as they are now; `refresh` makes another.
+    meta   what the index says of itself: embedder, dataset_sha256, chunking, ...
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path / FILE_NAME if path.is_dir() else path
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
-        self._masks: dict[frozenset[str], np.ndarray | None] = {}
         self._lock = threading.Lock()
-        with self.connection() as connection:
-            self.meta = read_meta(connection, self.path)
-            self._load(connection)
         self.document = lru_cache(maxsize=_CACHED_DOCUMENTS)(self._document)
-        self.chunks_with = lru_cache(maxsize=_CACHED_WORDS)(self._chunks_with)
+        self._documents, self._seen = Documents(), _Seen()
+        self.view = View(NO_ROWS, (), self._documents, self._vectors)
+        with self._reading() as connection:
+            self.meta = read_meta(connection, self.path)
+            self.dimension = int(self.meta["dimension"])
+            if (base := find_derived(connection, self.path, self.meta)) is not None and len(base):
+                self._documents.read(connection, 0)
+                rows = read_rows(connection, self._documents, base.numbers, 0)
+                self.view = View(rows, [base], self._documents, self._vectors)
+                self._seen = _Seen(int(base.numbers[-1]), max(self._documents.numbers, default=0))
+            self._load(connection)
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open an index file, or the folder of an index artifact.
+        """Open an index file, or the folder it lies in.
 
         Raises WorkspaceError when it is missing, damaged or of another schema version.
         """
         return cls(Path(path))
 
-    def _load(self, connection: sqlite3.Connection) -> None:
-        try:
-            n_documents, n_chunks = int(self.meta["documents"]), int(self.meta["chunks"])
-            self.dimension = int(self.meta["dimension"])
-            rows = connection.execute("SELECT id, acl FROM documents ORDER BY number").fetchall()
-            self.document_ids: tuple[str, ...] = tuple(row[0] for row in rows)
-            self._acls = [frozenset(read_document((row[0], "", "", "", row[1], "{}")).acl) for row in rows]
-            spans = connection.execute("SELECT document, start, stop FROM chunks ORDER BY number").fetchall()
-            self._document_of = np.array([row[0] for row in spans], dtype=np.int64)
-            self.chunks: tuple[Chunk, ...] = tuple(Chunk(self.document_ids[d], a, b) for d, a, b in spans)
-            blobs = connection.execute("SELECT vector FROM vectors ORDER BY chunk")
-            self.vectors = read_vectors(blobs, n_chunks, self.dimension)
-            connection.execute("SELECT count(*) FROM words WHERE words MATCH '\"a\"'").fetchone()
-        except (sqlite3.Error, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
-            raise damaged(self.path, str(error)) from error
-        if (len(self.document_ids), len(self.chunks)) != (n_documents, n_chunks):
-            raise damaged(self.path, f"{len(self.chunks)} chunks where {n_chunks} were written")
-        self._numbers = {identity: number for number, identity in enumerate(self.document_ids)}
+    @property
+    def chunks(self) -> Chunks:
+        """All chunks of the present view by row."""
+        return self.view.chunks
+
+    @property
+    def document_ids(self) -> tuple[str, ...]:
+        """Of all documents that are in it, in the order in which they came."""
+        return tuple(self._documents.places)
+
+    def may_see(self, document_id: str, groups: Collection[str] = ()) -> bool:
+        """Whether somebody in `groups` may see the document: it is for everyone, or for one of them."""
+        return self.view.may_see(document_id, groups)
+
+    def forms(self, word: str) -> tuple[str, ...]:
+        """The terms that a word of a question may stand for here."""
+        return forms_of(word, self._documents.languages)
+
+    def refresh(self) -> bool:
+        """Take in what others added and removed since; whether there was anything. Raises WorkspaceError."""
+        with self._lock, self._reading() as connection:
+            return self._load(connection)
+
+    def _load(self, connection: sqlite3.Connection) -> bool:
+        seen = _Seen(*connection.execute(_LAST).fetchone())
+        if seen == self._seen and self.view.parts:
+            return False
+        parts, rows, after = self.view.parts, self.view.rows, self._seen.chunk
+        if len(parts) > _MOST_PARTS:  # many small parts become one
+            parts, rows = parts[:1], rows.before(len(parts[0]))
+            after = int(parts[0].numbers[-1]) if len(parts[0]) else 0
+        self._documents.read(connection, self._seen.document)
+        added = make_derived(connection, self.dimension, after)
+        rows = rows.followed_by(read_rows(connection, self._documents, added.numbers, after))
+        gone = self._documents.drop(connection, self._seen.removed)
+        rows.documents[np.isin(rows.documents, gone)] = -1
+        self.view = View(rows, [*parts, added], self._documents, self._vectors)
+        self.document.cache_clear()
+        self._seen = seen
+        return True
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One state of the truth. Raises WorkspaceError where it is damaged."""
+        with self.connection() as connection:
+            try:
+                connection.execute("BEGIN")
+                try:
+                    yield connection
+                finally:
+                    connection.execute("COMMIT")
+            except (sqlite3.Error, ValueError, KeyError, IndexError, TypeError) as error:
+                raise damaged(self.path, str(error)) from error
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -212,38 +162,27 @@ class Index:
             )
         return read_document(row)
 
-    def _chunks_with(self, word: str) -> int:
-        """How many chunks hold `word` (letters and digits), in any inflection that the index takes for the same."""
-        try:
-            with self.connection() as connection:
-                row = connection.execute("SELECT count(*) FROM words WHERE words MATCH ?", (f'"{word}"',)).fetchone()
-        except sqlite3.Error as error:
-            raise damaged(self.path, str(error)) from error
-        return int(row[0])
-
     def chunk_text(self, chunk: Chunk) -> str:
         """The chunk's text, cut from its document."""
         return self.document(chunk.document_id).text[chunk.start : chunk.end]
 
-    def may_see(self, document_id: str, groups: Collection[str] = ()) -> bool:
-        """Whether somebody in `groups` may see the document: it is for everyone, or for one of them."""
-        acl = self._acls[self._numbers[document_id]]
-        return not acl or not acl.isdisjoint(groups)
+    def vectors_of(self, rows: np.ndarray) -> np.ndarray:
+        """Vectors (m, D) float32 of rows (m,) of the present view, from the truth."""
+        return self._vectors(self.view.rows.numbers[rows])
 
-    def visible(self, groups: Collection[str] = (), exclude: Collection[str] = ()) -> np.ndarray | None:
-        """Mask (N,) of the chunks that `groups` may see without the documents in `exclude`; None means all."""
-        mask = self._visible_to(frozenset(groups))
-        numbers = [self._numbers[identity] for identity in exclude if identity in self._numbers]
-        if not numbers:
-            return mask
-        kept = ~np.isin(self._document_of, numbers)
-        return kept if mask is None else mask & kept
-
-    def _visible_to(self, groups: frozenset[str]) -> np.ndarray | None:
-        with self._lock:
-            if groups not in self._masks:
-                if len(self._masks) >= 256:  # so many kinds of readers: start over rather than grow
-                    self._masks.clear()
-                allowed = np.array([not acl or not acl.isdisjoint(groups) for acl in self._acls], dtype=bool)
-                self._masks[groups] = None if allowed.all() else allowed[self._document_of]
-            return self._masks[groups]
+    def _vectors(self, numbers: np.ndarray) -> np.ndarray:
+        """Of chunks by number; 0 where one has gone meanwhile."""
+        found = np.zeros((len(numbers), self.dimension), dtype=np.float32)
+        order = np.argsort(numbers)
+        try:
+            with self.connection() as connection:
+                for start in range(0, len(numbers), _MANY):
+                    places = order[start : start + _MANY]
+                    wanted = numbers[places].tolist()
+                    query = f"SELECT chunk, vector FROM vectors WHERE chunk IN ({','.join('?' * len(wanted))})"
+                    held = dict(connection.execute(query, wanted).fetchall())
+                    there = [place for place, number in zip(places, wanted, strict=True) if number in held]
+                    found[there] = stack((held[number] for number in wanted if number in held), self.dimension)
+        except (sqlite3.Error, ValueError) as error:
+            raise damaged(self.path, str(error)) from error
+        return found

@@ -1,7 +1,7 @@
 """Search with three arms: words (BM25), meaning (dense), and both (hybrid).
 
-Sources: Robertson and Zaragoza (2009), The probabilistic relevance framework: BM25 and beyond, as in SQLite's FTS5;
-Bruch, Gai and Ingber (2023), An analysis of fusion functions for hybrid retrieval, for the convex combination.
+Sources: Robertson and Zaragoza (2009), The probabilistic relevance framework: BM25 and beyond (bm25.py); Bruch, Gai
+and Ingber (2023), An analysis of fusion functions for hybrid retrieval, for the convex combination.
 
     hybrid(q, c) = w · max(cos(q, c), 0) / max cos  +  (1 - w) · bm25(q, c) / max bm25
 
@@ -9,7 +9,8 @@ max   over the candidates of this query: the first 100 of each arm
 w     fitted on the collection (fusion.py)
 
 Chosen:   scores are scaled by their own maximum with 0 as the lower end, which both measures have by theory; equal
-          scores are ordered by place in the collection, so the same query always gives the same list.
+          scores are ordered by document and place in it, so that the same collection gives the same list, in whatever
+          order and after whatever changes its documents came.
 Left out: rank fusion (it throws the scores away), rerankers, query rewriting.
 Try it:   python benchmarks/index.py --chunks 200
 """
@@ -17,7 +18,6 @@ Try it:   python benchmarks/index.py --chunks 200
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,13 +25,15 @@ from functools import lru_cache
 import numpy as np
 
 from genwerk.core.errors import RequestError, WorkspaceError
-from genwerk.core.types import Retrieved
+from genwerk.core.types import Chunk, Retrieved
+from genwerk.retrieval.bm25 import BM25
 from genwerk.retrieval.embedding import TextEncoder
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.store import damaged
-from genwerk.retrieval.words import STOP_WORDS, stem, words_of
+from genwerk.retrieval.terms import language_of, terms_of
+from genwerk.retrieval.view import Chunks
+from genwerk.retrieval.words import STOP_WORDS, words_of
 
-__all__ = ["ARMS", "Candidates", "Findings", "FusionChoice", "Searcher", "Signals", "fts_query"]
+__all__ = ["ARMS", "Candidates", "Findings", "FusionChoice", "Searcher", "Signals"]
 
 ARMS = ("bm25", "dense", "hybrid")
 DEPTH = 100
@@ -76,19 +78,29 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The union of what both arms found for one query, by chunk number, with scaled scores in [0, 1]."""
+    """The union of what both arms found for one query, with scaled scores in [0, 1].
 
-    numbers: np.ndarray
+    chunks   (m,) found, in the order of documents; the other fields belong to them one by one.
+    cosines  of those that the search by meaning found, bm25_scores of those that the search by words found, by place.
+    words    the search by words that they were found with: what the reader may see.
+    """
+
+    chunks: tuple[Chunk, ...]
     dense: np.ndarray
     bm25: np.ndarray
     cosines: Mapping[int, float] = field(default_factory=dict)
     bm25_scores: Mapping[int, float] = field(default_factory=dict)
+    words: BM25 | None = None
 
-    def ranked(self, weight: float, k: int) -> list[tuple[int, float]]:
-        """The first `k` (chunk number, score) of the convex combination."""
-        scores = weight * self.dense + (1.0 - weight) * self.bm25
-        order = np.lexsort((self.numbers, -scores))[:k]
-        return [(int(self.numbers[place]), float(scores[place])) for place in order]
+    def ranked(self, arm: str, weight: float, k: int) -> list[tuple[Chunk, float]]:
+        """The first `k` chunks of one arm, best first, with their scores."""
+        if arm == "hybrid":
+            scores = weight * self.dense + (1.0 - weight) * self.bm25
+            found = list(enumerate(scores.tolist()))
+        else:
+            found = list((self.cosines if arm == "dense" else self.bm25_scores).items())
+        found.sort(key=lambda item: (-item[1], item[0]))
+        return [(self.chunks[place], score) for place, score in found[:k]]
 
 
 class Searcher:
@@ -134,64 +146,48 @@ class Searcher:
         if arm not in ARMS:
             raise RequestError(f"there is no arm {arm!r}", param="arm", remedy=f"Arms: {', '.join(ARMS)}.")
         found = self.candidates(query, groups=groups, exclude=exclude)
-        ranked = self.rank(found, arm, k)
-        results = tuple(Retrieved(self.index.chunks[number], score, arm) for number, score in ranked)
+        results = tuple(Retrieved(chunk, score, arm) for chunk, score in self.rank(found, arm, k))
         return Findings(results, self._signals(query, found, results))
 
     def candidates(self, query: str, *, groups: Collection[str] = (), exclude: Collection[str] = ()) -> Candidates:
         """Both arms' first 100, joined."""
         query = query.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
-        if not query.strip():
-            nothing = np.zeros(0)
-            return Candidates(nothing.astype(np.int64), nothing, nothing)
-        mask = self.index.visible(groups, exclude)
-        words = self._bm25(query, mask)
-        cosines = self.index.vectors @ self._vector(query)  # (N,)
-        meaning = _top(cosines, mask, DEPTH)
-        numbers = np.array(sorted({*words, *meaning.tolist()}), dtype=np.int64)
-        dense = np.maximum(cosines[numbers], 0.0).astype(np.float64)
-        bm25 = np.array([words.get(int(number), 0.0) for number in numbers])
+        view = self.index.view
+        words = view.words(groups, exclude)
+        if not query.strip() or not len(view.chunks):
+            return Candidates((), np.zeros(0), np.zeros(0), words=words)
+        terms = [term for word in query_words(query) for term in self.index.forms(word)]
+        by_words = _first(view.chunks, *words.top(terms, DEPTH))
+        vector = self._vector(query)
+        by_meaning = _first(view.chunks, *view.scan.top(vector, DEPTH, words.visible))
+        chunks = {row: view.chunks[row] for row in {*by_words, *by_meaning}}
+        rows = sorted(chunks, key=lambda row: chunks[row])
+        dense = np.maximum(view.scan.cosines(vector, np.array(rows, dtype=np.int64)), 0.0).astype(np.float64)
+        bm25 = np.array([by_words.get(row, 0.0) for row in rows])
+        places = {row: place for place, row in enumerate(rows)}
         return Candidates(
-            numbers, _scaled(dense), _scaled(bm25), {int(n): float(cosines[n]) for n in meaning}, words
+            tuple(chunks[row] for row in rows), _scaled(dense), _scaled(bm25),
+            {places[row]: score for row, score in by_meaning.items()},
+            {places[row]: score for row, score in by_words.items()}, words,
         )  # fmt: skip
 
-    def rank(self, found: Candidates, arm: str, k: int) -> list[tuple[int, float]]:
-        if arm == "bm25":
-            return sorted(found.bm25_scores.items(), key=lambda item: (-item[1], item[0]))[:k]
-        if arm == "dense":
-            return sorted(found.cosines.items(), key=lambda item: (-item[1], item[0]))[:k]
-        return found.ranked(self.fusion.weight, k)
-
-    def _bm25(self, query: str, mask: np.ndarray | None) -> dict[int, float]:
-        """Scores of the first 100 visible chunks that hold any word of the query."""
-        match = fts_query(query)
-        if not match:
-            return {}
-        found: dict[int, float] = {}
-        sql = "SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank, rowid"
-        sql += "" if mask is not None else f" LIMIT {DEPTH}"
-        try:
-            with self.index.connection() as connection:
-                for number, score in connection.execute(sql, (match,)):
-                    if mask is None or mask[number]:
-                        found[number] = score
-                    if len(found) == DEPTH:
-                        break
-        except sqlite3.DatabaseError as error:
-            raise damaged(self.index.path, str(error)) from error
-        return found
+    def rank(self, found: Candidates, arm: str, k: int) -> list[tuple[Chunk, float]]:
+        """The first `k` of an arm, the hybrid one at the weight that was fitted."""
+        return found.ranked(arm, self.fusion.weight, k)
 
     def _signals(self, query: str, found: Candidates, results: tuple[Retrieved, ...]) -> Signals:
-        if not len(found.numbers):
+        if not found.chunks or found.words is None:
             return Signals()
-        weights = self._word_weights(query)
+        weights = self._word_weights(query, found.words)
         total = sum(weights.values())
         cosines = sorted(found.cosines.values(), reverse=True)[:10]
         words = sorted((*found.bm25_scores.values(), *[0.0] * 10), reverse=True)[:10]
         covered = 0.0
         for item in results[:3]:
-            there = {stem(word.folded) for word in words_of(self.index.chunk_text(item.chunk))}
-            covered = max(covered, sum(weight for word, weight in weights.items() if stem(word) in there))
+            document = self.index.document(item.chunk.document_id)
+            there = set(terms_of(document.text[item.chunk.start : item.chunk.end], language_of(document.metadata)))
+            held = (weight for forms, weight in weights.items() if not there.isdisjoint(forms))
+            covered = max(covered, sum(held))
         return Signals(
             cosine=cosines[0],
             margin=cosines[0] - float(np.mean(cosines)),
@@ -200,9 +196,11 @@ class Searcher:
             coverage=covered / total if total else 0.0,
         )
 
-    def _word_weights(self, query: str) -> dict[str, float]:
-        n = len(self.index.chunks)
-        return {word: math.log((n + 1) / (self.index.chunks_with(word) + 0.5)) for word in query_words(query)}
+    def _word_weights(self, query: str, words: BM25) -> dict[tuple[str, ...], float]:
+        """How rare each word of the query is among what the reader may see, by the forms it is looked up in."""
+        forms = dict.fromkeys(self.index.forms(word) for word in query_words(query))
+        holding = {form: max((words.count(term) for term in form), default=0) for form in forms}
+        return {form: math.log((words.n_rows + 1) / (count + 0.5)) for form, count in holding.items()}
 
 
 def query_words(query: str) -> list[str]:
@@ -218,20 +216,15 @@ def query_words(query: str) -> list[str]:
     return chosen
 
 
-def fts_query(query: str) -> str:
-    """An FTS5 expression that matches any word of `query`; empty when there is none. Safe for every input."""
-    return " OR ".join(f'"{word}"' for word in query_words(query))
-
-
 def _scaled(scores: np.ndarray) -> np.ndarray:
     top = scores.max(initial=0.0)
     return scores / top if top > 0 else np.zeros_like(scores)
 
 
-def _top(scores: np.ndarray, mask: np.ndarray | None, k: int) -> np.ndarray:
-    """Numbers of the `k` best visible chunks."""
-    visible = np.arange(len(scores)) if mask is None else np.flatnonzero(mask)
-    if len(visible) > k:
-        kept = scores[visible]
-        visible = visible[np.argpartition(-kept, k - 1)[:k]]
-    return visible
+def _first(chunks: Chunks, rows: np.ndarray, scores: np.ndarray) -> dict[int, float]:
+    """Scores of the first 100 rows; where the last ones are as good as each other, documents decide."""
+    found = dict(zip(rows.tolist(), scores.tolist(), strict=True))
+    if len(found) <= DEPTH:
+        return found
+    best = sorted(found, key=lambda row: (-found[row], chunks[row]))
+    return {row: found[row] for row in best[:DEPTH]}

@@ -115,8 +115,11 @@ class Deployment:
         raise RequestError(f"no document `{identity}`", param="id", status=404, code="document_not_found")
 
     def count(self, what: str) -> int:
-        """How many `documents` or `chunks` the index holds."""
-        return int(self.index.meta.get(what, 0)) if self.index is not None else 0
+        """How many `documents` or `chunks` the index holds that everyone may see."""
+        if self.index is None:
+            return 0
+        view = self.index.view
+        return view.words().n_rows if what == "chunks" else sum(map(view.may_see, self.index.document_ids))
 
     def created(self, part: str) -> int:
         """When that part was made, in seconds since 1970; 0 if it is not known."""

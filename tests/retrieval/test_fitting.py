@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,15 +21,14 @@ class Scripted:
     """A searcher whose arms rank four chunks as told: (dense, bm25) scores per question."""
 
     def __init__(self, scores: dict[str, tuple[list[float], list[float]]]) -> None:
-        self.index = SimpleNamespace(chunks=tuple(Chunk("d", 10 * n, 10 * n + 10) for n in range(4)))
-        self._scores = scores
+        self._chunks, self._scores = tuple(Chunk("d", 10 * n, 10 * n + 10) for n in range(4)), scores
 
     def candidates(self, query: str) -> Candidates:
         dense, bm25 = (np.array(values) for values in self._scores[query])
-        return Candidates(np.arange(4), dense, bm25, dict(enumerate(dense)), dict(enumerate(bm25)))
+        return Candidates(self._chunks, dense, bm25, dict(enumerate(dense)), dict(enumerate(bm25)))
 
-    def rank(self, found: Candidates, arm: str, k: int) -> list[tuple[int, float]]:
-        return found.ranked(1.0 if arm == "dense" else 0.0, k)
+    def rank(self, found: Candidates, arm: str, k: int) -> list[tuple[Chunk, float]]:
+        return found.ranked("hybrid", 1.0 if arm == "dense" else 0.0, k)
 
 
 def question(text: str, gold: int) -> Question:

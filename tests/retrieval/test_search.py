@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from genwerk.core.errors import RequestError, WorkspaceError
-from genwerk.core.types import Document
-from genwerk.retrieval.search import ARMS, Candidates, FusionChoice, Searcher, fts_query, query_words
+from genwerk.core.types import Chunk, Document
+from genwerk.retrieval.search import ARMS, Candidates, FusionChoice, Searcher, query_words
 
 QUERIES = [
     "", "   ", '"', "'", '""" OR (', "NEAR(a b)", "text:bees*", "AND OR NOT", "-", "^bees",
@@ -59,17 +56,6 @@ def test_any_string_is_a_query(searcher: Searcher, query: str) -> None:
             assert np.isfinite(item.score) and item.source == arm
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-@given(st.text(max_size=60))
-def test_any_text_is_an_fts_expression(query: str) -> None:
-    connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE VIRTUAL TABLE words USING fts5(text, content = '')")
-    match = fts_query(query)
-    if match:
-        connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (match,)).fetchall()
-    connection.close()
-
-
 def test_no_words_no_results_and_a_long_query_keeps_its_rare_words() -> None:
     assert query_words("what is the of") == ["what", "is", "the", "of"]
     assert query_words("what is the oven") == ["oven"]
@@ -83,16 +69,17 @@ def test_an_empty_question_finds_nothing_and_says_so(searcher: Searcher) -> None
 
 
 def test_hybrid_is_the_convex_combination() -> None:
-    found = Candidates(np.array([3, 5, 9]), np.array([1.0, 0.5, 0.0]), np.array([0.0, 1.0, 1.0]))
-    assert found.ranked(0.25, 3) == [(5, 0.875), (9, 0.75), (3, 0.25)]
-    assert [number for number, _ in found.ranked(1.0, 2)] == [3, 5]
-    assert [number for number, _ in found.ranked(0.0, 3)] == [5, 9, 3]  # equal scores by number
+    first, second, third = chunks = tuple(Chunk("d", 10 * n, 10 * n + 10) for n in range(3))
+    found = Candidates(chunks, np.array([1.0, 0.5, 0.0]), np.array([0.0, 1.0, 1.0]))
+    assert found.ranked("hybrid", 0.25, 3) == [(second, 0.875), (third, 0.75), (first, 0.25)]
+    assert [chunk for chunk, _ in found.ranked("hybrid", 1.0, 2)] == [first, second]
+    assert [chunk for chunk, _ in found.ranked("hybrid", 0.0, 3)] == [second, third, first]  # equal ones in order
 
 
 def test_dense_equals_brute_force_and_single_arms_equal_the_ends(searcher: Searcher, encoder) -> None:  # type: ignore[no-untyped-def]
     query = "dough and flour in the oven"
     everyone = {"groups": ("keepers",)}
-    scores = searcher.index.vectors @ encoder.embed([query])[0]
+    scores = searcher.index.vectors_of(np.arange(len(searcher.index.chunks))) @ encoder.embed([query])[0]
     expected = [searcher.index.chunks[number] for number in np.argsort(-scores, kind="stable")[:5]]
     assert [item.chunk for item in searcher.search(query, 5, "dense", **everyone)] == expected
     only_words = Searcher(searcher.index, encoder, FusionChoice("hybrid", 0.0)).search(query, 3, **everyone)

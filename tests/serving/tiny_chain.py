@@ -19,8 +19,8 @@ from genwerk.core.config import Config
 from genwerk.core.workspace import Artifact, Source, Step, Workspace
 from genwerk.data.prepare import PrepareConfig
 from genwerk.guardrails.policy import GuardsConfig
+from genwerk.retrieval.building import IndexConfig
 from genwerk.retrieval.fitting import FitConfig
-from genwerk.retrieval.index import IndexConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
@@ -95,7 +95,7 @@ def make_deployment(root: Path) -> Workspace:
     training = PretrainConfig(depth=1, steps=18, batch_tokens=256, context=64, warmup=4, eval_every=3, eval_tokens=256)
     model = step("genwerk.training.pretrain:pretrain", training, tokens, tokenizer, kind="model")
     parts = {"dataset": dataset, "model": model, "adapter": tune(workspace, model, dataset)}
-    parts["index"] = step("genwerk.retrieval.index:build_index", IndexConfig(), dataset, encoder, kind="index")
+    parts["index"] = step("genwerk.retrieval.building:build_index", IndexConfig(), dataset, encoder, kind="index")
     fitting = FitConfig(n_questions=20)
     parts["fit"] = step(
         "genwerk.retrieval.fitting:fit_retrieval", fitting, parts["index"], encoder, dataset, kind="fit"

@@ -27,7 +27,7 @@ from genwerk.core.machine import probe
 from genwerk.core.progress import track
 from genwerk.inference.native.layout import Batch, Cache, Model
 
-__all__ = ["VARIANTS", "NativeUnavailableError", "Variant", "build", "load_library", "usable_variants"]
+__all__ = ["VARIANTS", "NativeUnavailableError", "Variant", "build", "compiled", "load_library", "usable_variants"]
 
 _KERNELS = Path(__file__).parent / "kernels"
 _FLAGS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-Wno-psabi", "-ffp-contract=fast", "-pthread")
@@ -63,19 +63,27 @@ def load_library(variant: str) -> ctypes.CDLL:
 
     Raises NativeUnavailableError.
     """
+    return _declare(compiled(_KERNELS, variant))
+
+
+def compiled(folder: Path, variant: str) -> ctypes.CDLL:
+    """`library.cpp` of a folder with what it includes, for an instruction set this processor has; built if it must be.
+
+    Raises NativeUnavailableError.
+    """
     if variant not in usable_variants():
         raise NativeUnavailableError(
             f"this processor cannot run `{variant}`", remedy=f"It can run: {', '.join(usable_variants())}."
         )
     compiler, flags = _compiler(), (*_FLAGS, *VARIANTS[variant].flags)
     identity = hashlib.sha256(repr((compiler, _version(compiler), flags)).encode())
-    for source in sorted(_KERNELS.iterdir()):
+    for source in sorted(folder.iterdir()):
         identity.update(source.name.encode() + b"\0" + source.read_bytes())
     place = cache_directory() / "native" / f"genwerk-{variant}-{identity.hexdigest()[:16]}.so"
     if not place.exists():
-        build(place, compiler=compiler, flags=flags)
+        build(place, folder, compiler=compiler, flags=flags)
     try:
-        return _declare(ctypes.CDLL(str(place)))
+        return ctypes.CDLL(str(place))
     except OSError as error:
         raise NativeUnavailableError(
             f"the native kernels cannot be loaded: {error}",
@@ -98,8 +106,8 @@ def _tiles_allowed() -> bool:
     return int(ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data)) == 0
 
 
-def build(place: Path, *, compiler: tuple[str, ...], flags: tuple[str, ...]) -> None:
-    """Compile the kernels into the shared library `place`, which appears whole or not at all.
+def build(place: Path, folder: Path = _KERNELS, *, compiler: tuple[str, ...], flags: tuple[str, ...]) -> None:
+    """Compile the kernels of `folder` into the shared library `place`, which appears whole or not at all.
 
     Raises NativeUnavailableError with the compiler's words, or where the folder cannot be written to.
     """
@@ -110,7 +118,7 @@ def build(place: Path, *, compiler: tuple[str, ...], flags: tuple[str, ...]) -> 
             track("building the native kernels, once", total=1, unit="library") as bar,
         ):
             made = Path(scratch) / place.name
-            _compile(*compiler, *flags, str(_KERNELS / "library.cpp"), "-o", str(made))
+            _compile(*compiler, *flags, str(folder / "library.cpp"), "-o", str(made))
             made.replace(place)
             bar.advance()
     except OSError as error:

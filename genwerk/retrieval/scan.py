@@ -1,0 +1,153 @@
+"""Search by meaning: every vector is looked at, first in bytes, then the best ones exactly.
+
+    near(c)  = s_c (q8 · c8)               for all rows: c8 = round(c / s_c), s_c = max |c| / 127; q8 alike
+    cos(c)   = q · c                       for the best `4 k` of those, at least 512, from the truth
+
+Chosen:   looking at everything. A million vectors of 384 bytes are read in the time that two cores take for 0.4 GB, and
+          what is found never depends on what a reader may not see; in a graph of neighbours (HNSW) the way to a row
+          leads over hidden ones. docs/decisions/0013-search-structures.md has the measurement.
+Left out: more than one question at a time.
+Try it:   python benchmarks/scale.py --chunks 10000
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from genwerk.core.progress import say
+from genwerk.inference.native.library import NativeUnavailableError, compiled, usable_variants
+from genwerk.retrieval.bm25 import best_rows
+
+__all__ = ["ByteVectors", "Scan"]
+
+KERNELS = Path(__file__).parent / "kernels"
+_AT_LEAST, _TIMES = 512, 4
+_SHARED = 1 << 15  # rows from which on a question is worth several threads
+_BLOCK = 1 << 14
+
+Exactly = Callable[[np.ndarray], np.ndarray]
+
+
+class ByteVectors:
+    """Vectors (n, D) of length 1 as signed bytes (n, D), scales (n,) float32 and sums of the bytes (n,) int32."""
+
+    def __init__(self, bytes_: np.ndarray, scales: np.ndarray, sums: np.ndarray) -> None:
+        self.bytes, self.scales, self.sums = bytes_, scales, sums
+
+    def __len__(self) -> int:
+        return len(self.scales)
+
+    @classmethod
+    def of(cls, vectors: np.ndarray) -> ByteVectors:
+        """Round vectors (n, D)."""
+        vectors = vectors.astype(np.float32)
+        scales = np.maximum(np.abs(vectors).max(1, initial=0.0), 1e-12) / np.float32(127)
+        bytes_ = np.rint(vectors / scales[:, None]).astype(np.int8)
+        return cls(bytes_, scales, bytes_.sum(1, dtype=np.int32))
+
+    def save(self, folder: Path) -> None:
+        """Write three arrays."""
+        for name, array in (("bytes", self.bytes), ("scales", self.scales), ("sums", self.sums)):
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path, dimension: int) -> ByteVectors:
+        """Arrays that are read from disk as they are needed. Raises OSError or ValueError for damaged ones."""
+        bytes_, scales, sums = (
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("bytes", "scales", "sums")
+        )
+        kinds = (bytes_.dtype, scales.dtype, sums.dtype) == (np.int8, np.float32, np.int32)
+        if not kinds or bytes_.shape != (len(scales), dimension) or len(sums) != len(scales):
+            raise ValueError("the arrays do not belong together")
+        return cls(bytes_, np.array(scales), np.array(sums))
+
+    def near(self, query: np.ndarray) -> np.ndarray:
+        """(n,) float32: about the products with `query` (D,)."""
+        scale = max(float(np.abs(query).max(initial=0.0)), 1e-12) / 127
+        rounded = np.rint(query / scale).astype(np.int32)
+        products = _products(self, rounded)
+        return np.asarray(products * self.scales * np.float32(scale))
+
+
+class Scan:
+    """The search by meaning over parts whose rows follow each other.
+
+    exactly   vectors (m, D) of rows (m,), from the truth.
+    """
+
+    def __init__(self, parts: Sequence[ByteVectors], exactly: Exactly) -> None:
+        self.parts, self._exactly = tuple(parts), exactly
+
+    def top(self, query: np.ndarray, k: int, visible: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The `k` rows nearest to `query` (D,) of those that are `visible` (n,), ties of the last too; cosines."""
+        near = np.concatenate([np.zeros(0, dtype=np.float32), *(part.near(query) for part in self.parts)])
+        if visible is not None:
+            near[~visible] = -2.0
+        rows, _ = best_rows(near + 2.0, max(_AT_LEAST, _TIMES * k))
+        cosines = self.cosines(query, rows)
+        if len(rows) > k:
+            kept = cosines >= np.partition(cosines, len(rows) - k)[len(rows) - k]
+            rows, cosines = rows[kept], cosines[kept]
+        return rows, cosines
+
+    def cosines(self, query: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """(m,) float32 of rows (m,); each the same in any company."""
+        return np.asarray((self._exactly(rows).astype(np.float32) * query.astype(np.float32)).sum(1))
+
+
+def _products(vectors: ByteVectors, query: np.ndarray) -> np.ndarray:
+    """(n,) exact sums of bytes times bytes."""
+    kernel = _kernel()
+    if kernel is None:
+        blocks = range(0, len(vectors), _BLOCK)
+        whole = query.astype(np.float32)  # sums below 2^24 are exact
+        return np.concatenate([np.zeros(0, np.float32), *(vectors.bytes[n : n + _BLOCK] @ whole for n in blocks)])
+    out = np.empty(len(vectors), dtype=np.int32)
+    moved = (query + 128).astype(np.uint8)
+    threads = _threads() if len(vectors) >= _SHARED else 1
+    ends = np.linspace(0, len(vectors), threads + 1).astype(int).tolist()
+
+    def work(place: int) -> None:
+        first, last = ends[place], ends[place + 1]
+        kernel(_at(vectors.bytes, first), last - first, len(query), moved.ctypes.data, _at(vectors.sums, first),
+               _at(out, first))  # fmt: skip
+
+    if threads == 1:
+        work(0)
+    else:
+        list(_pool().map(work, range(threads)))
+    return out
+
+
+def _at(array: np.ndarray, row: int) -> int:
+    return int(array.ctypes.data + row * array.strides[0])
+
+
+@cache
+def _kernel() -> Callable[..., None] | None:
+    try:
+        library = compiled(KERNELS, usable_variants()[0])
+    except NativeUnavailableError as error:
+        say(f"searching by meaning without native kernels, several times as slow: {error.what}", style="yellow")
+        return None
+    scan = library.genwerk_scan
+    scan.restype = None
+    scan.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * 3]
+    return scan
+
+
+@cache
+def _threads() -> int:
+    return max(1, min(8, len(os.sched_getaffinity(0))))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_threads(), thread_name_prefix="scan")

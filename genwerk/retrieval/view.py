@@ -1,0 +1,171 @@
+"""An index as it is at one moment: rows, the documents they belong to, and both ways of searching them.
+
+A row is a chunk, in the order in which chunks came. What a reader may not see is taken out of both searches before
+anything is counted or compared, so that nothing found, no score and no count tells of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, overload
+
+import numpy as np
+
+from genwerk.core.types import Chunk
+from genwerk.retrieval.bm25 import BM25, Segments
+from genwerk.retrieval.derived import Derived
+from genwerk.retrieval.scan import Scan
+from genwerk.retrieval.terms import language_of
+
+__all__ = ["Chunks", "Documents", "Rows", "View", "read_rows"]
+
+_ARM_BYTES = 1 << 27
+_ARM_BYTES_A_ROW = 9  # a mask, and a norm in float64
+
+
+class Rows(NamedTuple):
+    """Of all rows: number of the chunk, place of its document (-1: it is gone), span; each (n,)."""
+
+    numbers: np.ndarray
+    documents: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+
+    def before(self, row: int) -> Rows:
+        """The first `row` rows."""
+        return Rows(*(array[:row] for array in self))
+
+    def followed_by(self, more: Rows) -> Rows:
+        """These and then `more`, in new arrays."""
+        return Rows(*(np.concatenate(pair) for pair in zip(self, more, strict=True)))
+
+
+NO_ROWS = Rows(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+@dataclass(slots=True)
+class Documents:
+    """Ids and access lists of all documents ever seen, by place; lists only grow, so that older views stay right.
+
+    places   of those that are there now, by id; `numbers`: places by the number that the truth gives
+    """
+
+    ids: list[str] = field(default_factory=list)
+    acls: list[frozenset[str]] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+    numbers: dict[int, int] = field(default_factory=dict)
+    languages: set[str] = field(default_factory=set)
+
+    def read(self, connection: sqlite3.Connection, after: int) -> None:
+        """Take in documents with numbers above `after`."""
+        query = "SELECT number, id, acl, metadata FROM documents WHERE number > ? ORDER BY number"
+        for number, identity, acl, metadata in connection.execute(query, (after,)):
+            self.places[identity] = self.numbers[number] = len(self.ids)
+            self.ids.append(identity)
+            self.acls.append(frozenset(json.loads(acl)))
+            self.languages.add(language_of(json.loads(metadata)))
+
+    def drop(self, connection: sqlite3.Connection, after: int) -> list[int]:
+        """Forget documents whose removal has a number above `after`; the places of those that were known."""
+        query = "SELECT document FROM removed WHERE number > ? ORDER BY number"
+        gone = [self.numbers.pop(number) for (number,) in connection.execute(query, (after,)) if number in self.numbers]
+        for place in gone:
+            if self.places.get(self.ids[place]) == place:
+                del self.places[self.ids[place]]
+        return gone
+
+
+class Chunks(Sequence[Chunk]):
+    """All chunks by row, made when asked for."""
+
+    def __init__(self, rows: Rows, ids: Sequence[str]) -> None:
+        self._rows, self._ids = rows, ids
+
+    def __len__(self) -> int:
+        return len(self._rows.numbers)
+
+    @overload
+    def __getitem__(self, row: int) -> Chunk: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Chunk]: ...
+    def __getitem__(self, row: int | slice) -> Chunk | list[Chunk]:
+        if isinstance(row, slice):
+            return [self[place] for place in range(*row.indices(len(self)))]
+        rows = self._rows
+        return Chunk(self._ids[rows.documents[row]], int(rows.starts[row]), int(rows.stops[row]))
+
+
+class View:
+    """Everything of one search is asked of the same view. Any thread may use it.
+
+    parts     what is derived for the rows, part after part.
+    exactly   vectors (m, D) of the chunks with numbers (m,), from the truth.
+    """
+
+    def __init__(
+        self, rows: Rows, parts: Sequence[Derived], documents: Documents, exactly: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
+        self.rows, self.parts, self._documents = rows, tuple(parts), documents
+        self.chunks = Chunks(rows, documents.ids)
+        self.scan = Scan([part.vectors for part in parts], lambda some: exactly(rows.numbers[some]))
+        self._segments = Segments([part.postings for part in parts])
+        self._lock = threading.Lock()
+        self._arms: dict[frozenset[str], BM25] = {}
+
+    def words(self, groups: Collection[str] = (), exclude: Collection[str] = ()) -> BM25:
+        """The search by words as `groups` see it without the documents in `exclude`.
+
+        Its `visible` (n,) are the rows they may see, for the other search too; None: all.
+        """
+        arm = self._words(frozenset(groups))
+        places = [self._documents.places[identity] for identity in exclude if identity in self._documents.places]
+        if not places:
+            return arm
+        kept = ~np.isin(self.rows.documents, places)
+        return BM25(self._segments, kept if arm.visible is None else arm.visible & kept)
+
+    def may_see(self, document_id: str, groups: Collection[str] = ()) -> bool:
+        """Whether somebody in `groups` may see the document: it is for everyone, or for one of them."""
+        acl = self._documents.acls[self._documents.places[document_id]]
+        return not acl or not acl.isdisjoint(groups)
+
+    def _words(self, groups: frozenset[str]) -> BM25:
+        with self._lock:
+            if groups not in self._arms:
+                if len(self._arms) >= max(4, min(256, _ARM_BYTES // (_ARM_BYTES_A_ROW * len(self.chunks) + 1))):
+                    self._arms.clear()  # so many kinds of readers: start over rather than grow
+                self._arms[groups] = BM25(self._segments, self._visible(groups))
+            return self._arms[groups]
+
+    def _visible(self, groups: frozenset[str]) -> np.ndarray | None:
+        seen = self.rows.documents >= 0
+        allowed = np.array([not acl or not acl.isdisjoint(groups) for acl in self._documents.acls], dtype=bool)
+        if not allowed.all():
+            seen &= allowed[self.rows.documents]
+        return None if seen.all() else seen
+
+
+def read_rows(connection: sqlite3.Connection, documents: Documents, numbers: np.ndarray, after: int) -> Rows:
+    """The chunks `numbers` (n,) above `after`, in order; those that the truth does not have are gone.
+
+    Raises ValueError where the truth has chunks between them that are not named.
+    """
+    if not len(numbers):
+        return NO_ROWS
+    query = "SELECT number, document, start, stop FROM chunks WHERE number > ? AND number <= ? ORDER BY number"
+    cursor = connection.execute(query, (after, int(numbers[-1])))
+    blocks = [np.zeros((0, 4), dtype=np.int64)]
+    while block := cursor.fetchmany(1 << 15):
+        blocks.append(np.array(block, dtype=np.int64))
+    spans = np.concatenate(blocks)
+    places = np.searchsorted(numbers, spans[:, 0])
+    if not np.array_equal(numbers[places], spans[:, 0]):
+        raise ValueError("what was derived and the chunks do not belong together")
+    held = np.full((len(numbers), 3), -1, dtype=np.int64)
+    held[places] = spans[:, 1:]
+    held[places, 0] = [documents.numbers[number] for number in spans[:, 1].tolist()]
+    return Rows(numbers, held[:, 0].astype(np.int32), held[:, 1].copy(), held[:, 2].copy())

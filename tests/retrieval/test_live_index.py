@@ -1,0 +1,313 @@
+"""A living index: in step with its documents, the same as one built anew, whole after a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from genwerk.core.errors import WorkspaceError
+from genwerk.core.lock import hold
+from genwerk.core.types import Document
+from genwerk.retrieval import building
+from genwerk.retrieval.building import IndexConfig, LiveIndex
+from genwerk.retrieval.derived import derive
+from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.index import Index
+from genwerk.retrieval.search import Searcher
+from genwerk.retrieval.store import FILE_NAME, Writer, problems_of
+
+CONFIG = IndexConfig(max_chars=80, min_chars=20)
+
+
+class Stub:
+    """An embedder that counts what it embeds: BagOfStems with the methods of a real one."""
+
+    name, window = "stub", 64
+
+    def __init__(self, inner: object) -> None:
+        self.inner, self.embedded = inner, 0
+        self.identity, self.dimension = inner.identity, inner.dimension  # type: ignore[attr-defined]
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        return [len(text.split()) + 2 for text in texts]
+
+    def tokenize(self, texts: list[str]) -> list[str]:
+        return list(texts)
+
+    def embed_batches(self, texts: list[str]) -> Iterator[tuple[list[int], np.ndarray]]:
+        self.embedded += len(texts)
+        if texts:
+            yield list(range(len(texts))), self.embed(texts)
+
+    def embed(self, texts: list[str]) -> np.ndarray:
+        return self.inner.embed(texts)  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.fixture
+def embedder(encoder: object) -> Stub:
+    return Stub(encoder)
+
+
+def open_live(folder: Path, embedder: Stub) -> LiveIndex:
+    return LiveIndex(folder, embedder, CONFIG)  # type: ignore[arg-type]
+
+
+def found_by(folder: Path, embedder: Stub, groups: tuple[str, ...] = ()) -> list[object]:
+    """Everything that a reader can learn: what questions find, with scores and signals."""
+    index = Index.open(folder)
+    searcher = Searcher(index, embedder)  # type: ignore[arg-type]
+    asked = ["bread oven", "how many bees", "train to Hamburg", "water", "the queen in check", "nothing like it"]
+    found = [searcher.look(query, 5, arm, groups=groups) for query in asked for arm in ("bm25", "dense", "hybrid")]
+    counts = [index.view.words(groups).count(term) for term in ("bread", "water", "the")]
+    index.close()
+    return [*found, counts]
+
+
+def test_added_one_by_one_is_built_at_once(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
+    for document in reversed(topics):
+        open_live(tmp_path / "one", embedder).sync([document])
+    open_live(tmp_path / "all", embedder).sync(topics)
+    for groups in ((), ("keepers",)):
+        assert found_by(tmp_path / "one", embedder, groups) == found_by(tmp_path / "all", embedder, groups)
+
+
+def test_only_what_changed_is_embedded(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(tmp_path, embedder)
+    assert live.sync(topics).added == 5
+    once = embedder.embedded
+    change = live.sync(topics)
+    assert (change.unchanged, embedder.embedded) == (5, once)
+    moved = Document.create("moved/bread.md", topics[0].text)
+    change = live.sync([moved, *topics[1:]], prune=True)
+    assert (change.added, change.removed, change.embedded, embedder.embedded) == (1, 1, 0, once)
+    edited = Document.create(topics[1].source, topics[1].text + "\n\nHoney keeps for years.\n", acl=topics[1].acl)
+    change = live.sync([edited])
+    assert (change.replaced, change.added) == (1, 0) and 1 <= change.embedded <= 2 <= change.reused + 1
+    assert Index.open(tmp_path).document(edited.id).text.endswith("for years.\n")
+    assert topics[1].id not in Index.open(tmp_path).document_ids
+
+
+def test_an_access_list_that_changes_takes_effect(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(tmp_path, embedder)
+    live.sync(topics)
+    index = Index.open(tmp_path)
+    searcher = Searcher(index, embedder)  # type: ignore[arg-type]
+    assert any("Bread" in index.chunk_text(item.chunk) for item in searcher.search("bread"))
+    once = embedder.embedded
+    assert live.sync([replace(topics[0], acl=("bakers",))]).replaced == 1 and embedder.embedded == once
+    assert index.refresh() and not index.refresh()
+    assert not any(index.document(item.chunk.document_id).acl for item in searcher.search("bread"))
+    assert not index.may_see(topics[0].id) and index.may_see(topics[0].id, ["bakers"])
+    index.close()
+
+
+def test_what_is_open_follows(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(tmp_path / "followed", embedder)
+    live.sync(topics[:1])
+    index = Index.open(tmp_path / "followed")
+    searcher = Searcher(index, embedder)  # type: ignore[arg-type]
+    for number in range(40):  # more parts than are kept apart
+        live.sync([topics[1 + number % 4]] if number % 3 else [])
+        if number % 3 == 2:
+            live.remove([topics[1 + number % 4].source])
+        index.refresh()
+    live.sync(topics)
+    index.refresh()
+    open_live(tmp_path / "new", embedder).sync(topics)
+    fresh = Index.open(tmp_path / "new")
+    for query in ("bread", "water locks", "bees queen"):
+        assert searcher.look(query) == Searcher(fresh, embedder).look(query)  # type: ignore[arg-type]
+    assert set(index.document_ids) == set(fresh.document_ids) and len(index.view.parts) <= 18
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["add", "edit", "limit", "remove", "rename", "derive"]), st.integers(0, 4)), max_size=10
+)
+
+
+@given(steps=STEPS)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_was_done_it_is_as_built_anew(
+    steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory, topics: list[Document], embedder: Stub
+) -> None:
+    folder = tmp_path_factory.mktemp("steps")
+    live, held = open_live(folder / "live", embedder), {document.source: document for document in topics[:2]}
+    live.sync(held.values())
+    for action, number in steps:
+        document = topics[number]
+        if action == "derive":
+            derive(folder / "live" / FILE_NAME)
+        elif action == "remove":
+            if held.pop(document.source, None):
+                live.remove([document.source])
+        else:
+            if action == "edit":
+                document = Document.create(document.source, document.text + f"\nAnd {number} more.", acl=document.acl)
+            elif action == "limit":
+                document = replace(document, acl=("somebody",))
+            elif action == "rename":
+                document = Document.create(f"copy-{document.source}", document.text, acl=document.acl)
+            held[document.source] = document
+            live.sync([document])
+    open_live(folder / "new", embedder).sync(held.values())
+    for groups in ((), ("keepers",), ("somebody",)):
+        assert found_by(folder / "live", embedder, groups) == found_by(folder / "new", embedder, groups)
+    assert problems_of(folder / "live" / FILE_NAME) == []
+
+
+KILLED = """
+import json, os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from genwerk.core.types import Document
+from genwerk.retrieval import building, store
+from genwerk.retrieval.store import Writer
+from conftest import BagOfStems
+from test_live_index import Stub, open_live
+building._CHECKPOINT_CHUNKS = 2
+left = int(sys.argv[3])
+def dying(real):
+    def call(*arguments, **keys):
+        global left
+        left -= 1
+        if left == 0:
+            os._exit(9)
+        return real(*arguments, **keys)
+    return call
+for name in ("add", "remove", "vectors_of"):
+    setattr(Writer, name, dying(getattr(Writer, name)))
+building.derive = dying(building.derive)
+import genwerk.retrieval.derived as derived
+derived.save_postings, building._STALE_AT_LEAST = dying(derived.save_postings), 1
+documents = [Document.create(*one) for one in json.loads(sys.argv[4])]
+open_live(Path(sys.argv[2]), Stub(BagOfStems())).sync(documents, prune=True)
+"""
+
+
+@pytest.mark.parametrize("step", range(1, 26, 3))
+def test_killed_at_any_step_and_done_again(step: int, tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(tmp_path / "killed", embedder)
+    live.sync([*topics[:3], Document.create("old.md", "An old text that is to go.")])
+    wanted = [Document.create(document.source, document.text + "\nNew words.") for document in topics]
+    given = json.dumps([[document.source, document.text] for document in wanted])
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / "killed"), str(step), given]
+    code = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert code.returncode in (9, 0), code.stderr.decode()[-2000:]
+    assert problems_of(tmp_path / "killed" / FILE_NAME) == []
+    found_by(tmp_path / "killed", embedder)  # it can be searched as it is
+    open_live(tmp_path / "killed", embedder).sync(wanted, prune=True)
+    open_live(tmp_path / "new", embedder).sync(wanted)
+    assert found_by(tmp_path / "killed", embedder) == found_by(tmp_path / "new", embedder)
+
+
+def test_what_is_derived_can_be_deleted_damaged_and_made_again(
+    tmp_path: Path, topics: list[Document], embedder: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    live = open_live(tmp_path, embedder)
+    live.sync(topics)
+    expected = found_by(tmp_path, embedder)
+    folder = derive(tmp_path / FILE_NAME)
+    assert found_by(tmp_path, embedder) == expected
+    for name in ("bytes.npy", "rows.npy", "numbers.npy"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+        assert found_by(tmp_path, embedder) == expected
+        assert "is damaged" in capsys.readouterr().err
+        (folder / name).write_bytes(whole)
+    (folder / "made.json").write_text("{")
+    assert found_by(tmp_path, embedder) == expected
+    live.sync([], prune=True)
+    assert found_by(tmp_path, embedder)[-1] == [0, 0, 0]
+
+
+def test_another_embedder_another_cutting_and_a_second_writer_are_refused(
+    tmp_path: Path, topics: list[Document], embedder: Stub
+) -> None:
+    open_live(tmp_path, embedder).sync(topics)
+    with pytest.raises(WorkspaceError, match="another chunking"):
+        LiveIndex(tmp_path, embedder, IndexConfig(max_chars=500)).sync(topics)  # type: ignore[arg-type]
+    embedder.identity = "another"
+    with pytest.raises(WorkspaceError, match="another embedder"):
+        open_live(tmp_path, embedder).sync(topics)
+    with (
+        hold(tmp_path / "index.lock", wait=0, busy=lambda holder: WorkspaceError(str(holder))),
+        pytest.raises(WorkspaceError, match="is being changed by process"),
+    ):
+        open_live(tmp_path, embedder).sync(topics)
+
+
+def test_what_is_not_there_cannot_be_removed(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(tmp_path, embedder)
+    live.sync(topics)
+    with pytest.raises(WorkspaceError, match=r"not in the index: nowhere\.md"):
+        live.remove([topics[0].source, "nowhere.md"])
+    assert len(Index.open(tmp_path).document_ids) == 5
+    assert live.remove([topics[0].id]).removed == 1
+
+
+def test_a_disk_that_fills_up_changes_nothing(
+    tmp_path: Path, topics: list[Document], embedder: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = open_live(tmp_path, embedder)
+    live.sync(topics[:2])
+    expected = found_by(tmp_path, embedder)
+    real = Writer.__init__
+
+    def small(self: Writer, path: Path) -> None:
+        real(self, path)
+        pages = self._connection.execute("PRAGMA page_count").fetchone()[0]
+        self._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    long = Document.create("long.md", "\n\n".join(f"Paragraph {number} of a long text." for number in range(2000)))
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "__init__", small)
+        with pytest.raises(WorkspaceError, match="full"):
+            live.sync([long])
+    assert found_by(tmp_path, embedder) == expected
+    live.sync([long])
+    assert long.id in Index.open(tmp_path).document_ids
+
+
+@pytest.mark.parametrize("damage", ["text", "vector", "digest"])
+def test_a_check_finds_what_was_changed_behind_its_back(
+    tmp_path: Path, topics: list[Document], embedder: Stub, damage: str
+) -> None:
+    open_live(tmp_path, embedder).sync(topics)
+    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+        connection.execute(
+            {
+                "text": "UPDATE documents SET text = replace(text, 'water', 'cider') WHERE number = 1",
+                "vector": "UPDATE vectors SET vector = x'00' WHERE chunk = 2",
+                "digest": "UPDATE chunks SET stop = stop - 1 WHERE number = 2",
+            }[damage]
+        )
+    connection.close()
+    assert len(problems_of(tmp_path / FILE_NAME)) == 1
+
+
+def test_the_step_of_a_recipe_writes_what_is_derived_too(
+    tmp_path: Path, topics: list[Document], tiny_encoder_dir: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    keys = ("id", "source", "sha256", "acl", "text")
+    lines = [json.dumps({**{key: getattr(one, key) for key in keys}, "metadata": {}}) + "\n" for one in topics]
+    (tmp_path / "data" / "documents.jsonl").write_text("".join(lines))
+    step = SimpleNamespace(out=tmp_path / "out", scratch=tmp_path)
+    step.out.mkdir()
+    dataset = SimpleNamespace(path=tmp_path / "data", content_sha256="of-the-dataset")
+    building.build_index(CONFIG, step, dataset, SimpleNamespace(path=tiny_encoder_dir, kind="bert"))  # type: ignore[arg-type]
+    index = Index.open(step.out)
+    assert len(index.view.parts) == 1 and len(index.view.parts[0]) == len(index.chunks) > 0
+    assert Embedder.load(tiny_encoder_dir).identity == index.meta["embedder"]
