@@ -35,6 +35,7 @@ from genwerk.serving.frame import MAX_BODY, QUEUE, build_app
 from genwerk.serving.openai_reply import encode_json
 from genwerk.serving.openai_request import ChatCall, parse_chat
 from genwerk.serving.runs import Runs
+from genwerk.serving.searching import parse_search, search
 from genwerk.serving.shapes import Shape, stream_lines, whole_reply
 from genwerk.serving.streaming import Admission, EventStream, relay, respond_whole
 from genwerk.serving.studio import Studio
@@ -67,6 +68,7 @@ def create_app(
         Route("/v1/completions", server.completions, methods=["POST"]),
         Route("/v1/embeddings", server.embeddings, methods=["POST"]),
         Route("/v1/rerank", server.rerank, methods=["POST"]),
+        Route("/v1/search", server.search, methods=["POST"]),
         Route("/v1/load_lora_adapter", server.load_adapter, methods=["POST"]),
         Route("/v1/unload_lora_adapter", server.unload_adapter, methods=["POST"]),
         Route("/v1/genwerk/info", server.info),
@@ -120,6 +122,10 @@ class _Server:
 
     async def rerank(self, request: Request) -> Response:
         return await self._read(request, parse_rerank, self.encoders.rerank)
+
+    async def search(self, request: Request) -> Response:
+        groups = _groups(request)
+        return await self._read(request, parse_search, lambda call, _: search(self.deployment, call, groups))
 
     async def _read(
         self, request: Request, parse: Callable[[Mapping[str, Any]], _Call], answer: Callable[[_Call, str], Any]

@@ -74,6 +74,7 @@ class Deployment:
     index: Index | None = None
     embedder: Embedder | None = None
     embedder_name: str = ""
+    searcher: Searcher | None = None
     make_answerer: Callable[[Generate, Check, Sequence[str]], AnswerSource] | None = None
     questions: tuple[str, ...] = ()
     adapter: str = ""
@@ -180,7 +181,8 @@ def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, An
         return Answerer(index, searcher, generate, abstention, count_tokens=count, check=check, groups=groups)
 
     return replace(
-        deployment, index=index, embedder=embedder, embedder_name=embedder_name, make_answerer=make_answerer,
+        deployment, index=index, embedder=embedder, embedder_name=embedder_name, searcher=searcher,
+        make_answerer=make_answerer,
         questions=tuple(ids.get("questions") or example_questions(searcher, abstention)),
     )  # fmt: skip
 

@@ -99,6 +99,27 @@ def test_offsets_count_characters_beyond_the_first_plane_once(running: Any, page
     expect(page.locator(".seal.good")).to_be_visible()
 
 
+def test_search_shows_each_arm_and_opens_the_passage(running: Any, page: Page, question: str) -> None:
+    page.goto(running.url)
+    page.click("#tab-search")
+    page.fill("#search-query", question)
+    page.keyboard.press("Enter")
+    expect(page.locator(".search-result").first).to_be_visible()
+    first = page.locator(".search-result").first
+    expect(first.locator(".search-rank")).to_have_count(3)
+    picture(page, "page-search")
+    page.locator("#search-arms label").first.click()
+    expect(page.locator("#search-weight-field")).to_be_hidden()
+    expect(page.locator(".search-result .search-rank").first).to_have_text("1.")
+    first.locator(".search-open").click()
+    expect(page.locator("#search-source .seal.good")).to_be_visible()
+    picture(page, "page-search-source")
+    page.keyboard.press("Escape")
+    expect(page.locator("#search-source")).to_be_hidden()
+    page.goto(f"{running.url}/#/search/nothing%20like%20%25%20it")
+    expect(page.locator("#search-query")).to_have_value("nothing like % it")
+
+
 def test_guards_and_silence_are_shown(running: Any, page: Page) -> None:
     page.goto(running.url)
     expect(page.locator(".example").first).to_be_visible()

@@ -48,6 +48,10 @@ export async function get(path) {
   return (await request(path)).json();
 }
 
+export async function post(path, body) {
+  return (await request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).json();
+}
+
 // Calls `receive` with every chunk of the streamed completion. `signal` stops it, and with it the generation.
 export async function chat(body, receive, signal) {
   const ended = await stream("/v1/chat/completions", { ...body, stream_options: { include_usage: true } }, receive, signal);

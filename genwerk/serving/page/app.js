@@ -4,11 +4,13 @@ import { get, onKeyNeeded, setKey } from "./api.js";
 import { setUpChat } from "./chat.js";
 import { byId, el } from "./dom.js";
 import { showRuns } from "./runs.js";
+import { setUpSearch, showSearch } from "./search.js";
 import { closeSource } from "./source.js";
 import { setUpStudio, showStudio } from "./studio.js";
 
-const VIEWS = ["ask", "studio", "runs"];
+const VIEWS = ["ask", "search", "studio", "runs"];
 let first = "ask";
+let shown = first;
 
 function route() {
   const [, asked = first, id] = location.hash.split("/");
@@ -18,7 +20,9 @@ function route() {
     byId(`tab-${name}`).setAttribute("aria-current", name === view ? "page" : "false");
   }
   document.body.classList.toggle("in-runs", view !== "ask");
-  if (view !== "ask") closeSource();
+  if (shown !== view) closeSource();
+  shown = view;
+  if (view === "search") showSearch(id);
   if (view === "runs") showRuns(id);
   if (view === "studio") showStudio();
 }
@@ -78,6 +82,8 @@ async function start() {
       return;
     }
     byId("hint").textContent = info.guards.length ? `${info.guards.length} guards on · Enter sends, Shift + Enter breaks the line` : "Enter sends";
+    byId("tab-search").hidden = !info.documents;
+    if (info.documents) setUpSearch();
     await models(info.default_model);
     setUpChat(info);
   } catch (error) {

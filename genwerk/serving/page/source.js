@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { byId, copyButton, el, icon, short } from "./dom.js";
 
 let opener = null;
+let panel = null;
 let latest = 0;
 
 // Offsets count code points; JavaScript strings count UTF-16 units.
@@ -16,8 +17,7 @@ export function unitOffset(text, points) {
 }
 
 export function closeSource() {
-  const panel = byId("source");
-  if (panel.hidden) return false;
+  if (!panel || panel.hidden) return false;
   latest += 1;
   panel.hidden = true;
   panel.replaceChildren();
@@ -27,8 +27,8 @@ export function closeSource() {
   return true;
 }
 
-export async function openSource(span, button) {
-  const panel = byId("source");
+export async function openSource(span, button, place = "source") {
+  panel = byId(place);
   const turn = (latest += 1);
   opener = button;
   mark(button);
@@ -38,7 +38,7 @@ export async function openSource(span, button) {
   panel.querySelector("button.close").focus();
   try {
     const found = await get(`/v1/genwerk/documents/${encodeURIComponent(span.document_id)}`);
-    if (turn === latest) show(panel, span, found);
+    if (turn === latest) show(span, found);
   } catch (error) {
     if (turn === latest) panel.replaceChildren(head(span), el("p", { class: "problem pad", text: error.message, role: "alert" }));
   }
@@ -56,7 +56,7 @@ function head(span) {
     el("button", { type: "button", class: "icon close", title: "Close (Esc)", "aria-label": "Close the source", onclick: closeSource }, icon("cross")));
 }
 
-function show(panel, span, found) {
+function show(span, found) {
   const start = unitOffset(found.text, span.start);
   const end = start + unitOffset(found.text.slice(start), span.end - span.start);
   const passage = el("mark", { id: "passage", tabIndex: -1, text: found.text.slice(start, end) });
