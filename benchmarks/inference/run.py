@@ -5,6 +5,7 @@
     run.py --peers llama_cpp --precision int4    one peer, one precision
     run.py --peers none --scenarios growth       ours alone, as it grows
     run.py --scenarios single prefix --repeats 9
+    run.py --peers vllm --precision int8 --across        our int8 beside a peer that holds float32 only
 
 Every engine runs in a process and an environment of its own, which is made once below the cache folder; a peer that
 cannot be installed or fails is left out, and that is said. Weights: SmolLM2-135M-Instruct's file of format Q4_1, which
@@ -120,7 +121,7 @@ class Benchmark:
             (name, variant)
             for name in pythons
             for variant, equal in PEERS[name].variants.items()
-            if equal == precision and asked
+            if (equal == precision or self.options.across) and asked
         ]
         if not contests:
             return
@@ -177,6 +178,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=[*PEERS, "none"], default=list(PEERS), help="which; default: all")
     parser.add_argument("--scenarios", nargs="+", choices=every, default=every, help="which; default: all")
     parser.add_argument("--precision", nargs="+", choices=OURS, default=list(OURS), help="of ours; default: all")
+    parser.add_argument("--across", action="store_true", help="beside peers' formats of any precision, not of the same")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of turns per figure; default: 5")
     parser.add_argument(
         "--seconds", type=float, default=60, help="after which a figure has enough with three pairs; default: 60"

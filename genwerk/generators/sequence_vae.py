@@ -37,13 +37,13 @@ __all__ = ["SequenceVAE", "SequenceVAEConfig"]
 class SequenceVAEConfig(Config):
     """Two decoders, one that reads and one that draws; the defaults learn molecules in ten minutes on two cores."""
 
-    codes: int = Field(64, ge=1, description="numbers in a code")
+    codes: int = Field(16, ge=1, description="numbers in a code")
     width: int = Field(192, ge=8, multiple_of=8, description="of the states between layers")
     depth: int = Field(3, ge=1, description="layers of the network that draws")
     reading_depth: int = Field(1, ge=1, description="layers of the one that reads")
     heads: int = Field(4, ge=1, description="of attention in each layer")
     beta: float = Field(1.0, ge=0, description="how dearly codes are paid; 1 is the bound itself")
-    free: float = Field(0.1, ge=0, description="nats a number of the code costs nothing: so much it may say")
+    free: float = Field(0.2, ge=0, description="nats a number of the code costs nothing: so much it may say")
     forget: float = Field(0.0, ge=0, lt=1, description="share of tokens that are hidden from what draws, in training")
     optimiser: Literal["muon", "adamw"] = Field("muon", description="muon learns more of each example")
     lr: float = Field(5e-3, gt=0, description="highest learning rate")
