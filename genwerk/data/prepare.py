@@ -26,6 +26,7 @@ from genwerk.data.dedup import Deduplicator
 from genwerk.data.documents import load_documents, write_documents
 from genwerk.data.filters import reject
 from genwerk.data.ledger import CHANGED, Ledger
+from genwerk.data.places import Place, first_line, places_field
 from genwerk.data.raw import ReadOptions
 from genwerk.data.reading import ReadDocument, SourceReader
 from genwerk.data.redact import redact
@@ -98,7 +99,7 @@ def _clean(read: ReadDocument, config: PrepareConfig, ledger: Ledger) -> Documen
     from genwerk.data.language import choose_language  # loads a model
     from genwerk.data.normalise import normalise
 
-    normal = normalise(read.raw.text)
+    normal = normalise(read.raw.text, tuple(place.start for place in read.raw.places))
     changes = [*read.raw.notes, *normal.changes]
     rejection = reject(normal.text, min_chars=config.min_chars)
     if rejection:
@@ -109,17 +110,17 @@ def _clean(read: ReadDocument, config: PrepareConfig, ledger: Ledger) -> Documen
         detail = f"{language.code} ({language.probability:.0%}) is not in [{', '.join(config.languages)}]"
         ledger.drop(read.source, "language", detail)
         return None
-    text = normal.text
+    text, marks = normal.text, normal.marks
     if config.redact:
-        redaction = redact(text, config.redact)
-        text = redaction.text
+        redaction = redact(text, config.redact, marks)
+        text, marks = redaction.text, redaction.marks
         changes += [("redacted", f"{count} {kind}") for kind, count in redaction.counts.items()]
     for rule, detail in changes:
         ledger.change(read.source, rule, detail)
-    return _document(read, text, language.code, config)
+    return _document(read, text, marks, language.code, config)
 
 
-def _document(read: ReadDocument, text: str, language: str, config: PrepareConfig) -> Document:
+def _document(read: ReadDocument, text: str, marks: tuple[int, ...], language: str, config: PrepareConfig) -> Document:
     metadata = {
         "title": "",
         "language": language,
@@ -127,6 +128,7 @@ def _document(read: ReadDocument, text: str, language: str, config: PrepareConfi
         "suffix": read.suffix,
         "license": read.license or config.license,
         "file_sha256": read.file_sha256,
+        **_whereabouts(read, text, marks, config),
     }
     title = redact(clean_title(" ".join(read.raw.title.split())), config.redact).text
     document = Document.create(read.source, text, metadata=metadata)
@@ -134,6 +136,15 @@ def _document(read: ReadDocument, text: str, language: str, config: PrepareConfi
         first = split_sections(document)[0]
         title = first.title if first.level else _stem(read.source)
     return replace(document, metadata={**metadata, "title": title[:200]})
+
+
+def _whereabouts(read: ReadDocument, text: str, marks: tuple[int, ...], config: PrepareConfig) -> dict[str, str]:
+    """The fields that `places` reads: first_line and encoding, or places, or none."""
+    labels = (redact(place.label, config.redact).text for place in read.raw.places)
+    if field := places_field(map(Place, marks, labels), len(text)):
+        return {"places": field}
+    first = first_line(read.raw.text, text, read.raw.line) if read.raw.line else 0
+    return {"first_line": str(first), "encoding": read.raw.encoding} if first else {}
 
 
 def _stem(source: str) -> str:

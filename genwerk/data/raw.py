@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from genwerk.data.places import Place
+
 
 @dataclass(frozen=True, slots=True)
 class RawDocument:
@@ -14,6 +16,9 @@ class RawDocument:
     part    which part of the file: `line 12`, `row 3`; empty for a file that is one document.
     format  what `sections` takes its headings for: markdown, rst, docstrings, python or plain.
     notes   what had to be repaired while reading, for the ledger: (rule, detail).
+    places  where pages, slides, sheets or chapters begin in `text`; see `places`.
+    line    the line of the file that `text` begins with, where each of its lines is a line of the file; else 0.
+    encoding  what the file was read as, where it is text.
     """
 
     text: str
@@ -21,6 +26,9 @@ class RawDocument:
     title: str = ""
     format: str = "plain"
     notes: tuple[tuple[str, str], ...] = ()
+    places: tuple[Place, ...] = ()
+    line: int = 0
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)

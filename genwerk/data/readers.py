@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from genwerk.data.decoding import Decoded, decode, looks_binary
+from genwerk.data.decoding import LINE_END, Decoded, decode, looks_binary
 from genwerk.data.raw import RawDocument, Reader, ReadOptions, Unreadable, too_large
 
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
@@ -35,7 +36,8 @@ def read_markdown(path: Path, options: ReadOptions) -> Iterator[RawDocument | Un
         front = re.match(r"---\n(.*?)\n(?:---|\.\.\.)\n", found.text.replace("\r\n", "\n"), re.DOTALL)
         title = re.search(r"^title:[ \t]*[\"']?(.+?)[\"']?[ \t]*$", front.group(1), re.MULTILINE) if front else None
         text = found.text.replace("\r\n", "\n")[front.end() :] if front else found.text
-        yield RawDocument(text, "", title.group(1) if title else "", "markdown", found.notes)
+        line = 1 + len(LINE_END.findall(front.group())) if front else 1
+        yield replace(found, text=text, title=title.group(1) if title else "", line=line)
 
 
 def read_rst(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
@@ -46,11 +48,7 @@ def read_rst(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreada
 def read_python(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
     """Python source, kept as it is and read in its declared encoding; the title is its docstring's first line."""
     for found in _whole_file(path, options, "python", _CODING):
-        yield (
-            found
-            if isinstance(found, Unreadable)
-            else RawDocument(found.text, "", _docstring_title(found.text), "python", found.notes)
-        )
+        yield found if isinstance(found, Unreadable) else replace(found, title=_docstring_title(found.text))
 
 
 def read_html(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
@@ -63,7 +61,7 @@ def read_html(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unread
             continue
         page = html_to_markdown(found.text)
         if page.text.strip():
-            yield RawDocument(page.text, "", page.title, "markdown", found.notes)
+            yield RawDocument(page.text, "", page.title, "markdown", found.notes, page.places)
         else:
             yield Unreadable("no text", "the page has no text outside scripts and navigation")
 
@@ -81,7 +79,8 @@ def _whole_file(
         yield too_large(len(data), options)
         return
     decoded = _decode_declared(data, declared) or decode(data)
-    yield RawDocument(decoded.text, format=kind, notes=(("encoding", decoded.note),) if decoded.note else ())
+    notes = (("encoding", decoded.note),) if decoded.note else ()
+    yield RawDocument(decoded.text, format=kind, notes=notes, line=1, encoding=decoded.encoding)
 
 
 def _decode_declared(data: bytes, pattern: re.Pattern[bytes] | None) -> Decoded | None:
