@@ -9,7 +9,7 @@ Two fields of `Document.metadata`, both strings, hold what is known; a document 
     places      JSON, [[position in the text, label], ...], ascending; each holds from there up to the next
     first_line  number of the line of the file that the text begins with: its lines are the file's, one to one
 
-Exact: `places` of pages, slides, sheets and chapters, and lines under `first_line`. Less than that: a place `line 12` of
+Exact: `places` of pages, slides, sheets and chapters, and lines under `first_line`. Less exact: a place `line 12` of
 HTML is the line its block begins in. `source_bytes` is exact to the byte where the quotation was not changed on its way
 in (line ends apart), and says `exact=False` and gives the whole lines where mending, redaction or composition changed
 it. Formats that are packed or drawn (PDF, Office, EPUB, e-mail) have no bytes that are their text: None.
@@ -27,7 +27,6 @@ from functools import lru_cache
 from genwerk.core.errors import DataError
 from genwerk.core.types import Document
 from genwerk.data.decoding import LINE_END, byte_mark
-
 
 _EMPTY_AT_MOST = 10_000
 
@@ -50,7 +49,7 @@ class SourceBytes:
 
 
 def places_field(places: Iterable[Place], length: int) -> str:
-    """`places` as they are stored, for a text of `length` characters; those with no character of their own are left out."""
+    """`places` as they are stored, for a text of `length` characters; those without a character are left out."""
     kept: list[list[int | str]] = []
     for place in places:
         if kept and kept[-1][0] == place.start:

@@ -35,7 +35,12 @@ from genwerk.data.split import HELDOUT, assign_splits
 
 __all__ = ["PrepareConfig", "load_documents", "prepare"]
 
-_ALARMING = ("unreadable", "binary content", "too large", "changed while read", "empty file", "no text column")
+_ALARMING = (
+    "unreadable", "binary content", "too large", "changed while read", "empty file", "no text", "unsupported type",
+    "too slow", "parser stopped", "hostile XML", "needs text recognition", "damaged", "encrypted",
+)  # fmt: skip
+"""Rules are said aloud that begin with one of these."""
+
 _SAID_ALOUD = 8
 
 
@@ -48,6 +53,10 @@ class PrepareConfig(Config):
     min_chars: int = Field(40, ge=0, description="shorter documents say too little to be cited")
     holdout: float = Field(0.1, gt=0, lt=1, description="share of documents kept from training")
     max_file_bytes: int = Field(100_000_000, gt=0, description="larger files and records are refused")
+    max_file_seconds: int = Field(
+        600, gt=0, description="PDF, Office, e-mail or picture files that take longer are refused"
+    )
+    ocr: bool = Field(False, description="read pictures of text and scanned pages by tesseract, in `languages`")
     text_column: str = Field("", description="column with the text in JSONL, CSV and Parquet; empty: found by name")
     license: str = Field("unspecified", description="licence of the documents, printed on the data card")
 
@@ -59,7 +68,10 @@ def prepare(config: PrepareConfig, step: Step, *inputs: object) -> dict[str, flo
     """
     _check_languages(config)
     ledger = Ledger()
-    reader = SourceReader(config.sources, ReadOptions(config.max_file_bytes, config.text_column), ledger)
+    options = ReadOptions(
+        config.max_file_bytes, config.text_column, config.ocr, config.languages, float(config.max_file_seconds)
+    )
+    reader = SourceReader(config.sources, options, ledger)
     documents = list(_clean_all(config, reader, ledger))
     _say_problems(ledger)
     if not documents:
@@ -165,7 +177,7 @@ def _check_languages(config: PrepareConfig) -> None:
 
 
 def _say_problems(ledger: Ledger) -> None:
-    loud = [entry for entry in ledger.dropped() if entry.rule in _ALARMING]
+    loud = [entry for entry in ledger.dropped() if entry.rule.startswith(_ALARMING)]
     for entry in loud[:_SAID_ALOUD]:
         say(f"left out {entry.source}: {entry.rule}, {entry.detail}")
     if len(loud) > _SAID_ALOUD:
@@ -183,6 +195,8 @@ def _nothing_left(config: PrepareConfig, reader: SourceReader, ledger: Ledger) -
         "language": "Add the language to data.languages, or leave that list empty.",
         "too short": "Lower data.min_chars, or add longer documents.",
         "no text column": "Set data.text_column to the column that holds the text.",
+        "needs text recognition": "Set data.ocr to true, with tesseract installed (apt-get install tesseract-ocr).",
+        "no text": "Set data.ocr to true for scans, with tesseract installed (apt-get install tesseract-ocr).",
         "too large": "Split the files, or raise data.max_file_bytes.",
     }
     most = next(iter(ledger.counts("dropped")), "")

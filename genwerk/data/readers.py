@@ -108,21 +108,72 @@ def _read_records(path: Path, options: ReadOptions) -> Iterator[RawDocument | Un
     yield from kinds.get(path.suffix.lower(), read_jsonl)(path, options)
 
 
-def _read_office(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
-    from genwerk.data.office import read_docx, read_epub, read_pdf
+def _read_code(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    """Source code and settings, kept as they are; a `#` in them is no heading."""
+    yield from _whole_file(path, options, "code")
 
-    kinds = {".pdf": read_pdf, ".docx": read_docx, ".epub": read_epub}
-    yield from kinds[path.suffix.lower()](path, options)
 
+def _read_packed(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    suffix = path.suffix.lower()
+    if suffix == ".pdf":
+        from genwerk.data.pdf import read_pdf as read
+    elif suffix == ".xlsx" or suffix == ".xlsm":
+        from genwerk.data.workbooks import read_xlsx as read
+    elif suffix in PICTURES:
+        from genwerk.data.ocr import read_picture as read
+    else:
+        from genwerk.data import office
+
+        kinds = {".docx": office.read_docx, ".pptx": office.read_pptx, ".epub": office.read_epub}
+        read = kinds[suffix]
+    yield from read(path, options)
+
+
+def _read_mail(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    from genwerk.data.mail import read_eml, read_mbox
+
+    yield from (read_mbox if path.suffix.lower() == ".mbox" else read_eml)(path, options)
+
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+_CODE = (
+    ".bat", ".c", ".cc", ".cfg", ".conf", ".cpp", ".cs", ".css", ".dart", ".ex", ".go", ".h", ".hpp", ".hs", ".ini",
+    ".ipynb", ".java", ".jl", ".js", ".json", ".jsx", ".kt", ".lua", ".m", ".mjs", ".php", ".pl", ".ps1", ".r", ".rb",
+    ".rs", ".scala", ".scss", ".sh", ".sql", ".swift", ".tex", ".toml", ".ts", ".tsx", ".vue", ".xml", ".yaml", ".yml",
+)  # fmt: skip
 
 READERS: dict[str, Reader] = {
     ".txt": read_text, ".text": read_text, ".log": read_text, "": read_text,
     ".md": read_markdown, ".markdown": read_markdown, ".rst": read_rst, ".py": read_python,
     ".html": read_html, ".htm": read_html, ".xhtml": read_html,
     ".jsonl": _read_records, ".ndjson": _read_records, ".csv": _read_records, ".tsv": _read_records,
-    ".parquet": _read_records, ".pdf": _read_office, ".docx": _read_office, ".epub": _read_office,
+    ".parquet": _read_records, ".pdf": _read_packed, ".docx": _read_packed, ".epub": _read_packed,
+    ".pptx": _read_packed, ".xlsx": _read_packed, ".xlsm": _read_packed, ".eml": _read_mail, ".mbox": _read_mail,
+    **dict.fromkeys(PICTURES, _read_packed), **dict.fromkeys(_CODE, _read_code),
 }  # fmt: skip
 """Suffix → reader. Parsers load only when such a file is read."""
 
-STREAMED = frozenset({".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"})
+STREAMED = frozenset({".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".mbox"})
 """Files of records: they may be larger than the limit, for each record is checked on its own."""
+
+GUARDED = frozenset({".pdf", ".docx", ".epub", ".pptx", ".xlsx", ".xlsm", ".eml", ".mbox", *PICTURES})
+"""Formats whose parsers run in a process of their own; see `guarded`."""
+
+_SAVE_AS = {
+    ".doc": "DOCX", ".rtf": "DOCX", ".odt": "DOCX", ".pages": "DOCX", ".wpd": "DOCX", ".xls": "XLSX", ".ods": "XLSX",
+    ".numbers": "XLSX", ".ppt": "PPTX", ".odp": "PPTX", ".key": "PPTX", ".msg": "EML", ".pst": "MBOX", ".djvu": "PDF",
+    ".xps": "PDF", ".ps": "PDF", ".mobi": "EPUB", ".azw3": "EPUB", ".heic": "PNG",
+}  # fmt: skip
+_PACKED = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"})
+
+
+def reader_for(suffix: str) -> Reader | Unreadable:
+    """The reader of files with this suffix (in lower case, with its dot), or what to do instead."""
+    if suffix in READERS:
+        return READERS[suffix]
+    if suffix in _SAVE_AS:
+        return Unreadable("unsupported type", f"no reader for `{suffix}`; save it as {_SAVE_AS[suffix]}")
+    if suffix in _PACKED:
+        return Unreadable("unsupported type", f"no reader for `{suffix}`; unpack it into the folder")
+    known = " ".join(name for name in READERS if name and name not in _CODE)
+    return Unreadable("unsupported type", f"no reader for `{suffix}`; there are {known}, and source code")
