@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 from genwerk.core.errors import GenwerkError
-from genwerk.data.raw import RawDocument, ReadOptions, Unreadable
+from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged
 from genwerk.data.readers import READERS
 
 _START_SECONDS = 120.0
@@ -108,8 +108,8 @@ def serve(connection: Connection) -> None:
             answer = list(READERS[suffix](Path(path), told))
         except (OSError, GenwerkError) as error:
             answer = error
-        except MemoryError:
-            answer = [Unreadable("too large", "it needs more memory than a file of this size should; split it")]
+        except MemoryError as error:
+            answer = [damaged("file", error)]
         connection.send(answer)
 
 

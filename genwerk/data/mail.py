@@ -109,16 +109,21 @@ def _attachments(message: EmailMessage) -> Iterator[tuple[str, bytes]]:
     for number, one in enumerate(message.iter_attachments(), start=1):
         if one.get_content_type() == "message/rfc822":
             inner = one.get_payload(0)
-            yield one.get_filename() or f"{number}.eml", inner.as_bytes() if hasattr(inner, "as_bytes") else b""
+            yield _name(one) or f"{number}.eml", inner.as_bytes() if hasattr(inner, "as_bytes") else b""
         else:
             content = one.get_payload(decode=True)
-            yield one.get_filename() or f"{number}", content if isinstance(content, bytes) else b""
+            yield _name(one) or f"{number}", content if isinstance(content, bytes) else b""
+
+
+def _name(part: Any) -> str:
+    """The name of an attachment without line ends, controls and overrides of direction."""
+    return "".join(character for character in part.get_filename() or "" if character.isprintable())
 
 
 def _attachment(name: str, content: bytes, part: str, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
     from genwerk.data.readers import reader_for
 
-    suffix = Path(name.replace("\0", "")).suffix.lower()[:12]
+    suffix = Path(name).suffix.lower()[:12]
     reader = reader_for(suffix)
     if isinstance(reader, Unreadable) or options.depth >= _DEEPEST or not content:
         reason = reader if isinstance(reader, Unreadable) else Unreadable("empty file", "zero bytes")

@@ -3,9 +3,9 @@
     headings   lines in letters 1.15 times the body's and larger, by rank of size; titles of the outline by depth;
                short bold lines of their own, one level below
     running    what stands at the same height at the top or bottom of two pages in five (three at least) with the
-               same text goes, but for digits in up to 60 characters; bare numbers only if they count the pages
-    hyphens    `exam-` + `ple` is `example`; the hyphen stays before a capital or a digit, where the document has the word
-               with it elsewhere, and before `und`, `or`, ... (`Ein- und Ausgabe`)
+               same text goes, in up to 60 characters but for digits; bare numbers only if they count the pages
+    hyphens    `exam-` + `ple` is `example`; the hyphen stays before a capital or a digit, where the document has the
+               word with it elsewhere, and before `und`, `or`, ... (`Ein- und Ausgabe`)
 
 A page's place is the first character of its text, in the middle of a paragraph where that goes on over the page break.
 """
@@ -27,8 +27,10 @@ _LONGEST_HEADING = 200
 _REPEATED, _FEWEST_PAGES = 0.4, 3
 _EDGE_LINES = 2
 _LONGEST_COUNTING = 60
-_BULLET = re.compile(r"(?:[•◦▪‣·●○■–*\uf0b7]|-(?= ))\s*(?=\S)")
-_NUMBERED = re.compile(r"(?:\d{1,3}|[a-z])[.)] ")
+_BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*(?=\S)|[-–*·] +(?=\S)")
+_SURE_BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*\S")
+_ITEM = re.compile(r"[-–*·] +\S|(?:\d{1,3}|[a-z])[.)] ")
+_MAY_END = re.compile(r"[.!?:;,…][\"'”’»)\]]*$")
 _ENDED = re.compile(r"[.!?:…][\"'”’»)\]]*$")
 _HYPHENATED = re.compile(r"(\w+)[-\u2010\u00ad]$")
 _SUSPENDED = frozenset(("und", "oder", "bzw", "bis", "sowie", "and", "or", "to"))
@@ -171,7 +173,7 @@ class _Writer:
 
     def _goes_on(self, line: Line, kind: str, leading: float, *, new_page: bool) -> bool:
         last = self._last
-        if last is None or kind == "row" or _BULLET.match(line.text) or _NUMBERED.match(line.text):
+        if last is None or kind == "row" or _begins_item(last, line):
             return False
         before = self.blocks[-1].kind
         gap = last.y - line.y
@@ -180,9 +182,19 @@ class _Writer:
         if before not in {"text", "item"} or abs(line.size - last.size) > 0.08 * max(line.size, last.size):
             return False
         if new_page or gap <= 0:
-            full = last.x1 >= last.right - 0.15 * (last.right - last.left)
-            return not _ENDED.search(last.text) and (full or line.text[:1].islower())
+            return not _ENDED.search(last.text) and (_is_full(last) or line.text[:1].islower())
         return not _new_paragraph(last, line, gap, leading)
+
+
+def _is_full(line: Line) -> bool:
+    return line.x1 >= line.right - 0.15 * (line.right - line.left)
+
+
+def _begins_item(last: Line, line: Line) -> bool:
+    """A dash or a number at the start of a line begins an item only where the line before may end one."""
+    if _SURE_BULLET.match(line.text):
+        return True
+    return bool(_ITEM.match(line.text)) and (not _is_full(last) or bool(_MAY_END.search(last.text)))
 
 
 def _new_paragraph(last: Line, line: Line, gap: float, leading: float) -> bool:

@@ -3,8 +3,8 @@
     rows      pieces on one base line (within 0.4 of their size) make a row; a gap of 1.5 sizes cuts it into segments
     columns   a gutter is an x that few segments cross (one in five at most) with running text, 18 characters a
               segment and more, on both sides; what crosses it stands above or below the columns; columns are cut again
-    tables    two rows and more of two segments and more that fill the same columns; a lone segment straight below a cell
-              goes on with it
+    tables    two rows and more of two segments and more that fill the same columns; a lone segment straight below a
+              cell goes on with it
 
 x grows to the right, y upwards, both in points, as in PDF. Nothing is lost: what is neither column nor table is a line.
 """

@@ -25,6 +25,7 @@ from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged, miss
 _LOST = 1.1
 _DEEPEST_OUTLINE = 6
 _MOST_TITLES = 20_000
+_MOST_BROKEN = 1000
 
 
 def read_pdf(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
@@ -54,6 +55,9 @@ def _read_pages(reader: Any, n_pages: int, title: str, options: ReadOptions) -> 
     broken: list[str] = []
     notes: list[tuple[str, str]] = []
     for number in range(1, n_pages + 1):
+        if len(broken) >= _MOST_BROKEN:
+            notes.append(("damaged pages", f"after {_MOST_BROKEN} of them, the pages from {number} on are left out"))
+            break
         options.tick(f"page {number:,} of {n_pages:,}")
         try:
             page = reader.pages[number - 1]

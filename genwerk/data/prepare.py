@@ -133,6 +133,8 @@ def _clean(read: ReadDocument, config: PrepareConfig, ledger: Ledger) -> Documen
 
 
 def _document(read: ReadDocument, text: str, marks: tuple[int, ...], language: str, config: PrepareConfig) -> Document:
+    from genwerk.data.normalise import normalise
+
     metadata = {
         "title": "",
         "language": language,
@@ -142,7 +144,7 @@ def _document(read: ReadDocument, text: str, marks: tuple[int, ...], language: s
         "file_sha256": read.file_sha256,
         **_whereabouts(read, text, marks, config),
     }
-    title = redact(clean_title(" ".join(read.raw.title.split())), config.redact).text
+    title = redact(clean_title(" ".join(normalise(read.raw.title).text.split())), config.redact).text
     document = Document.create(read.source, text, metadata=metadata)
     if not title:
         first = split_sections(document)[0]
@@ -152,7 +154,9 @@ def _document(read: ReadDocument, text: str, marks: tuple[int, ...], language: s
 
 def _whereabouts(read: ReadDocument, text: str, marks: tuple[int, ...], config: PrepareConfig) -> dict[str, str]:
     """The fields that `places` reads: first_line and encoding, or places, or none."""
-    labels = (redact(place.label, config.redact).text for place in read.raw.places)
+    from genwerk.data.normalise import normalise
+
+    labels = (redact(normalise(place.label).text, config.redact).text for place in read.raw.places)
     if field := places_field(map(Place, marks, labels), len(text)):
         return {"places": field}
     first = first_line(read.raw.text, text, read.raw.line) if read.raw.line else 0

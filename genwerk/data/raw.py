@@ -87,5 +87,7 @@ def missing_package(kind: str, package: str, path: Path) -> DataError:
 
 def damaged(kind: str, error: BaseException) -> Unreadable:
     """The one message for what a parser could not make sense of."""
+    if isinstance(error, MemoryError):
+        return Unreadable("too large", "it needs more memory than a file of this size should; split it")
     said = " ".join(f"{error}".split())[:200]
     return Unreadable(f"damaged {kind}", f"{type(error).__name__}: {said}" if said else type(error).__name__)

@@ -8,10 +8,14 @@ import pypdf
 import pytest
 from fpdf import FPDF
 
+from genwerk.core.events import EventLog
 from genwerk.core.types import Document
+from genwerk.core.workspace import Step
+from genwerk.data.documents import load_documents
 from genwerk.data.page_joining import join_pages
 from genwerk.data.page_layout import Line, Piece, page_lines
-from genwerk.data.places import place_of, places_field
+from genwerk.data.places import place_of, place_of_span, places_field, places_of
+from genwerk.data.prepare import PrepareConfig, prepare
 from genwerk.data.raw import RawDocument, ReadOptions, Unreadable
 from genwerk.data.readers import READERS
 
@@ -72,7 +76,10 @@ def test_headers_footers_and_numbers_go_and_a_paragraph_goes_on_over_the_page(tm
         pdf.add_page()
         pdf.set_font("helvetica", size=11)
         pdf.multi_cell(0, text=f"Number {number} begins. {LOREM} It goes", new_x="LMARGIN", new_y="NEXT")
-        long = f"at last this sentence of page {number} is a long one that reaches the right edge of its page and then"
+        word = ("one", "two", "three", "four")[number - 1]
+        long = (
+            f"at last this sentence of page {number} is a long one that reaches the right edge of its page {word} then"
+        )
         pdf.multi_cell(0, text=f"{LOREM} {LOREM} {long}")
     raw = text_of(save(pdf, tmp_path / "a.pdf"))
     assert "Pump report" not in raw.text and " of 4" not in raw.text
@@ -145,6 +152,36 @@ def test_hyphens_at_line_ends_are_mended_and_real_ones_kept(lines: tuple[str, st
     over = join_pages({1: rows[:1], 2: rows[1:]})
     assert over.text == wanted
     assert wanted[over.places[1].start :] == lines[1]
+
+
+def test_items_begin_lines_of_their_own_and_dashes_within_a_sentence_do_not() -> None:
+    texts = (
+        "Bring these:",
+        "• a cloth that is as long as the line",
+        "– and a dash goes on with it here ok",
+        "2. is next,",
+    )
+    rows = [Line(0, 98, 100 - 12 * index, 10, text, right=100) for index, text in enumerate(texts)]
+    assert join_pages({1: rows}).text == (
+        "Bring these:\n\n- a cloth that is as long as the line – and a dash goes on with it here ok 2. is next,"
+    )
+
+
+def test_places_of_pages_survive_preparing_with_redaction(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    pdf = new_pdf()
+    for number in range(1, 4):
+        pdf.add_page()
+        pdf.multi_cell(0, text=f"Ask eva{number}@example.org or +49 30 1234567{number} first. Page {number} ends here.")
+    save(pdf, docs / "a.pdf")
+    config = PrepareConfig.parse({"sources": (str(docs),), "redact": ("email", "phone")})
+    prepare(config, Step("x", tmp_path, tmp_path, EventLog(tmp_path)))
+    (document,) = load_documents(tmp_path)
+    assert document.text.count("[phone]") == 3
+    starts = [document.text.index(f"Page {number} ends") for number in range(1, 4)]
+    assert [place_of_span(document, start, start + 5) for start in starts] == ["page 1", "page 2", "page 3"]
+    assert [document.text[place.start :][:11] for place in places_of(document)] == ["Ask [email]"] * 3
 
 
 def test_nothing_of_a_page_is_lost_whatever_stands_where() -> None:
