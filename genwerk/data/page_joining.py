@@ -3,7 +3,8 @@
     headings   lines in letters 1.15 times the body's and larger, by rank of size; titles of the outline by depth;
                short bold lines of their own, one level below
     running    what stands at the same height at the top or bottom of two pages in five (three at least) with the
-               same text goes, in up to 60 characters but for digits; bare numbers only if they count the pages
+               same text goes, in up to 60 characters but for digits; numbers of their own, and short lines
+               that come twice, where their number counts the pages
     hyphens    `exam-` + `ple` is `example`; the hyphen stays before a capital or a digit, where the document has the
                word with it elsewhere, and before `und`, `or`, ... (`Ein- und Ausgabe`)
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import quantiles
@@ -30,6 +31,8 @@ _LONGEST_COUNTING = 60
 _BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*(?=\S)|[-–*·] +(?=\S)")
 _SURE_BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*\S")
 _ITEM = re.compile(r"[-–*·] +\S|(?:\d{1,3}|[a-z])[.)] ")
+_NUMBER_AT_END = re.compile(r"(?:(?<=^)|(?<=^\W\s)|(?<=\s))\d{1,6}(?=\s\W$|$)|^\d{1,6}(?=\s)")
+_LEADER = re.compile(r"(?:\. ?){4,}\w{1,6}$")
 _MAY_END = re.compile(r"[.!?:;,…][\"'”’»)\]]*$")
 _ENDED = re.compile(r"[.!?:…][\"'”’»)\]]*$")
 _HYPHENATED = re.compile(r"(\w+)[-\u2010\u00ad]$")
@@ -95,7 +98,27 @@ def _running_lines(pages: Mapping[int, Sequence[Line]]) -> set[tuple[int, int]]:
         often = len({page for page, _ in where}) >= max(_FEWEST_PAGES, _REPEATED * len(pages))
         if often and _is_running(key, where):
             gone |= {(page, id(line)) for page, line in where}
-    return gone
+    shift = _page_shift(found.values())
+    for (_, _, key), where in found.items():
+        counting = [(page, id(line)) for page, line in where if shift is not None and shift in _shifts(page, line)]
+        if re.fullmatch(r"\W*#\W*", key) or len(counting) > 1:
+            gone.update(counting)
+    emptied = sum(all((page, id(line)) in gone for line in lines) for page, lines in pages.items())
+    return gone if emptied <= len(pages) / 2 else set()  # pages of one line each have no headers
+
+
+def _page_shift(found: Iterable[Sequence[tuple[int, Line]]]) -> int | None:
+    """Printed number less page, where three pages and more agree on it at their edges."""
+    shifts = Counter(shift for where in found for page, line in where for shift in _shifts(page, line))
+    best = shifts.most_common(1)
+    return best[0][0] if best and best[0][1] >= _FEWEST_PAGES else None
+
+
+def _shifts(page: int, line: Line) -> set[int]:
+    """What a number at the start or the end of a short line would be off from the page's."""
+    if len(line.text) > _LONGEST_COUNTING:
+        return set()
+    return {int(number) - page for number in _NUMBER_AT_END.findall(line.text)}
 
 
 def _is_running(key: str, where: Sequence[tuple[int, Line]]) -> bool:
@@ -173,7 +196,7 @@ class _Writer:
 
     def _goes_on(self, line: Line, kind: str, leading: float, *, new_page: bool) -> bool:
         last = self._last
-        if last is None or kind == "row" or _begins_item(last, line):
+        if last is None or kind == "row" or _begins_item(last, line) or _LEADER.search(last.text):
             return False
         before = self.blocks[-1].kind
         gap = last.y - line.y
@@ -198,9 +221,11 @@ def _begins_item(last: Line, line: Line) -> bool:
 
 
 def _new_paragraph(last: Line, line: Line, gap: float, leading: float) -> bool:
-    if gap > 1.35 * leading * line.size:
+    ended, full = bool(_ENDED.search(last.text)), _is_full(last)
+    if gap > (1.9 if full and not ended else 1.35) * leading * line.size:
         return True
-    ended = bool(_ENDED.search(last.text))
+    if last.x1 < last.left + 0.6 * (last.right - last.left) and not line.text[:1].islower():
+        return True
     indented = line.x0 > line.left + 0.9 * line.size and last.x0 <= line.left + 0.5 * line.size
     short = last.x1 < last.right - 0.2 * (last.right - last.left)
     return ended and (indented or short)

@@ -139,7 +139,7 @@ def test_an_archive_inside_of_an_archive_is_not_unpacked(tmp_path: Path) -> None
     buffer = io.BytesIO(valid(".docx"))
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr("word/nested.zip", bomb.getvalue())
-    (found,) = read(tmp_path, ".docx", buffer.getvalue(), max_bytes=200_000)
+    (found,) = read(tmp_path, ".docx", buffer.getvalue(), max_bytes=2_000_000)
     assert isinstance(found, RawDocument) and found.text == "Clean the filter weekly."
 
 

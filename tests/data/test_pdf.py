@@ -202,6 +202,30 @@ def test_numbers_that_do_not_count_pages_stay() -> None:
     assert "99" in join_pages(pages).text
 
 
+def test_numbers_that_count_pages_go_wherever_they_stand_and_so_do_short_lines_with_them() -> None:
+    edges = {
+        1: (800, "7"),
+        2: (60, "8"),
+        3: (800, "Chapter 2: Care 9"),
+        4: (800, "10 Manual"),
+        5: (800, "Chapter 2: Care 11"),
+    }
+    pages = {
+        page: [Line(0, 50, y, 10, text, right=100), Line(0, 90, 700, 10, f"Text {'abcde'[page - 1]} here.", right=100)]
+        for page, (y, text) in edges.items()
+    }
+    found = join_pages(pages)
+    assert (found.text, found.running) == (
+        "Text a here.\n\nText b here.\n\nText c here.\n\n10 Manual\n\nText d here.\n\nText e here.", 4,
+    )  # fmt: skip
+
+
+def test_contents_are_lines_of_their_own() -> None:
+    texts = ("Care . . . . . . . . . . 1", "Use. . . . . . . . . . . 2")
+    rows = [Line(0, 100, 100 - 12 * index, 10, text, right=100) for index, text in enumerate(texts)]
+    assert join_pages({1: rows}).text == "\n\n".join(texts)
+
+
 def test_an_empty_page_among_others_is_counted_and_numbers_stay_right(tmp_path: Path) -> None:
     pdf = new_pdf()
     for text in ("First page here.", "", "Third page here."):
