@@ -12,7 +12,7 @@ import email
 import email.policy
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,7 +20,10 @@ from typing import Any
 
 from genwerk.data.decoding import decode, looks_binary
 from genwerk.data.html import html_to_markdown
-from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged, too_large
+from genwerk.data.raw import RawDocument, Reader, ReadOptions, Unreadable, damaged, too_large
+
+ReaderFor = Callable[[str], Reader | Unreadable]
+"""From a suffix to its reader, or to what to do instead."""
 
 _DEEPEST = 3
 _MOST_ATTACHMENTS = 1000
@@ -28,12 +31,12 @@ _HEADERS = ("From", "To", "Cc", "Date")
 _FROM_LINE = re.compile(rb"From \S.*\d{4}\s*$")
 
 
-def read_eml(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
-    """One message and its attachments."""
-    yield from _message(path.read_bytes(), "", options)
+def read_eml(path: Path, options: ReadOptions, reader_for: ReaderFor) -> Iterator[RawDocument | Unreadable]:
+    """One message and its attachments, which `reader_for` has readers for."""
+    yield from _message(path.read_bytes(), "", options, reader_for)
 
 
-def read_mbox(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+def read_mbox(path: Path, options: ReadOptions, reader_for: ReaderFor) -> Iterator[RawDocument | Unreadable]:
     """The messages of a mailbox file, one after the other in bounded memory."""
     number = 0
     for number, data in enumerate(_messages(path, options.max_bytes), start=1):
@@ -42,7 +45,7 @@ def read_mbox(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unread
         if len(data) > options.max_bytes:
             yield Unreadable("too large", too_large(len(data), options).detail, part)
         else:
-            yield from _message(data, part, options)
+            yield from _message(data, part, options, reader_for)
     if not number:
         yield Unreadable("no messages", "no line begins a message (`From name date`)")
 
@@ -64,7 +67,7 @@ def _messages(path: Path, most: int) -> Iterator[bytes]:
         yield b"".join(lines)
 
 
-def _message(data: bytes, part: str, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+def _message(data: bytes, part: str, options: ReadOptions, reader_for: ReaderFor) -> Iterator[RawDocument | Unreadable]:
     if reason := looks_binary(data):
         yield Unreadable("binary content", reason, part)
         return
@@ -82,7 +85,8 @@ def _message(data: bytes, part: str, options: ReadOptions) -> Iterator[RawDocume
     blocks = [f"# {subject}" if subject else "", "\n".join(head), text]
     yield RawDocument("\n\n".join(block for block in blocks if block), part, subject, "markdown")
     for name, content in attachments[:_MOST_ATTACHMENTS]:
-        yield from _attachment(name, content, f"{part} attachment {name}".strip(), options)
+        reader = reader_for(Path(name).suffix.lower())
+        yield from _attachment(f"{part} attachment {name}".strip(), content, Path(name).suffix, reader, options)
     if len(attachments) > _MOST_ATTACHMENTS:
         yield Unreadable("too many attachments", f"{len(attachments) - _MOST_ATTACHMENTS} more are left out", part)
 
@@ -120,19 +124,18 @@ def _name(part: Any) -> str:
     return "".join(character for character in part.get_filename() or "" if character.isprintable())
 
 
-def _attachment(name: str, content: bytes, part: str, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
-    from genwerk.data.readers import reader_for
-
-    suffix = Path(name).suffix.lower()[:12]
-    reader = reader_for(suffix)
-    if isinstance(reader, Unreadable) or options.depth >= _DEEPEST or not content:
-        reason = reader if isinstance(reader, Unreadable) else Unreadable("empty file", "zero bytes")
-        if content and not isinstance(reader, Unreadable):
-            reason = Unreadable("nested too deep", f"messages are read {_DEEPEST} deep")
-        yield replace(reason, part=part)
-        return
-    with tempfile.TemporaryDirectory(prefix="genwerk-") as folder:
-        path = Path(folder) / f"attachment{suffix}"
-        path.write_bytes(content)
-        for found in reader(path, replace(options, depth=options.depth + 1)):
-            yield replace(found, part=f"{part} {found.part}".strip())
+def _attachment(
+    part: str, content: bytes, suffix: str, reader: Reader | Unreadable, options: ReadOptions
+) -> Iterator[RawDocument | Unreadable]:
+    if isinstance(reader, Unreadable):
+        yield replace(reader, part=part)
+    elif not content:
+        yield Unreadable("empty file", "zero bytes", part)
+    elif options.depth >= _DEEPEST:
+        yield Unreadable("nested too deep", f"messages are read {_DEEPEST} deep", part)
+    else:
+        with tempfile.TemporaryDirectory(prefix="genwerk-") as folder:
+            path = Path(folder) / f"attachment{suffix}"
+            path.write_bytes(content)
+            for found in reader(path, replace(options, depth=options.depth + 1)):
+                yield replace(found, part=f"{part} {found.part}".strip())

@@ -132,7 +132,7 @@ def _read_packed(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unr
 def _read_mail(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
     from genwerk.data.mail import read_eml, read_mbox
 
-    yield from (read_mbox if path.suffix.lower() == ".mbox" else read_eml)(path, options)
+    yield from (read_mbox if path.suffix.lower() == ".mbox" else read_eml)(path, options, reader_for)
 
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")

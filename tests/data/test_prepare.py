@@ -145,7 +145,9 @@ def test_nothing_left_prints_the_counts_and_an_example(tmp_path: Path, docs: Pat
     (docs / "good.md").write_text("tiny")
     (docs / "b.png").write_bytes(b"\x89PNG")
     (docs / "c.txt").write_text("small")
-    with pytest.raises(DataError, match=r"no document is left of 3 files \(2 too short, 1 unsupported type") as error:
+    with pytest.raises(
+        DataError, match=r"no document is left of 3 files \(2 too short, 1 needs text recognition"
+    ) as error:
         run(tmp_path, docs)
     assert "Lower data.min_chars" in error.value.remedy
 
