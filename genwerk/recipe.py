@@ -47,6 +47,10 @@ class DataSection(Config):
     min_chars: int = Field(40, ge=0, description="shorter documents say too little to be cited")
     holdout: float = Field(0.1, gt=0, lt=1, description="share of documents kept from training, for honest measures")
     max_file_bytes: int = Field(100_000_000, gt=0, description="larger files are refused, so that memory stays bounded")
+    max_file_seconds: int = Field(
+        600, gt=0, description="PDF, Office, e-mail or picture files that take longer are refused"
+    )
+    ocr: bool = Field(False, description="read pictures of text and scanned pages by tesseract, in `languages`")
     text_column: str = Field("", description="column with the text in JSONL, CSV and Parquet; empty: found by name")
     license: str = Field("unspecified", description="licence of the documents, printed on the data card")
 

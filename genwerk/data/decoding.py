@@ -8,6 +8,7 @@ UTF-16 without a mark is known by its zero bytes standing on one side.
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
 
 _MARKS = (
@@ -23,6 +24,8 @@ _MAGIC = {
     b"\xd0\xcf\x11\xe0": "an old Office file", b"SQLite format 3\0": "a database", b"PAR1": "a Parquet file",
 }  # fmt: skip
 _HEAD = 8192
+LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
+"""What ends a line: all that `normalise` makes a newline of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,16 @@ def marked_encoding(head: bytes) -> str:
     return next((name for mark, name in _MARKS if head.startswith(mark)), "")
 
 
+def byte_mark(data: bytes) -> bytes:
+    """The byte-order mark that `data` begins with; empty when there is none."""
+    return next((mark for mark, _ in _MARKS if data.startswith(mark)), b"")
+
+
 def decode(data: bytes) -> Decoded:
     """Text of `data`; never fails."""
     name = marked_encoding(data)
     if name:
-        mark = next(mark for mark, _ in _MARKS if data.startswith(mark))
-        text = data[len(mark) :].decode(name, "replace")
+        text = data[len(byte_mark(data)) :].decode(name, "replace")
         lost = text.count("\ufffd")
         note = "" if name == "utf-8" and not lost else f"read as {name}" + (f", {lost} characters lost" if lost else "")
         return Decoded(text, name, note)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from html import unescape
+from itertools import accumulate
 
 from lxml import etree, html
+
+from genwerk.data.places import Place
 
 _SKIP = frozenset(
     (
@@ -33,15 +36,16 @@ _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page's title and its main text in Markdown."""
+    """A page's title, its main text in Markdown, and the line of the source that each block of it begins in."""
 
     title: str
     text: str
+    places: tuple[Place, ...] = ()
 
 
 def html_to_markdown(source: str) -> Page:
     """The title and main text of a page; both may be empty."""
-    source = _DECLARATION.sub("", source.replace("\0", "").replace(_BREAK, " "))
+    source = _DECLARATION.sub(_lines_only, source.replace("\0", "").replace(_BREAK, " "))
     if not source.strip():
         return Page("", "")
     parser = html.HTMLParser(remove_comments=True, remove_pis=True, huge_tree=True)
@@ -60,13 +64,18 @@ def html_to_markdown(source: str) -> Page:
         if event == "start" and (tag in _SKIP or element.get("hidden") is not None):
             walker.skip_subtree()
         elif event == "start":
-            writer.start(tag)
+            writer.start(tag, element.sourceline or 0)
             writer.text(element.text or "")
         else:
             writer.end(tag)
             writer.text((element.tail or "") if element is not main else "")
     writer.flush()
-    return Page(title, "\n\n".join(writer.blocks))
+    return Page(title, "\n\n".join(writer.blocks), writer.places())
+
+
+def _lines_only(declaration: re.Match[str]) -> str:
+    """Nothing of an XML declaration but its line ends, so that lines keep their numbers."""
+    return "\n" * declaration.group().count("\n")
 
 
 def _strip_tags(source: str) -> str:
@@ -97,8 +106,16 @@ class _Writer:
     _rows: list[str] = field(default_factory=list)
     _prefix: str = ""
     _pre: bool = False
+    _line: int = 0
+    _table_line: int = 0
+    _lines: list[int] = field(default_factory=list)
 
-    def start(self, tag: str) -> None:
+    def places(self) -> tuple[Place, ...]:
+        """Where each block begins, labelled with its line in the source."""
+        starts = accumulate((len(block) + 2 for block in self.blocks), initial=0)
+        return tuple(Place(start, f"line {line}") for start, line in zip(starts, self._lines, strict=False) if line)
+
+    def start(self, tag: str, line: int = 0) -> None:
         if tag == "br":
             self._buffer.append(_BREAK)
         elif tag == "tr":
@@ -112,6 +129,7 @@ class _Writer:
                 self._buffer.append(" ")
         elif tag in _BLOCK or tag == "table":
             self.flush()
+            self._line = self._table_line = line
             self._prefix = _PREFIX.get(tag, "")
             self._pre = tag == "pre"
 
@@ -152,6 +170,7 @@ class _Writer:
             self.blocks[-1] += "\n" + block
         else:
             self.blocks.append(block)
+            self._lines.append(self._line)
 
     def _end_row(self) -> None:
         if self._cells and any(self._cells):
@@ -161,4 +180,5 @@ class _Writer:
     def _end_table(self) -> None:
         if self._rows:
             self.blocks.append("\n".join(self._rows))
+            self._lines.append(self._table_line)
             self._rows = []

@@ -2,6 +2,8 @@
 
 Mojibake is mended line by line (ftfy); line ends become \\n; control characters, byte-order marks and soft hyphens go;
 lone surrogates become U+FFFD; Unicode is composed (NFC); white space at line ends and blank lines at both ends go.
+Overrides and embeddings of direction (U+202A to U+202E, U+2066 to U+2069) go, for they show a reader another text than
+a model reads; right-to-left script needs none of them, and the marks U+200E and U+200F stay.
 Quotes, dashes, ligatures and width stay as their author wrote them. Doing it twice changes nothing more.
 """
 
@@ -13,8 +15,11 @@ from dataclasses import dataclass
 
 from ftfy import fix_encoding
 
+from genwerk.data.marked import Marked
+
 _NEWLINES = re.compile("\r\n|[\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ufeff\u00ad]")
+_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _TRAILING = re.compile(r"[^\S\n]+$", re.MULTILINE)
 _MOST_ROUNDS = 16
@@ -23,41 +28,56 @@ _LONGEST_MENDED = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """The normal form, and what had to be mended beyond layout: (rule, detail) pairs for the ledger."""
+    """The normal form, what had to be mended beyond layout ((rule, detail) pairs for the ledger), and moved marks."""
 
     text: str
     changes: tuple[tuple[str, str], ...]
+    marks: tuple[int, ...] = ()
 
 
-def normalise(text: str) -> Normalised:
-    """The normal form of `text`."""
+def normalise(text: str, marks: tuple[int, ...] = ()) -> Normalised:
+    """The normal form of `text`; `marks`, ascending positions in it, point at the same characters afterwards."""
     changes: list[tuple[str, str]] = []
     if lone := len(_SURROGATES.findall(text)):
         changes.append(("lone surrogates", f"{lone} replaced by U+FFFD"))
-    text, mended_lines = _mend(_SURROGATES.sub("\ufffd", text))  # before control characters go: they are half of it
-    if controls := len(_CONTROLS.findall(text.lstrip("\ufeff"))):
+    mender = _Mender()
+    marked = mender.mend(Marked(_SURROGATES.sub("\ufffd", text), marks))  # before control characters go: half of it
+    mended_lines = mender.lines
+    if controls := len(_CONTROLS.findall(marked.text.lstrip("\ufeff"))):
         changes.append(("control characters", f"{controls} removed"))
+    if overrides := len(_OVERRIDES.findall(marked.text)):
+        changes.append(("direction overrides", f"{overrides} characters that turn the order of others were removed"))
     for _ in range(_MOST_ROUNDS):
-        before = text
-        text = _mend(_layout(text))[0]
-        if text == before:
+        before = marked
+        marked = mender.mend(_layout(marked))
+        if marked.text == before.text:
             break
     if mended_lines:
         changes.append(("mojibake", f"{mended_lines} lines mended"))
-    return Normalised(text, tuple(changes))
+    return Normalised(marked.text, tuple(changes), marked.marks)
 
 
-def _layout(text: str) -> str:
-    text = _CONTROLS.sub("", _NEWLINES.sub("\n", text))
-    return _TRAILING.sub("", unicodedata.normalize("NFC", text)).strip("\n")
+def _layout(marked: Marked) -> Marked:
+    marked = marked.sub(_NEWLINES, "\n").sub(_CONTROLS, "").sub(_OVERRIDES, "")
+    if not unicodedata.is_normalized("NFC", marked.text):
+        marked = marked.with_lines(lambda line: unicodedata.normalize("NFC", line))
+    return marked.sub(_TRAILING, "").stripped("\n")
 
 
-def _mend(text: str) -> tuple[str, int]:
-    if text.isascii():
-        return text, 0
-    lines, mended = text.split("\n"), 0
-    for index, line in enumerate(lines):
-        if not line.isascii() and len(line) <= _LONGEST_MENDED and (fixed := fix_encoding(line)) != line:
-            lines[index] = fixed
-            mended += 1
-    return "\n".join(lines), mended
+class _Mender:
+    """Mends mojibake line by line and counts the lines it changed."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+
+    def mend(self, marked: Marked) -> Marked:
+        if marked.text.isascii():
+            return marked
+        before = marked.text.split("\n")
+        marked = marked.with_lines(_mend_line)
+        self.lines += sum(old != new for old, new in zip(before, marked.text.split("\n"), strict=False))
+        return marked
+
+
+def _mend_line(line: str) -> str:
+    return line if line.isascii() or len(line) > _LONGEST_MENDED else str(fix_encoding(line))

@@ -1,51 +1,30 @@
-"""Readers of the extra `documents`: PDF (pypdf), DOCX (python-docx), EPUB (its HTML pages, in reading order).
+"""The extra `documents`: DOCX (python-docx), PPTX (python-pptx), and EPUB (its HTML pages, in reading order).
 
-PDF pages follow each other with a blank line; scans without a text layer are left out and say so. DOCX and EPUB keep
-headings as Markdown headings and tables as rows. Archives that unpack to more than ten times the limit are refused.
+Headings become Markdown headings, tables rows. Slides and chapters are places; a DOCX knows no pages before it is set.
+What is hostile or locked is refused beforehand (`archives`); no parser expands entities or opens a second file.
+
+Left out: headers, footers, footnotes, comments and text in drawings of DOCX; charts and pictures.
 """
 
 from __future__ import annotations
 
+import io
 import posixpath
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from lxml import etree
 
-from genwerk.core.errors import DataError
+from genwerk.data.archives import refuse_archive
 from genwerk.data.decoding import decode
 from genwerk.data.html import html_to_markdown
-from genwerk.data.raw import RawDocument, ReadOptions, Unreadable
+from genwerk.data.places import Place
+from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged, missing_package
 
-_UNPACKED = 10
-
-
-def read_pdf(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
-    """The text layer of a PDF. Raises DataError where pypdf is not installed."""
-    try:
-        import pypdf
-    except ImportError as error:
-        raise _missing("PDF", "pypdf", path) from error
-    try:
-        reader = pypdf.PdfReader(path)
-        if reader.is_encrypted and not reader.decrypt(""):
-            yield Unreadable("encrypted PDF", "it needs a password; save it without one")
-            return
-        pages = [page.extract_text() for page in reader.pages]
-        title = str((reader.metadata.title if reader.metadata else None) or "")
-    except OSError:
-        raise
-    except Exception as error:  # a damaged PDF makes pypdf raise almost anything
-        yield Unreadable("damaged PDF", f"{type(error).__name__}: {error}")
-        return
-    text = "\n\n".join(page.strip() for page in pages if page.strip())
-    if text:
-        yield RawDocument(text, title=title)
-    else:
-        yield Unreadable("no text", f"{len(pages)} pages without a text layer; run a text recognition over it first")
+_DEEPEST_GROUP = 20
 
 
 def read_docx(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
@@ -53,57 +32,78 @@ def read_docx(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unread
     try:
         import docx
     except ImportError as error:
-        raise _missing("DOCX", "python-docx", path) from error
+        raise missing_package("DOCX", "python-docx", path) from error
+    data = path.read_bytes()
+    if problem := refuse_archive("DOCX", data, options):
+        yield problem
+        return
     try:
-        if problem := _bomb(path, options):
-            yield problem
-            return
-        document = docx.Document(str(path))
+        document = docx.Document(io.BytesIO(data))
         blocks = [_docx_block(block) for block in document.iter_inner_content()]
         title = document.core_properties.title or ""
-    except (zipfile.BadZipFile, KeyError, ValueError, etree.LxmlError) as error:
-        yield Unreadable("damaged DOCX", f"{type(error).__name__}: {error}")
+    except Exception as error:  # a damaged part makes the parser raise almost anything
+        yield damaged("DOCX", error)
         return
     text = "\n\n".join(block for block in blocks if block)
     yield RawDocument(text, "", title, "markdown") if text else Unreadable("no text", "no paragraph has text")
 
 
-def read_epub(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
-    """The pages of a book in reading order, as one document."""
+def read_pptx(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    """Slides with their titles as headings, tables and notes. Raises DataError where python-pptx is not installed."""
     try:
-        if problem := _bomb(path, options):
-            yield problem
-            return
-        with zipfile.ZipFile(path) as archive:
-            title, names = _epub_pages(archive)
-            pages = [html_to_markdown(decode(archive.read(name)).text).text for name in names]
-    except (zipfile.BadZipFile, KeyError, ValueError, RuntimeError, etree.LxmlError) as error:
-        yield Unreadable("damaged EPUB", f"{type(error).__name__}: {error}")
+        import pptx
+    except ImportError as error:
+        raise missing_package("PPTX", "python-pptx", path) from error
+    data = path.read_bytes()
+    if problem := refuse_archive("PPTX", data, options):
+        yield problem
         return
-    text = "\n\n".join(page for page in pages if page)
-    yield RawDocument(text, "", title, "markdown") if text else Unreadable("no text", f"{len(names)} pages, all empty")
+    try:
+        deck = pptx.Presentation(io.BytesIO(data))
+        slides = [(f"slide {number}", _slide(slide)) for number, slide in enumerate(deck.slides, start=1)]
+        title = deck.core_properties.title or ""
+    except Exception as error:  # as above
+        yield damaged("PPTX", error)
+        return
+    yield joined_parts(slides, title, f"{len(slides)} slides, none with text")
 
 
-def _missing(kind: str, package: str, path: Path) -> DataError:
-    return DataError(
-        f"reading {kind} files needs {package}, which is not installed",
-        where=path.name,
-        remedy="Run `pip install genwerk[documents]`.",
-    )
+def read_epub(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    """The pages of a book in reading order, as one document; its places are chapters."""
+    data = path.read_bytes()
+    if problem := refuse_archive("EPUB", data, options):
+        yield problem
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            title, names = _epub_pages(archive)
+            if _is_locked(archive, names):
+                yield Unreadable("encrypted EPUB", "its pages are locked by copy protection")
+                return
+            pages = [html_to_markdown(decode(archive.read(name)).text).text for name in names]
+    except Exception as error:  # as above
+        yield damaged("EPUB", error)
+        return
+    chapters = [(_chapter(page, number), page) for number, page in enumerate(pages, start=1)]
+    yield joined_parts(chapters, title, f"{len(names)} pages, all empty")
 
 
-def _bomb(path: Path, options: ReadOptions) -> Unreadable | None:
-    with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if size <= _UNPACKED * options.max_bytes:
-        return None
-    return Unreadable("too large", f"it unpacks to {size / 1e6:,.0f} MB, over {_UNPACKED} times data.max_file_bytes")
+def joined_parts(parts: Iterable[tuple[str, str]], title: str, nothing: str) -> RawDocument | Unreadable:
+    """One document of labelled parts, each a place; Unreadable with `nothing` where no part has text."""
+    places, texts, length = [], [], 0
+    for label, text in parts:
+        if text.strip():
+            places.append(Place(length, label))
+            texts.append(text)
+            length += len(text) + 2
+    if not texts:
+        return Unreadable("no text", nothing)
+    return RawDocument("\n\n".join(texts), "", title, "markdown", places=tuple(places))
 
 
 def _docx_block(block: Any) -> str:
     if hasattr(block, "rows"):
-        rows = ([" ".join(cell.text.split()).replace("|", "/") for cell in row.cells] for row in block.rows)
-        return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+        return "\n".join(_table_row(row.cells) for row in block.rows)
     text = block.text.strip()
     style = (block.style.name if block.style is not None else "") or ""
     if not text:
@@ -115,21 +115,74 @@ def _docx_block(block: Any) -> str:
     return f"- {text}" if style.startswith("List") else text
 
 
+def _table_row(cells: Iterable[Any]) -> str:
+    texts: list[str] = []
+    before = None
+    for cell in cells:
+        if cell._tc is not before:  # a merged cell is given once for each column it covers
+            texts.append(" ".join(cell.text.split()).replace("|", "/"))
+        before = cell._tc
+    return "| " + " | ".join(texts) + " |"
+
+
+def _slide(slide: Any) -> str:
+    title = slide.shapes.title
+    blocks = []
+    if title is not None and title.text_frame.text.strip():
+        blocks.append(f"# {' '.join(title.text_frame.text.split())}")
+    others = [shape for shape in slide.shapes if title is None or shape.shape_id != title.shape_id]
+    for shape in sorted(others, key=lambda shape: (shape.top or 0, shape.left or 0)):
+        blocks += _shape(shape, 0)
+    if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
+        notes = slide.notes_slide.notes_text_frame.text.strip()
+        blocks += [f"Notes: {notes}"] if notes else []
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _shape(shape: Any, depth: int) -> list[str]:
+    if hasattr(shape, "shapes") and depth < _DEEPEST_GROUP:
+        return [block for inner in shape.shapes for block in _shape(inner, depth + 1)]
+    if getattr(shape, "has_table", False):
+        return ["\n".join(_table_row(row.cells) for row in shape.table.rows)]
+    if not getattr(shape, "has_text_frame", False):
+        return []
+    texts = [" ".join(paragraph.text.split()) for paragraph in shape.text_frame.paragraphs]
+    texts = [text for text in texts if text]
+    return ["\n".join(f"- {text}" for text in texts)] if len(texts) > 1 else texts
+
+
+def _chapter(page: str, number: int) -> str:
+    heading = next((line.lstrip("# ") for line in page.split("\n") if line.startswith("#")), "")
+    return f"chapter {heading[:80] or number}"
+
+
+def _is_locked(archive: zipfile.ZipFile, names: list[str]) -> bool:
+    """Whether the book's own list of encrypted parts (fonts may be) names one of its pages."""
+    if "META-INF/encryption.xml" not in archive.namelist():
+        return False
+    tree = etree.fromstring(archive.read("META-INF/encryption.xml"), _parser())
+    locked = {unquote(item.get("URI", "")) for item in _named(tree, "CipherReference")}
+    return any(name in locked for name in names)
+
+
 def _epub_pages(archive: zipfile.ZipFile) -> tuple[str, list[str]]:
     """The book's title and its pages' names inside the archive, in reading order."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True)
-    container = etree.fromstring(archive.read("META-INF/container.xml"), parser)
+    container = etree.fromstring(archive.read("META-INF/container.xml"), _parser())
     roots = container.xpath("//*[local-name()='rootfile']/@full-path")
     if not isinstance(roots, list) or not roots:
         raise ValueError("no package file named in META-INF/container.xml")
     package = str(roots[0])
-    tree = etree.fromstring(archive.read(package), parser)
+    tree = etree.fromstring(archive.read(package), _parser())
     items = {item.get("id"): item.get("href", "") for item in _named(tree, "item")}
     title = next((str(found.text or "") for found in _named(tree, "title")), "")
     hrefs = [items.get(found.get("idref"), "") for found in _named(tree, "itemref")]
     folder = posixpath.dirname(package)
     names = [posixpath.normpath(posixpath.join(folder, unquote(href))) for href in hrefs if href]
-    return title, [name for name in names if name.lower().endswith(("html", "htm"))]
+    return title, list(dict.fromkeys(name for name in names if name.lower().endswith(("html", "htm"))))
+
+
+def _parser() -> etree.XMLParser:
+    return etree.XMLParser(resolve_entities=False, no_network=True)
 
 
 def _named(tree: Any, name: str) -> list[Any]:

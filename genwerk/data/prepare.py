@@ -26,6 +26,7 @@ from genwerk.data.dedup import Deduplicator
 from genwerk.data.documents import load_documents, write_documents
 from genwerk.data.filters import reject
 from genwerk.data.ledger import CHANGED, Ledger
+from genwerk.data.places import Place, first_line, places_field
 from genwerk.data.raw import ReadOptions
 from genwerk.data.reading import ReadDocument, SourceReader
 from genwerk.data.redact import redact
@@ -34,7 +35,12 @@ from genwerk.data.split import HELDOUT, assign_splits
 
 __all__ = ["PrepareConfig", "load_documents", "prepare", "read_documents"]
 
-_ALARMING = ("unreadable", "binary content", "too large", "changed while read", "empty file", "no text column")
+_ALARMING = (
+    "unreadable", "binary content", "too large", "changed while read", "empty file", "no text", "unsupported type",
+    "too slow", "parser stopped", "hostile XML", "needs text recognition", "damaged", "encrypted",
+)  # fmt: skip
+"""Rules are said aloud that begin with one of these."""
+
 _SAID_ALOUD = 8
 
 
@@ -47,8 +53,17 @@ class PrepareConfig(Config):
     min_chars: int = Field(40, ge=0, description="shorter documents say too little to be cited")
     holdout: float = Field(0.1, gt=0, lt=1, description="share of documents kept from training")
     max_file_bytes: int = Field(100_000_000, gt=0, description="larger files and records are refused")
+    max_file_seconds: int = Field(
+        600, gt=0, description="PDF, Office, e-mail or picture files that take longer are refused"
+    )
+    ocr: bool = Field(False, description="read pictures of text and scanned pages by tesseract, in `languages`")
     text_column: str = Field("", description="column with the text in JSONL, CSV and Parquet; empty: found by name")
     license: str = Field("unspecified", description="licence of the documents, printed on the data card")
+
+    def reading(self) -> ReadOptions:
+        """What readers are told of it."""
+        limits = self.max_file_bytes, self.text_column, self.ocr, self.languages, float(self.max_file_seconds)
+        return ReadOptions(*limits)
 
 
 def prepare(config: PrepareConfig, step: Step, *inputs: object) -> dict[str, float | int | str]:
@@ -58,7 +73,7 @@ def prepare(config: PrepareConfig, step: Step, *inputs: object) -> dict[str, flo
     """
     _check_languages(config)
     ledger = Ledger()
-    reader = SourceReader(config.sources, ReadOptions(config.max_file_bytes, config.text_column), ledger)
+    reader = SourceReader(config.sources, config.reading(), ledger)
     documents = list(_clean_all(config, reader, ledger))
     _say_problems(ledger)
     if not documents:
@@ -88,9 +103,7 @@ def read_documents(config: PrepareConfig) -> Iterator[Document]:
     """
     _check_languages(config)
     ledger = Ledger()
-    yield from _clean_all(
-        config, SourceReader(config.sources, ReadOptions(config.max_file_bytes, config.text_column), ledger), ledger
-    )
+    yield from _clean_all(config, SourceReader(config.sources, config.reading(), ledger), ledger)
     _say_problems(ledger)
 
 
@@ -111,7 +124,7 @@ def _clean(read: ReadDocument, config: PrepareConfig, ledger: Ledger) -> Documen
     from genwerk.data.language import choose_language  # loads a model
     from genwerk.data.normalise import normalise
 
-    normal = normalise(read.raw.text)
+    normal = normalise(read.raw.text, tuple(place.start for place in read.raw.places))
     changes = [*read.raw.notes, *normal.changes]
     rejection = reject(normal.text, min_chars=config.min_chars)
     if rejection:
@@ -122,17 +135,19 @@ def _clean(read: ReadDocument, config: PrepareConfig, ledger: Ledger) -> Documen
         detail = f"{language.code} ({language.probability:.0%}) is not in [{', '.join(config.languages)}]"
         ledger.drop(read.source, "language", detail)
         return None
-    text = normal.text
+    text, marks = normal.text, normal.marks
     if config.redact:
-        redaction = redact(text, config.redact)
-        text = redaction.text
+        redaction = redact(text, config.redact, marks)
+        text, marks = redaction.text, redaction.marks
         changes += [("redacted", f"{count} {kind}") for kind, count in redaction.counts.items()]
     for rule, detail in changes:
         ledger.change(read.source, rule, detail)
-    return _document(read, text, language.code, config)
+    return _document(read, text, marks, language.code, config)
 
 
-def _document(read: ReadDocument, text: str, language: str, config: PrepareConfig) -> Document:
+def _document(read: ReadDocument, text: str, marks: tuple[int, ...], language: str, config: PrepareConfig) -> Document:
+    from genwerk.data.normalise import normalise
+
     metadata = {
         "title": "",
         "language": language,
@@ -140,13 +155,25 @@ def _document(read: ReadDocument, text: str, language: str, config: PrepareConfi
         "suffix": read.suffix,
         "license": read.license or config.license,
         "file_sha256": read.file_sha256,
+        **_whereabouts(read, text, marks, config),
     }
-    title = redact(clean_title(" ".join(read.raw.title.split())), config.redact).text
+    title = redact(clean_title(" ".join(normalise(read.raw.title).text.split())), config.redact).text
     document = Document.create(read.source, text, metadata=metadata)
     if not title:
         first = split_sections(document)[0]
         title = first.title if first.level else _stem(read.source)
     return replace(document, metadata={**metadata, "title": title[:200]})
+
+
+def _whereabouts(read: ReadDocument, text: str, marks: tuple[int, ...], config: PrepareConfig) -> dict[str, str]:
+    """The fields that `places` reads: first_line and encoding, or places, or none."""
+    from genwerk.data.normalise import normalise
+
+    labels = (redact(normalise(place.label).text, config.redact).text for place in read.raw.places)
+    if field := places_field(map(Place, marks, labels), len(text)):
+        return {"places": field}
+    first = first_line(read.raw.text, text, read.raw.line) if read.raw.line else 0
+    return {"first_line": str(first), "encoding": read.raw.encoding} if first else {}
 
 
 def _stem(source: str) -> str:
@@ -167,7 +194,7 @@ def _check_languages(config: PrepareConfig) -> None:
 
 
 def _say_problems(ledger: Ledger) -> None:
-    loud = [entry for entry in ledger.dropped() if entry.rule in _ALARMING]
+    loud = [entry for entry in ledger.dropped() if entry.rule.startswith(_ALARMING)]
     for entry in loud[:_SAID_ALOUD]:
         say(f"left out {entry.source}: {entry.rule}, {entry.detail}")
     if len(loud) > _SAID_ALOUD:
@@ -185,6 +212,8 @@ def _nothing_left(config: PrepareConfig, reader: SourceReader, ledger: Ledger) -
         "language": "Add the language to data.languages, or leave that list empty.",
         "too short": "Lower data.min_chars, or add longer documents.",
         "no text column": "Set data.text_column to the column that holds the text.",
+        "needs text recognition": "Set data.ocr to true, with tesseract installed (apt-get install tesseract-ocr).",
+        "no text": "Set data.ocr to true for scans, with tesseract installed (apt-get install tesseract-ocr).",
         "too large": "Split the files, or raise data.max_file_bytes.",
     }
     most = next(iter(ledger.counts("dropped")), "")

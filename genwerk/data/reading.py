@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from genwerk.core.hashing import digest, sha256_file
 from genwerk.core.progress import track
 from genwerk.data import python_docs
 from genwerk.data.card import InputRecord
+from genwerk.data.guarded import GuardedReader
 from genwerk.data.ledger import Ledger
 from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, too_large
-from genwerk.data.readers import READERS, STREAMED
+from genwerk.data.readers import GUARDED, READERS, STREAMED, reader_for
 from genwerk.data.sources import BUILT_IN, SourceFile, list_files, source_labels
 
 
@@ -46,6 +48,7 @@ class SourceReader:
         self._spec, self._options, self._ledger = tuple(spec), options, ledger
         self._files = list_files(spec, ledger)
         self._hashes: dict[str, tuple[int, str]] = {}
+        self._guarded = GuardedReader()
 
     @property
     def n_files(self) -> int:
@@ -54,7 +57,7 @@ class SourceReader:
 
     def read(self) -> Iterator[ReadDocument]:
         """Documents in the order of the sources. Raises DataError only where an optional package is missing."""
-        with track("reading documents", total=len(self._files), unit="files") as bar:
+        with track("reading documents", total=len(self._files), unit="files") as bar, closing(self._guarded):
             for file in self._files:
                 yield from self._read_file(file)
                 bar.advance()
@@ -82,9 +85,8 @@ class SourceReader:
 
     def _read_file(self, file: SourceFile) -> Iterator[ReadDocument]:
         suffix = file.path.suffix.lower()
-        if suffix not in READERS:
-            known = " ".join(name for name in READERS if name)
-            self._ledger.drop(file.name, "unsupported type", f"no reader for `{suffix}`; there are {known}")
+        if isinstance(known := reader_for(suffix), Unreadable):
+            self._ledger.drop(file.name, known.rule, known.detail)
             return
         try:
             size = file.path.stat().st_size
@@ -109,7 +111,10 @@ class SourceReader:
 
     def _attempt(self, path: Path, suffix: str) -> _Attempt:
         before = path.stat()
-        found = list(READERS[suffix](path, self._options))
+        if suffix in GUARDED:
+            found = self._guarded.read(path, suffix, self._options)
+        else:
+            found = list(READERS[suffix](path, self._options))
         sha256 = sha256_file(path)
         after = path.stat()
         same = (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)

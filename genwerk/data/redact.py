@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from genwerk.data.marked import Edit, Marked
+
 KINDS = ("email", "phone", "iban")
 
 _LOCAL_EXTRA = frozenset(".+-_%'")
@@ -69,6 +71,7 @@ class Redaction:
 
     text: str
     counts: Mapping[str, int]
+    marks: tuple[int, ...] = ()
 
 
 def find_pii(text: str, kinds: Collection[str] = KINDS) -> list[Pii]:
@@ -88,17 +91,17 @@ def _overlaps(pii: Pii, taken: list[Pii]) -> bool:
     return after > 0 and taken[after - 1].end > pii.start
 
 
-def redact(text: str, kinds: Collection[str] = KINDS) -> Redaction:
-    """Replace personal data of these kinds by `[email]`, `[phone]` or `[iban]`. Doing it twice changes nothing more."""
+def redact(text: str, kinds: Collection[str] = KINDS, marks: tuple[int, ...] = ()) -> Redaction:
+    """Replace personal data of these kinds by `[email]`, `[phone]` or `[iban]`. Doing it twice changes nothing more.
+
+    `marks`, ascending positions in `text`, point at the same characters afterwards; one inside of a find, behind it.
+    """
     counts: Counter[str] = Counter()
-    while found := find_pii(text, kinds):
-        pieces, position = [], 0
-        for pii in found:
-            pieces += [text[position : pii.start], f"[{pii.kind}]"]
-            position = pii.end
-            counts[pii.kind] += 1
-        text = "".join([*pieces, text[position:]])
-    return Redaction(text, dict(sorted(counts.items())))
+    marked = Marked(text, marks)
+    while found := find_pii(marked.text, kinds):
+        counts.update(pii.kind for pii in found)
+        marked = marked.edited([Edit(pii.start, pii.end, f"[{pii.kind}]") for pii in found])
+    return Redaction(marked.text, dict(sorted(counts.items())), marked.marks)
 
 
 def is_iban(text: str) -> bool:

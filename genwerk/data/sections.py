@@ -6,6 +6,7 @@ Headings are found by the document's format (`metadata["format"]`, else the suff
     rst         titles underlined (and overlined) by one repeated sign; signatures at column 0 over an indented block
     docstrings  `# module`, `## module.function(arguments)`: the headings that `python_docs` writes
     python      top-level `def` and `class`
+    code        none
     plain       as markdown, then as rst
 
 The text after an indented definition that starts again at column 0 belongs to the enclosing title. `start` of the first
@@ -22,7 +23,8 @@ from genwerk.core.types import Document
 
 _SUFFIX_FORMAT = {
     "md": "markdown", "markdown": "markdown", "html": "markdown", "htm": "markdown", "xhtml": "markdown",
-    "docx": "markdown", "epub": "markdown", "rst": "rst", "py": "python",
+    "docx": "markdown", "pdf": "markdown", "pptx": "markdown", "xlsx": "markdown",
+    "eml": "markdown", "epub": "markdown", "rst": "rst", "py": "python",
 }  # fmt: skip
 _ATX = re.compile(r"(#{1,6})[ \t]+(\S.*?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
@@ -95,6 +97,8 @@ def clean_title(title: str) -> str:
 
 def _find_marks(text: str, kind: str, name: str) -> list[_Mark]:
     lines = _lines(text)
+    if kind == "code":
+        return []
     if kind == "python":
         return list(_python_marks(lines))
     if kind == "docstrings":

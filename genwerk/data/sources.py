@@ -54,7 +54,9 @@ def list_files(spec: Sequence[str], ledger: Ledger) -> list[SourceFile]:
             continue
         found = list(_walk_folder(path, label, walk, ()))
         if not found:
-            remedy = "Put documents into it (txt, md, html, jsonl, csv, parquet, py, pdf, docx, epub) or name another."
+            remedy = (
+                "Put documents into it (txt, md, html, csv, pdf, docx, pptx, xlsx, eml, epub, ...) or name another."
+            )
             reasons = ledger.summary()
             what = "the folder has no files" + (f" to read ({reasons})" if reasons else "")
             raise DataError(what, where=str(path), remedy=remedy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genwerk.data.html import html_to_markdown
@@ -45,6 +45,7 @@ def test_deep_nesting_does_not_break_it() -> None:
     assert "inner" in html_to_markdown("<div>" * 5000 + "inner" + "</div>" * 5000).text
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("<>/ab= \"'&;!-trdhp1"), max_size=80))
 def test_any_text_is_read_without_an_error(source: str) -> None:
     html_to_markdown(source)

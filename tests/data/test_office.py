@@ -1,17 +1,21 @@
-"""The extra `documents`: PDF, DOCX and EPUB give their text; damaged, empty and locked ones give a reason."""
+"""The extra `documents`: DOCX, PPTX, XLSX and EPUB give their text with its places; empty and locked ones a reason."""
 
 from __future__ import annotations
 
+import datetime
 import sys
 import zipfile
 from pathlib import Path
 
 import docx
+import openpyxl
+import pptx
 import pypdf
 import pytest
 from fpdf import FPDF
 
 from genwerk.core.errors import DataError
+from genwerk.data import workbooks
 from genwerk.data.raw import RawDocument, ReadOptions, Unreadable
 from genwerk.data.readers import READERS
 
@@ -24,6 +28,10 @@ PACKAGE = """<package xmlns="x" xmlns:dc="y"><metadata><dc:title>A book</dc:titl
 def read(path: Path, **options: int) -> RawDocument | Unreadable:
     (found,) = READERS[path.suffix](path, ReadOptions(**options))
     return found
+
+
+def places(raw: RawDocument) -> list[tuple[str, str]]:
+    return [(place.label, raw.text[place.start :].split("\n")[0]) for place in raw.places]
 
 
 def write_pdf(path: Path, *pages: str) -> Path:
@@ -73,33 +81,80 @@ def test_docx_keeps_headings_lists_and_tables(tmp_path: Path) -> None:
     document.add_heading("Cleaning", 1)
     document.add_paragraph("Clean it weekly.")
     document.add_paragraph("one", style="List Bullet")
-    table = document.add_table(1, 2)
+    table = document.add_table(2, 2)
     table.rows[0].cells[0].text, table.rows[0].cells[1].text = "Part", "Price"
+    table.rows[1].cells[0].merge(table.rows[1].cells[1]).text = "over both"
     document.save(str(tmp_path / "a.docx"))
     found = read(tmp_path / "a.docx")
     assert isinstance(found, RawDocument)
-    assert found.text == "# Care\n\n## Cleaning\n\nClean it weekly.\n\n- one\n\n| Part | Price |"
+    assert found.text == "# Care\n\n## Cleaning\n\nClean it weekly.\n\n- one\n\n| Part | Price |\n| over both |"
+
+
+def test_slides_have_titles_lists_tables_and_notes_in_their_places(tmp_path: Path) -> None:
+    deck = pptx.Presentation()
+    first = deck.slides.add_slide(deck.slide_layouts[1])
+    first.shapes.title.text = "Pump care"
+    first.placeholders[1].text = "Clean it\nOil it"
+    first.notes_slide.notes_text_frame.text = "Say why."
+    deck.slides.add_slide(deck.slide_layouts[6])
+    third = deck.slides.add_slide(deck.slide_layouts[5])
+    third.shapes.title.text = "Prices"
+    cells = third.shapes.add_table(1, 2, 0, 5_000_000, 100, 100).table.rows[0].cells
+    cells[0].text, cells[1].text = "Filter", "12"
+    deck.save(str(tmp_path / "a.pptx"))
+    found = read(tmp_path / "a.pptx")
+    assert isinstance(found, RawDocument)
+    assert found.text == "# Pump care\n\n- Clean it\n- Oil it\n\nNotes: Say why.\n\n# Prices\n\n| Filter | 12 |"
+    assert places(found) == [("slide 1", "# Pump care"), ("slide 3", "# Prices")]
+
+
+def write_workbook(path: Path, rows: int = 2) -> Path:
+    book = openpyxl.Workbook()
+    book.active.title = "Prices"
+    book.active.append(["Part", "Price", "Since", None])
+    for number in range(1, rows + 1):
+        book.active.append(
+            [f"Filter {number}", number + 0.5 * (number % 2), datetime.datetime(2024, 1, number % 28 + 1)]
+        )
+    book.create_sheet("Empty")
+    book.create_sheet("Notes").append(["a|b\nc", True])
+    book.save(path)
+    return path
+
+
+def test_sheets_are_tables_of_values_under_their_names(tmp_path: Path) -> None:
+    found = read(write_workbook(tmp_path / "a.xlsx"))
+    assert isinstance(found, RawDocument)
+    assert found.text == (
+        "# Prices\n\n| Part | Price | Since |\n| Filter 1 | 1.5 | 2024-01-02 |\n| Filter 2 | 2 | 2024-01-03 |\n\n"
+        "# Notes\n\n| a/b c | True |"
+    )
+    assert places(found) == [("sheet Prices", "# Prices"), ("sheet Notes", "# Notes")]
+
+
+def test_a_large_workbook_is_cut_between_rows_and_keeps_every_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workbooks, "LONGEST", 300)
+    path = write_workbook(tmp_path / "a.xlsx", rows=40)
+    found = [one for one in READERS[".xlsx"](path, ReadOptions()) if isinstance(one, RawDocument)]
+    rows = [line for one in found for line in one.text.split("\n") if line.startswith("| Filter")]
+    assert [row.split(" | ")[0] for row in rows] == [f"| Filter {number}" for number in range(1, 41)]
+    assert len(found) > 3 and all(one.text.startswith("# Prices\n\n| Part | Price") for one in found[:-1])
+    assert found[0].part.startswith("Prices row 1 to Prices row ") and found[-1].part.endswith("to Notes row 1")
+    assert all(len(one.text) < 500 for one in found)
 
 
 def test_epub_follows_the_reading_order(tmp_path: Path) -> None:
     found = read(write_epub(tmp_path / "a.epub"))
     assert isinstance(found, RawDocument)
     assert (found.title, found.text) == ("A book", "# One\n\nFirst.\n\nSecond.")
+    assert places(found) == [("chapter One", "# One"), ("chapter 2", "Second.")]
 
 
-@pytest.mark.parametrize("suffix", [".docx", ".epub"])
-def test_archives_that_are_none_or_unpack_to_too_much_are_refused(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"a{suffix}"
-    path.write_bytes(b"no archive")
-    found = read(path)
-    assert isinstance(found, Unreadable) and found.rule.startswith("damaged")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb", bytes(1_000_000))
-    bomb = read(path, max_bytes=10_000)
-    assert isinstance(bomb, Unreadable) and bomb.rule == "too large"
-
-
-@pytest.mark.parametrize(("suffix", "module"), [(".pdf", "pypdf"), (".docx", "docx")])
+@pytest.mark.parametrize(
+    ("suffix", "module"), [(".pdf", "pypdf"), (".docx", "docx"), (".pptx", "pptx"), (".xlsx", "openpyxl")]
+)
 def test_a_missing_extra_is_an_error_that_names_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, module: str
 ) -> None:

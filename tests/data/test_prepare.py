@@ -56,7 +56,8 @@ def test_a_document_carries_what_later_steps_need(tmp_path: Path, docs: Path) ->
         ("empty.pdf", b"", "empty file", "zero bytes"),
         ("empty.txt", b"", "empty file", "zero bytes"),
         ("large.txt", b"x" * 3000, "too large", "data.max_file_bytes"),
-        ("picture.png", b"\x89PNG", "unsupported type", ".png"),
+        ("picture.png", b"\x89PNG", "needs text recognition", "data.ocr"),
+        ("old.doc", b"x", "unsupported type", "save it as DOCX"),
         ("broken.jsonl", b"{nope\n", "invalid JSON", "property name"),
         ("small.txt", b"tiny", "too short", "min_chars"),
         ("copy.md", (GOOD + "\n").encode(), "duplicate", "docs/"),
@@ -144,7 +145,9 @@ def test_nothing_left_prints_the_counts_and_an_example(tmp_path: Path, docs: Pat
     (docs / "good.md").write_text("tiny")
     (docs / "b.png").write_bytes(b"\x89PNG")
     (docs / "c.txt").write_text("small")
-    with pytest.raises(DataError, match=r"no document is left of 3 files \(2 too short, 1 unsupported type") as error:
+    with pytest.raises(
+        DataError, match=r"no document is left of 3 files \(2 too short, 1 needs text recognition"
+    ) as error:
         run(tmp_path, docs)
     assert "Lower data.min_chars" in error.value.remedy
 

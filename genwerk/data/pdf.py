@@ -1,0 +1,184 @@
+"""PDF by pypdf: paragraphs, headings, columns and tables from where text stands on the page; every page number kept.
+
+Pages without a text layer (scans) are counted in a note, or recognised where `ocr` is on. A damaged page costs itself.
+Every page is read, however many there are; the time a file may take is limited by who calls (`guarded`).
+
+Chosen:   pieces of text with their ends and fonts come from pypdf's layout mode, below its public interface; where that
+          gives less than its plain mode (text inside form objects) or fails, the page is read by the plain mode.
+Left out: text turned by 90 degrees (marks in margins), unless the page has nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from genwerk.core.errors import DataError
+from genwerk.data.page_joining import join_pages
+from genwerk.data.page_layout import Line, Piece, page_lines
+from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged, missing_package
+
+_LOST = 1.1
+_DEEPEST_OUTLINE = 6
+_MOST_TITLES = 20_000
+_MOST_BROKEN = 1000
+
+
+def read_pdf(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
+    """The text of a PDF. Raises DataError where pypdf, or tesseract when `ocr` is on, is not installed."""
+    try:
+        import pypdf
+    except ImportError as error:
+        raise missing_package("PDF", "pypdf", path) from error
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # every oddity of a file is said in the ledger or nowhere
+    data = path.read_bytes()
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(data))
+        if reader.is_encrypted and not reader.decrypt(""):
+            yield Unreadable("encrypted PDF", "it needs a password; save it without one")
+            return
+        n_pages = len(reader.pages)
+        title = str((reader.metadata.title if reader.metadata else None) or "")
+    except Exception as error:  # a damaged PDF makes pypdf raise almost anything
+        yield damaged("PDF", error)
+        return
+    yield _read_pages(reader, n_pages, title, options)
+
+
+def _read_pages(reader: Any, n_pages: int, title: str, options: ReadOptions) -> RawDocument | Unreadable:
+    pages: dict[int, list[Line]] = {}
+    empty: list[int] = []
+    broken: list[str] = []
+    notes: list[tuple[str, str]] = []
+    for number in range(1, n_pages + 1):
+        if len(broken) >= _MOST_BROKEN:
+            notes.append(("damaged pages", f"after {_MOST_BROKEN} of them, the pages from {number} on are left out"))
+            break
+        options.tick(f"page {number:,} of {n_pages:,}")
+        try:
+            page = reader.pages[number - 1]
+            pages[number] = _lines(page)
+            if not pages[number] and options.ocr:
+                pages[number], note = _recognised(page, options)
+                notes += [("text recognition", f"page {number}: {note}")] if note else []
+        except DataError:
+            raise
+        except Exception as error:  # as above; the other pages may be whole
+            broken.append(f"page {number}: {damaged('PDF', error).detail}")
+            continue
+        if not pages[number]:
+            empty.append(number)
+    joined = join_pages(pages, _outline(reader))
+    if broken and not joined.text:
+        return Unreadable("damaged PDF", broken[0])
+    if not joined.text:
+        how = "" if options.ocr else "; set data.ocr, or run a text recognition over it first"
+        return Unreadable("no text", f"{n_pages} pages without a text layer{how}")
+    if joined.running:
+        notes.append(("running lines", f"{joined.running} headers, footers and page numbers left out"))
+    if empty:
+        notes.append(("pages without text", f"{len(empty)} of {n_pages}: {_some(list(map(str, empty)))}"))
+    if broken:
+        notes.append(("damaged pages", f"{len(broken)} of {n_pages}: {_some(broken)}"))
+    return RawDocument(joined.text, "", title, "markdown", tuple(notes), joined.places)
+
+
+def _some(found: list[str]) -> str:
+    return ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
+
+
+def _lines(page: Any) -> list[Line]:
+    try:
+        pieces = _pieces(page)
+    except (AttributeError, ImportError, KeyError, TypeError, ValueError, IndexError, RecursionError):
+        pieces = []
+    lines = page_lines(pieces)
+    placed = sum(not character.isspace() and character != "|" for line in lines for character in line.text)
+    if placed and not _has_forms(page):
+        return lines
+    plain = page.extract_text() or ""
+    if sum(not character.isspace() for character in plain) <= _LOST * placed:
+        return lines
+    texts = [" ".join(line.split()) for line in plain.splitlines()]
+    widest = max((len(text) for text in texts), default=0)
+    return [
+        Line(0, 5.0 * len(text), -12.0 * index, 10.0, text, right=5.0 * widest)
+        for index, text in enumerate(texts)
+        if text
+    ]
+
+
+def _pieces(page: Any) -> list[Piece]:
+    from pypdf._text_extraction._layout_mode import _fixed_width_page as layout
+    from pypdf._text_extraction._layout_mode._text_state_manager import TextStateManager
+    from pypdf.generic import ContentStream
+
+    contents = page.get("/Contents")
+    if contents is None:
+        return []
+    fonts = page._layout_mode_fonts()
+    state, found = TextStateManager(), []
+    operations = iter(ContentStream(contents.get_object(), page.pdf, "bytes").operations)
+    for operands, operator in operations:
+        if operator in (b"BT", b"q"):
+            end: Any = b"ET" if operator == b"BT" else b"Q"
+            found += layout.recurse_to_target_op(operations, state, end, fonts, True)[1]
+        elif operator == b"Tf":
+            layout.set_font_operation(state, fonts, operands)
+        else:
+            state.set_state_param(operator, operands)
+    upright = [one for one in found if not one.rotated and one.font.interpretable and one.text]
+    return [
+        Piece(
+            one.tx, one.displaced_tx, one.ty, one.font_height, one.text.replace("\0", ""), "bold" in _name(one).lower()
+        )
+        for one in upright
+    ]
+
+
+def _name(shown: Any) -> str:
+    return str(getattr(shown.font, "name", ""))
+
+
+def _has_forms(page: Any) -> bool:
+    with suppress(AttributeError, KeyError, TypeError):
+        objects = page["/Resources"].get_object()["/XObject"].get_object()
+        return any(one.get_object().get("/Subtype") == "/Form" for one in objects.values())
+    return False
+
+
+def _recognised(page: Any, options: ReadOptions) -> tuple[list[Line], str]:
+    """The lines of a scanned page, one paragraph each, by text recognition."""
+    from genwerk.data.ocr import recognise
+
+    images = [image.image for image in page.images if image.image is not None]
+    if not images:
+        return [], ""
+    found = recognise(max(images, key=lambda image: image.width * image.height), options.languages)
+    paragraphs = [" ".join(paragraph.split()) for paragraph in found.text.split("\n\n")]
+    lines = [Line(0, 1, -100.0 * index, 10.0, text, right=1) for index, text in enumerate(paragraphs) if text]
+    return lines, f"confidence {found.confidence:.0%}" if lines else ""
+
+
+def _outline(reader: Any) -> dict[str, int]:
+    """Titles of the outline and their depths."""
+    found: dict[str, int] = {}
+
+    def walk(items: Any, depth: int) -> None:
+        for item in items:
+            if len(found) >= _MOST_TITLES:
+                return
+            if isinstance(item, list):
+                walk(item, min(depth + 1, _DEEPEST_OUTLINE))
+            elif title := str(getattr(item, "title", "") or "").strip():
+                found.setdefault(title, depth)
+
+    try:
+        walk(reader.outline, 1)
+    except Exception as error:  # as in read_pdf; the text does not need an outline
+        logging.getLogger(__name__).debug("the outline cannot be read: %s", error)
+    return found
