@@ -56,7 +56,10 @@ class Retrieved:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A quotation that can be checked: `text[start:end] == quote` in the document whose text has this sha256."""
+    """A quotation that can be checked: `text[start:end] == quote` in the document whose text has this sha256.
+
+    place   where in its file that is, as "page 12"; empty where the file has no such places.
+    """
 
     document_id: str
     sha256: str
@@ -64,6 +67,7 @@ class Citation:
     end: int
     quote: str
     source: str
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from genwerk.core.errors import WorkspaceError
 from genwerk.core.progress import say
 from genwerk.core.types import Document
 from genwerk.core.workspace import Workspace
+from genwerk.data.places import place_of_span
 from genwerk.data.prepare import PrepareConfig, read_documents
 from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
@@ -77,8 +78,9 @@ def search_index(found: str, workspace: Path, asked: Asked) -> None:
     for place, item in enumerate(findings.results, 1):
         cells = [f"{held[0]}. {held[1]:.3f}" if (held := ranks[arm].get(item.chunk)) else "–" for arm in ARMS]
         text = " ".join(index.chunk_text(item.chunk).split())
-        source = index.document(item.chunk.document_id).source
-        table.add_row(str(place), *cells, f"{source}\n{item.chunk.start}–{item.chunk.end}", text[:_SHOWN])
+        document = index.document(item.chunk.document_id)
+        spot = place_of_span(document, item.chunk.start, item.chunk.end)
+        table.add_row(str(place), *cells, f"{document.source}\n{spot}".rstrip(), text[:_SHOWN])
     Console().print(table)
     say(f"{len(findings.results)} of {index.view.words(asked.groups).n_rows} chunks, {1000 * took:.0f} ms")
 

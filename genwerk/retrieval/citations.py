@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from genwerk.core.types import Chunk, Citation, Document
+from genwerk.data.places import place_of_span
 from genwerk.data.sentences import split_sentences
 from genwerk.retrieval.words import STOP_WORDS, Word, content_words, stem, words_of
 
@@ -108,7 +109,9 @@ def cite(document: Document, start: int, end: int) -> Citation:
     quote = document.text[start:end]
     start += len(quote) - len(quote.lstrip())
     quote = quote.strip()
-    return Citation(document.id, document.sha256, start, start + len(quote), quote, document.source)
+    end = start + len(quote)
+    place = place_of_span(document, start, end) if quote else ""
+    return Citation(document.id, document.sha256, start, end, quote, document.source, place)
 
 
 def verify(citation: Citation, document: Document) -> bool:

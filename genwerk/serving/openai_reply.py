@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from genwerk.core.types import Receipt, Usage, Verdict
+from genwerk.data.places import place_of_span
 from genwerk.guardrails.guard import outcome
 from genwerk.serving.assistant import Passage
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -55,7 +56,7 @@ def passage_json(passage: Passage) -> dict[str, Any]:
     return {
         "document_id": document.id, "source": document.source, "title": title_of(document.metadata, document.source),
         "sha256": document.sha256, "start": chunk.start, "end": chunk.end, "text": passage.text,
-        "score": float(passage.result.score), "arm": passage.result.source,
+        "place": place_of_span(document, chunk.start, chunk.end), "score": float(passage.result.score), "arm": passage.result.source,
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genwerk.core.errors import RequestError
+from genwerk.data.places import place_of_span
 from genwerk.retrieval.search import ARMS, Searcher
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.fields import invalid, refuse_unserved, text
@@ -87,5 +88,5 @@ def _passage(
     return {
         "object": "search.result", "document_id": identity, "source": document.source, "sha256": document.sha256,
         "title": title_of(document.metadata, document.source), "start": start, "end": end,
-        "text": document.text[start:end],
+        "place": place_of_span(document, start, end), "text": document.text[start:end],
     }  # fmt: skip

@@ -64,7 +64,8 @@ def ask_once(assistant: Assistant, messages: tuple[Message, ...], adapter: str |
     console.print()
     for number, citation in enumerate(reply.citations, start=1):
         quote = " ".join(citation.quote.split())
-        place = f"{citation.source}, characters {citation.start}–{citation.end}"
+        spot = f"{citation.place}, " if citation.place else ""
+        place = f"{citation.source}, {spot}characters {citation.start}–{citation.end}"
         console.print(f"  [cyan]\\[{number}][/] {escape(quote)}\n      [dim]{escape(place)}[/]", soft_wrap=True)
     for verdict in reply.verdicts:
         if outcome(verdict) != "passed":

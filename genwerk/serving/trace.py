@@ -161,7 +161,7 @@ def _add_citation(branch: Tree, number: int, span: CitedSpan) -> None:
     node.add(f"quote     {escape(' '.join(citation.quote.split()))}")
     node.add(f"document  {citation.document_id}  characters {citation.start}–{citation.end}")
     node.add(f"sha256    {citation.sha256}")
-    node.add(f"source    {escape(citation.source)}")
+    node.add(f"source    {escape(citation.source)}{f', {escape(citation.place)}' if citation.place else ''}")
 
 
 def _add_artifact(branch: Tree, ancestor: Ancestor, known: Mapping[str, Artifact]) -> None:

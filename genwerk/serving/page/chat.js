@@ -172,17 +172,21 @@ class Turn {
 }
 
 function citeButton(citation) {
-  const name = `Source ${citation.number}: ${citation.title}`;
-  const button = el("button", { type: "button", class: "cite opens-source", text: String(citation.number), title: citation.title, "aria-label": name, "aria-expanded": "false", "aria-controls": "source" });
+  const name = `Source ${citation.number}: ${titled(citation)}`;
+  const button = el("button", { type: "button", class: "cite opens-source", text: String(citation.number), title: titled(citation), "aria-label": name, "aria-expanded": "false", "aria-controls": "source" });
   button.addEventListener("click", () => openSource(citation, button));
   return button;
+}
+
+function titled(span) {
+  return span.place ? `${span.title}, ${span.place}` : span.title;
 }
 
 function sources(cited) {
   const cards = cited.map((citation) => {
     const card = el("button", { type: "button", class: "card opens-source", "aria-expanded": "false", "aria-controls": "source" },
       el("span", { class: "cite still", text: String(citation.number) }),
-      el("span", { class: "card-text" }, el("b", { text: citation.title }), el("span", { class: "quiet", text: short(citation.quote.replace(/\s+/g, " "), 110) })));
+      el("span", { class: "card-text" }, el("b", { text: titled(citation) }), el("span", { class: "quiet", text: short(citation.quote.replace(/\s+/g, " "), 110) })));
     card.addEventListener("click", () => openSource(citation, card));
     return card;
   });
@@ -192,7 +196,7 @@ function sources(cited) {
 function nearest(passages) {
   const cards = passages.slice(0, 3).map((passage) => {
     const card = el("button", { type: "button", class: "card opens-source", "aria-expanded": "false", "aria-controls": "source" }, icon("document"),
-      el("span", { class: "card-text" }, el("b", { text: passage.title }), el("span", { class: "quiet", text: short(passage.text.replace(/\s+/g, " "), 110) })));
+      el("span", { class: "card-text" }, el("b", { text: titled(passage) }), el("span", { class: "quiet", text: short(passage.text.replace(/\s+/g, " "), 110) })));
     card.addEventListener("click", () => openSource(passage, card));
     return card;
   });
