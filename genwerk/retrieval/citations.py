@@ -115,12 +115,14 @@ def cite(document: Document, start: int, end: int) -> Citation:
 
 
 def verify(citation: Citation, document: Document) -> bool:
-    """Whether the quote stands in the document at its place, byte by byte, and the document is the one meant."""
+    """Whether the quote stands in the document where it is said to, byte by byte, and the document is the one meant."""
     if citation.document_id != document.id or citation.source != document.source:
         return False
     if not 0 <= citation.start < citation.end <= len(document.text):
         return False
     if citation.sha256 != hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest():
+        return False
+    if citation.place and citation.place != place_of_span(document, citation.start, citation.end):
         return False
     return document.text[citation.start : citation.end] == citation.quote
 

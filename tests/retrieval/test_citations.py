@@ -160,3 +160,12 @@ def test_any_span_with_text_can_be_cited_and_verifies(a: int, b: int) -> None:
     if TEXT[start:end].strip():
         citation = cite(DOCUMENT, start, end)
         assert verify(citation, DOCUMENT) and citation.quote == TEXT[start:end].strip()
+
+
+def test_a_citation_names_the_page_and_a_false_page_is_caught() -> None:
+    pages = Document.create("pump.pdf", TEXT, metadata={"places": f'[[0,"page 1"],[{TEXT.index("Only")},"page 2"]]'})
+    citation = cite(pages, TEXT.index("Only trained"), TEXT.index("housing.") + 8)
+    assert citation.place == "page 2" and verify(citation, pages)
+    assert not verify(dataclasses.replace(citation, place="page 1"), pages)
+    both = cite(pages, TEXT.index("Pressure"), TEXT.index("housing.") + 8)
+    assert both.place == "pages 1-2" and cite(DOCUMENT, 12, 40).place == ""
