@@ -1,0 +1,89 @@
+"""Ranking lists on disk: a query, the passage that answers it, and passages that look as if they did.
+
+    passages.jsonl   one text a line; its line, from 0, is its number
+    lists.jsonl      {"query", "document_id", "split", "positive": 3, "negatives": [9, 1], "scores": [...] or null}
+
+`scores` are a teacher's, in log-odds, of the positive and then of the negatives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from genwerk.core.atomic import write_text
+from genwerk.core.errors import DataError
+
+__all__ = ["RankingList", "RankingLists", "join_lists", "load_lists", "write_lists"]
+
+_LISTS, _PASSAGES = "lists.jsonl", "passages.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class RankingList:
+    """`positive` and `negatives` are numbers of passages; `split` is train or dev, `document_id` the positive's."""
+
+    query: str
+    positive: int
+    negatives: tuple[int, ...]
+    split: str
+    document_id: str
+    scores: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankingLists:
+    """Lists and the passages that they point to."""
+
+    passages: tuple[str, ...]
+    lists: tuple[RankingList, ...]
+
+    def of(self, split: str) -> list[RankingList]:
+        """The lists of one split, in their order."""
+        return [one for one in self.lists if one.split == split]
+
+
+def write_lists(path: Path, found: RankingLists) -> None:
+    """Write both files into the folder `path`."""
+    write_text(path / _PASSAGES, "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in found.passages))
+    write_text(path / _LISTS, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in found.lists))
+
+
+def load_lists(path: Path) -> RankingLists:
+    """The lists in the folder `path`. Raises DataError when they are missing or damaged."""
+    try:
+        passages = [json.loads(line) for line in (path / _PASSAGES).read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in (path / _LISTS).read_text(encoding="utf-8").splitlines()]
+        lists = tuple(_parse(row, len(passages)) for row in rows)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"the ranking lists cannot be read: {error!r}"
+        raise DataError(what, where=str(path), remedy="Mine them anew.") from error
+    return RankingLists(tuple(passages), lists)
+
+
+def join_lists(parts: Sequence[RankingLists]) -> RankingLists:
+    """Several as one; the numbers of passages move on."""
+    passages: list[str] = []
+    lists: list[RankingList] = []
+    for part in parts:
+        start = len(passages)
+        passages += part.passages
+        for one in part.lists:
+            moved = tuple(start + number for number in one.negatives)
+            lists.append(
+                RankingList(one.query, start + one.positive, moved, one.split, one.document_id, one.scores)
+            )
+    return RankingLists(tuple(passages), tuple(lists))
+
+
+def _parse(row: dict[str, object], count: int) -> RankingList:
+    found = RankingList(**row)  # type: ignore[arg-type]
+    scores = None if found.scores is None else tuple(found.scores)
+    numbers = (found.positive, *found.negatives)
+    if not all(0 <= number < count for number in numbers):
+        raise ValueError(f"a list points to a passage that is not among {count}")
+    if scores is not None and len(scores) != len(numbers):
+        raise ValueError(f"{len(scores)} scores for {len(numbers)} passages")
+    return RankingList(found.query, found.positive, tuple(found.negatives), found.split, found.document_id, scores)
