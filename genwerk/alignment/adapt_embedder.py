@@ -198,10 +198,12 @@ class _Run:
     def batch(self, step: int) -> Batch:
         """The texts of `step`."""
         lists, draw = [self.texts.train[index] for index in self._places(step)], generator(self.config.seed, step, 1)
-        return self.texts.batch(lists, [self._hard(one, draw.permutation(len(one.negatives))) for one in lists])
+        return self.texts.batch(
+            lists, [self._hard(one, draw.permutation(len(one.negatives)).tolist()) for one in lists]
+        )
 
     def _hard(self, one: RankingList, order: Sequence[int]) -> list[int]:
-        return [one.negatives[int(place)] for place in order[: self.config.hard]]
+        return [one.negatives[place] for place in order[: self.config.hard]]
 
     def vectors(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         """(N, D) of length 1; sequences of one length are computed side by side."""

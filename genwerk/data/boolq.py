@@ -38,6 +38,7 @@ _REMEDY = 'Fetch it again: `genwerk.core.assets.fetch("boolq")`.'
 class BoolqConfig(Config):
     """How many questions are kept from training; the rest is trained on."""
 
+    passages: int = Field(0, ge=0, description="the first so many passages only, for a quick look; 0: all")
     heldout: int = Field(2000, ge=1, description="questions that are only measured on")
     dev: int = Field(1000, ge=1, description="questions on which is decided what is served")
 
@@ -52,7 +53,7 @@ class Boolq:
 
 def prepare_boolq(config: BoolqConfig, step: Step, source: Source) -> dict[str, float | int | str]:
     """Write `documents.jsonl` and `questions.jsonl` into `step.out`. Raises DataError for a file that is another."""
-    found = read_boolq(source.path, heldout=config.heldout, dev=config.dev)
+    found = read_boolq(source.path, passages=config.passages, heldout=config.heldout, dev=config.dev)
     write_documents(step.out, found.documents)
     lines = (json.dumps(asdict(question), ensure_ascii=False) for question in found.questions)
     write_text(step.out / QUESTIONS, "".join(line + "\n" for line in lines))
@@ -72,17 +73,18 @@ def load_questions(path: Path) -> list[Question]:
         raise DataError(f"the questions cannot be read: {error!r}", where=str(file), remedy=remedy) from error
 
 
-def read_boolq(path: Path, *, heldout: int = 2000, dev: int = 1000) -> Boolq:
+def read_boolq(path: Path, *, passages: int = 0, heldout: int = 2000, dev: int = 1000) -> Boolq:
     """The collection in the file's order. Raises DataError for a file that cannot be read or has too few questions."""
     pairs = _read_pairs(path)
-    passages = list(dict.fromkeys(passage for _, passage in pairs))
+    texts = list(dict.fromkeys(passage for _, passage in pairs))[: passages or None]
+    known = set(texts)
     asked: dict[str, set[str]] = defaultdict(set)
     for question, passage in pairs:
         asked[question].add(passage)
-    pairs = [pair for pair in dict.fromkeys(pairs) if len(asked[pair[0]]) == 1]
+    pairs = [pair for pair in dict.fromkeys(pairs) if len(asked[pair[0]]) == 1 and pair[1] in known]
     splits = _assign(pairs, {"heldout": heldout, "dev": dev})
     documents, questions, of = [], [], {}
-    for number, passage in enumerate(passages):
+    for number, passage in enumerate(texts):
         about = {"split": splits.get(_article(passage), "train"), "language": "en", "title": _article(passage)}
         of[passage] = Document.create(f"boolq/{number:05d}.txt", passage, metadata=about)
         documents.append(of[passage])
