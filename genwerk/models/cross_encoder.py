@@ -8,40 +8,56 @@ h_1    the state of the first token, [CLS], after the encoder has read  [CLS] qu
 P, p   the pooler;  w, b  the classifier, which has one output
 
 Chosen:   the sigmoid, so that scores lie in [0, 1] and can be held against a bound.
-Left out: classifiers with more outputs, training.
+Left out: classifiers with more outputs.
 Try it:   pytest tests/models/test_cross_encoder.py
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from genwerk.core.atomic import write_json
 from genwerk.core.errors import ModelError
-from genwerk.models.encoder import Encoder, fill_slots, join_tokens, load_encoder
+from genwerk.models.arrays import read_json
+from genwerk.models.encoder import Encoder, encoder_tensors, fill_slots, join_tokens, load_encoder
+from genwerk.models.hf_config import TOKENIZER_FILES
 from genwerk.models.linear import Linear
 from genwerk.models.steady_linear import SteadyLinear
-from genwerk.models.weights import read_model_tensors
+from genwerk.models.weights import read_model_tensors, write_tensors
 
-__all__ = ["CrossEncoder", "load_cross_encoder", "score_pairs"]
+__all__ = ["CrossEncoder", "load_cross_encoder", "new_cross_encoder", "save_cross_encoder", "score_pairs"]
+
+_HEAD_STD = 0.02  # as BERT draws its own weights
 
 
 class CrossEncoder(nn.Module):
-    """An encoder with a head of one output. `pooler` and `classifier` (1, d_model) are whole from the start."""
+    """An encoder with a head of one output. `pooler` and `classifier` (1, d_model) are whole from the start.
 
-    def __init__(self, encoder: Encoder, pooler: Linear, classifier: Tensor, bias: Tensor) -> None:
+    trainable   the encoder is not packed, and nor is the head, so that all weights can change
+    """
+
+    def __init__(
+        self, encoder: Encoder, pooler: Linear, classifier: Tensor, bias: Tensor, *, trainable: bool = False
+    ) -> None:
         super().__init__()
-        self.encoder, self.pooler = encoder, SteadyLinear(pooler)
-        self._classifier, self._bias = classifier, bias
+        self.encoder, self.pooler = encoder, pooler if trainable else SteadyLinear(pooler)
+        self.classifier = nn.Parameter(classifier, requires_grad=trainable)
+        self.bias = nn.Parameter(bias, requires_grad=trainable)
 
-    def forward(self, tokens: Tensor, lengths: Sequence[int], types: Tensor) -> Tensor:
-        """Scores (N,) in [0, 1] of N pairs that lie one behind the other, see `Encoder.forward`."""
+    def logits(self, tokens: Tensor, lengths: Sequence[int], types: Tensor) -> Tensor:
+        """Log-odds (N,) of N pairs that lie one behind the other, see `Encoder.forward`."""
         states = self.encoder(tokens, lengths, types)
         first = torch.stack([part[0] for part in torch.split(states, list(lengths))])  # (N, d_model)
-        return ((torch.tanh(self.pooler(first)) * self._classifier).sum(-1) + self._bias).sigmoid()
+        return (torch.tanh(self.pooler(first)) * self.classifier).sum(-1) + self.bias
+
+    def forward(self, tokens: Tensor, lengths: Sequence[int], types: Tensor) -> Tensor:
+        """Scores (N,) in [0, 1] of the same."""
+        return self.logits(tokens, lengths, types).sigmoid()
 
 
 @torch.inference_mode()
@@ -71,3 +87,35 @@ def load_cross_encoder(path: Path) -> CrossEncoder:
                  "classifier.weight": classifier, "classifier.bias": bias}  # fmt: skip
         fill_slots(slots.items(), tensors, path)
     return CrossEncoder(encoder, pooler, classifier, bias).eval()
+
+
+def new_cross_encoder(path: Path) -> CrossEncoder:
+    """A trainable cross-encoder on the body of an encoder directory; its head is drawn with torch's generator.
+
+    The head begins near 0, so that all pairs begin with nearly the same score. Raises ModelError.
+    """
+    encoder = load_encoder(path, trainable=True)
+    size = encoder.config.d_model
+    pooler = Linear(size, {"dense": size}, bias=True)
+    pooler.initialise(_HEAD_STD)
+    classifier = torch.empty(1, size).normal_(std=_HEAD_STD)
+    return CrossEncoder(encoder, pooler, classifier, torch.zeros(1), trainable=True)
+
+
+def save_cross_encoder(model: CrossEncoder, path: Path, files: Path) -> None:
+    """Write a trainable cross-encoder as a Hugging Face directory; config and tokenizer are those of `files`.
+
+    transformers reads it as BertForSequenceClassification, sentence-transformers as a CrossEncoder.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    for name in TOKENIZER_FILES:
+        if (files / name).is_file():
+            shutil.copyfile(files / name, path / name)
+    head = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"},
+            "label2id": {"LABEL_0": 0}, "torch_dtype": "float32"}  # fmt: skip
+    write_json(path / "config.json", dict(read_json(files / "config.json")) | head)
+    assert isinstance(model.pooler, Linear) and model.pooler.bias is not None, "a packed model cannot be written"
+    tensors = {f"bert.{name}": tensor for name, tensor in encoder_tensors(model.encoder).items()}
+    tensors |= {"bert.pooler.dense.weight": model.pooler.weight, "bert.pooler.dense.bias": model.pooler.bias,
+                "classifier.weight": model.classifier, "classifier.bias": model.bias}  # fmt: skip
+    write_tensors(path / "model.safetensors", {name: tensor.detach().cpu() for name, tensor in tensors.items()})

@@ -7,12 +7,14 @@ Sources: Devlin et al. (2019), BERT; Reimers and Gurevych (2019), Sentence-BERT.
 
 Chosen:   q, k, v share one product; texts lie one behind the other without padding, and a text's numbers are the same
           to the bit alone and among others (steady_linear.py).
-Left out: dropout, the pooler, relative positions, training.
+          In training the weights stay as they are, and a gradient goes through the same products.
+Left out: dropout, the pooler, relative positions.
 Try it:   genwerk run recipes/quickstart.yaml --no-serve
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,11 +27,14 @@ from torch.nn import functional as F
 
 from genwerk.core.errors import ModelError
 from genwerk.models.arrays import read_json
+from genwerk.models.hf_config import TOKENIZER_FILES
 from genwerk.models.linear import Linear
 from genwerk.models.steady_linear import SteadyLinear
-from genwerk.models.weights import read_model_tensors
+from genwerk.models.weights import read_model_tensors, write_tensors
 
-__all__ = ["Encoder", "EncoderConfig", "embed_tokens", "join_tokens", "load_encoder"]
+__all__ = ["Encoder", "EncoderConfig", "embed_tokens", "encoder_tensors", "join_tokens", "load_encoder", "save_encoder"]
+
+_FILES = ("config.json", "sentence_bert_config.json", "modules.json", "1_Pooling/config.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -68,16 +73,29 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor, runs: Sequence[Run]) -> Tensor:
         """(R, d_model) -> (R, d_model)."""
-        assert isinstance(self.up, SteadyLinear), "the block's weights are not packed yet"
-        qkv, mixed = self.qkv(x), torch.empty_like(x)
+        qkv = self.qkv(x)
+        if not isinstance(self.up, SteadyLinear):
+            return self._trained(x, qkv, runs)
+        mixed = torch.empty_like(x)
         for run in runs:
             rows = slice(run.start, run.start + run.texts * run.length)
-            parts = qkv[rows].view(run.texts, run.length, 3, self.n_heads, -1)
-            q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, T, D)
             into = mixed[rows].view(run.texts, run.length, self.n_heads, -1)
-            into.copy_(F.scaled_dot_product_attention(q, k, v).transpose(1, 2))
+            into.copy_(self._attended(qkv[rows], run))
         x = self.attention_norm(x + self.out(mixed))
         return self.norm(x + self.down(self.up(x, gelu=True)))  # type: ignore[no-any-return]
+
+    def _attended(self, qkv: Tensor, run: Run) -> Tensor:
+        """Of the rows of one run, (B * T, 3 * d_model) -> (B, T, H, D)."""
+        parts = qkv.view(run.texts, run.length, 3, self.n_heads, -1)
+        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, T, D)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+    def _trained(self, x: Tensor, qkv: Tensor, runs: Sequence[Run]) -> Tensor:
+        """`forward` after its first product, with weights that are not packed; nothing is written in place."""
+        rows = torch.split(qkv, [run.texts * run.length for run in runs])
+        attended = [self._attended(part, run).reshape(len(part), -1) for part, run in zip(rows, runs, strict=True)]
+        x = self.attention_norm(x + self.out(torch.cat(attended)))
+        return self.norm(x + self.down(F.gelu(self.up(x))))  # type: ignore[no-any-return]
 
     def pack(self) -> None:
         """Bring the weights into the order they are read in; they cannot be changed after."""
@@ -110,7 +128,7 @@ class Encoder(nn.Module):
                 f"a text of {max(lengths)} tokens is longer than the encoder's {self.config.max_positions} positions",
                 remedy="Split the text into smaller chunks.",
             )
-        at = torch.cat([torch.arange(length) for length in lengths])
+        at = torch.cat([torch.arange(length) for length in lengths]).to(tokens.device)
         kind = self.types[0] if types is None else F.embedding(types, self.types)
         x = self.embedding_norm(F.embedding(tokens, self.words) + (F.embedding(at, self.positions) + kind))
         runs = _runs(lengths)
@@ -178,10 +196,11 @@ def join_tokens(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
     return torch.tensor([token for sequence in sequences for token in sequence]), lengths
 
 
-def load_encoder(path: Path, tensors: Mapping[str, Tensor] | None = None) -> Encoder:
+def load_encoder(path: Path, tensors: Mapping[str, Tensor] | None = None, *, trainable: bool = False) -> Encoder:
     """Read a Hugging Face directory of a BERT encoder. Raises ModelError for missing or unsupported files.
 
-    tensors   of its files, where they have been read already
+    tensors     of its files, where they have been read already
+    trainable   leave the weights unpacked, so that they can change; a text's numbers may then differ in company
     """
     values = read_json(path / "config.json")
     config = _config(values, path)
@@ -191,8 +210,25 @@ def load_encoder(path: Path, tensors: Mapping[str, Tensor] | None = None) -> Enc
     tensors = read_model_tensors(path) if tensors is None else tensors
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
     fill_slots(((prefix + name, slot) for name, slot in _slots(encoder)), tensors, path)
+    if trainable:
+        return encoder
     encoder.requires_grad_(False).pack()
     return encoder.eval()
+
+
+def encoder_tensors(encoder: Encoder) -> dict[str, Tensor]:
+    """The weights of a trainable encoder by their names on disk, on the CPU."""
+    return {name: slot.cpu().contiguous() for name, slot in _slots(encoder)}
+
+
+def save_encoder(encoder: Encoder, path: Path, files: Path) -> None:
+    """Write a directory that `load_encoder` reads: the weights, and all else from the directory `files`."""
+    path.mkdir(parents=True, exist_ok=True)
+    for name in (*TOKENIZER_FILES, *_FILES):
+        if (files / name).is_file():
+            (path / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(files / name, path / name)
+    write_tensors(path / "model.safetensors", encoder_tensors(encoder))
 
 
 def fill_slots(slots: Iterable[tuple[str, Tensor]], tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -1,5 +1,7 @@
 """Fits search to a collection: fusion weight and abstention threshold, on questions from the training documents.
 
+A dataset that came with questions is fitted on those of its own that are for development.
+
     index + questions ─ fit_fusion ─ fusion.json ─ fit_abstention (with the arm just chosen) ─ abstention.json
 
 Held-out documents are searched like all others, but no question about them is asked here: they are for evaluation.
@@ -12,6 +14,7 @@ import time
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
 from genwerk.core.workspace import Artifact, Source, Step
+from genwerk.data.boolq import load_questions
 from genwerk.data.documents import load_documents
 from genwerk.data.questions import known_item_questions
 from genwerk.retrieval import abstention, fusion
@@ -40,7 +43,8 @@ def fit_retrieval(
     Raises DataError when the training documents give no question.
     """
     started = time.perf_counter()
-    questions = known_item_questions(
+    questions = [one for one in load_questions(dataset.path) if one.split == "dev"][: config.n_questions]
+    questions = questions or known_item_questions(
         load_documents(dataset.path), seed=config.seed, limit=config.n_questions, split="train"
     )
     if not questions:

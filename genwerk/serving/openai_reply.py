@@ -56,7 +56,8 @@ def passage_json(passage: Passage) -> dict[str, Any]:
     return {
         "document_id": document.id, "source": document.source, "title": title_of(document.metadata, document.source),
         "sha256": document.sha256, "start": chunk.start, "end": chunk.end, "text": passage.text,
-        "place": place_of_span(document, chunk.start, chunk.end), "score": float(passage.result.score), "arm": passage.result.source,
+        "place": place_of_span(document, chunk.start, chunk.end), "score": float(passage.result.score),
+        "arm": passage.result.source,
     }  # fmt: skip
 
 

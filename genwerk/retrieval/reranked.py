@@ -1,0 +1,281 @@
+"""Search whose first passages are put in order anew by a reranker, where that was measured to help.
+
+Sources: Nogueira and Cho (2019), Passage re-ranking with BERT, for the two stages; Bruch, Gai and Ingber (2023) for
+adding up what two scorers say; Efron (1979) for the interval.
+
+    s(q, c) = ln( r / (1 - r) ) + w · f(q, c) / max f          for the first k of the search; the others stay behind
+
+r      the reranker's score in (0, 1);  f  the first search's score, its maximum over the first k
+k, w   fitted together on development questions: the smallest k that reaches nine tenths of the largest gain
+
+Chosen:   it is switched on only if the 95 % bootstrap interval of the gain in nDCG@10, question by question, lies
+          above 0; the gain of each half of the questions is that of the k and w which the other half chose, so that
+          the choice itself is not taken for a gain. Signals for abstaining are those of the first search.
+Left out: stopping early on easy queries; reranking by a language model.
+Try it:   python benchmarks/boolq.py --quick
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genwerk.core.atomic import write_json
+from genwerk.core.config import Config, Field
+from genwerk.core.errors import DataError, RequestError, WorkspaceError
+from genwerk.core.progress import say, track
+from genwerk.core.types import Retrieved
+from genwerk.core.workspace import Artifact, Source, Step
+from genwerk.data.documents import load_documents
+from genwerk.data.questions import Question
+from genwerk.metrics.bootstrap import Interval, interval, paired_difference
+from genwerk.metrics.ranking import ndcg_at_k
+from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.fusion import known_item_gains, load_fusion
+from genwerk.retrieval.index import Index
+from genwerk.retrieval.mining import MineConfig, log_odds, questions_of
+from genwerk.retrieval.reranking import Reranker, Scorer
+from genwerk.retrieval.search import Findings, Searcher
+
+__all__ = [
+    "FILE_NAME", "FitRerankingConfig", "RerankChoice", "RerankedSearch", "Reranking", "fit_reranked", "fit_reranking",
+    "load_reranking",
+]  # fmt: skip
+
+FILE_NAME = "reranking.json"
+_K = 10
+_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+_ENOUGH = 0.9  # of the largest gain: what a larger k adds beyond it is not worth its time
+
+
+@dataclass(frozen=True, slots=True)
+class RerankChoice:
+    """What a `RerankedSearch` needs: whether, how many passages, and the weight of the first search's score."""
+
+    on: bool = False
+    k: int = 20
+    weight: float = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class DepthScore:
+    """At one k: its best weight, the mean nDCG@10 there, and the tokens that the reranker reads for a query."""
+
+    k: int
+    weight: float
+    ndcg: float
+    tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """What was fitted and why. Intervals are of nDCG@10; `gain` is that of choices made on the other half."""
+
+    on: bool
+    k: int
+    weight: float
+    reason: str
+    arm: str
+    n_questions: int
+    first: Interval
+    reranked: Interval
+    gain: Interval
+    depths: tuple[DepthScore, ...]
+
+    @property
+    def choice(self) -> RerankChoice:
+        return RerankChoice(self.on, self.k, self.weight)
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, asdict(self))
+
+
+def load_reranking(path: Path) -> Reranking:
+    """Read reranking.json (or the folder it is in). Raises WorkspaceError when it is missing or damaged."""
+    path = path / FILE_NAME if path.is_dir() else path
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values |= {name: Interval(**values[name]) for name in ("first", "reranked", "gain")}
+        values["depths"] = tuple(DepthScore(**item) for item in values["depths"])
+        return Reranking(**values)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        remedy = "Train the reranker again: `genwerk index train-reranker`."
+        raise WorkspaceError(f"the reranking cannot be read: {error!r}", where=str(path), remedy=remedy) from error
+
+
+class RerankedSearch:
+    """A `Searcher` with a second stage; it has the same `search` and `look`. Any thread may use it.
+
+    A query that the reranker cannot read beside a passage keeps the order of the first search, which is said once.
+    """
+
+    def __init__(self, searcher: Searcher, scorer: Scorer, choice: RerankChoice) -> None:
+        self.searcher, self.scorer, self.choice = searcher, scorer, choice
+        self.index, self.embedder, self.fusion = searcher.index, searcher.embedder, searcher.fusion
+        self._told = False
+
+    def search(
+        self,
+        query: str,
+        k: int = 8,
+        arm: str | None = None,
+        *,
+        groups: Collection[str] = (),
+        exclude: Collection[str] = (),
+    ) -> list[Retrieved]:
+        """The first `k` chunks, best first; `source` of those that were reranked is `reranked`."""
+        return list(self.look(query, k, arm, groups=groups, exclude=exclude).results)
+
+    def look(
+        self,
+        query: str,
+        k: int = 8,
+        arm: str | None = None,
+        *,
+        groups: Collection[str] = (),
+        exclude: Collection[str] = (),
+    ) -> Findings:
+        """`search` with the signals of the first search."""
+        if not self.choice.on:
+            return self.searcher.look(query, k, arm, groups=groups, exclude=exclude)
+        found = self.searcher.look(query, max(k, self.choice.k), arm, groups=groups, exclude=exclude)
+        head, tail = found.results[: self.choice.k], found.results[self.choice.k :]
+        return Findings((*self._reordered(query, head), *tail)[:k], found.signals)
+
+    def _reordered(self, query: str, head: Sequence[Retrieved]) -> Sequence[Retrieved]:
+        try:
+            scored = self.scorer.score(query, [self.index.chunk_text(item.chunk) for item in head])
+        except RequestError as error:
+            if error.code != "context_length_exceeded":
+                raise
+            if not self._told:
+                self._told = True
+                say(f"a query keeps the order of the first search: {error.what}", style="yellow")
+            return head
+        joined = joined_scores(scored.scores, [item.score for item in head], self.choice.weight)
+        order = np.argsort(-joined, kind="stable")
+        return [Retrieved(head[place].chunk, float(joined[place]), "reranked") for place in order]
+
+
+def joined_scores(scores: Sequence[float] | np.ndarray, first: Sequence[float], weight: float) -> np.ndarray:
+    """(N,) log-odds of the reranker's scores plus `weight` times the first search's, scaled by their maximum."""
+    top = max(first, default=0.0)
+    scaled = np.asarray(first) / top if top > 0 else np.zeros(len(first))
+    return np.array([log_odds(float(score)) for score in scores]) + weight * scaled
+
+
+def fit_reranking(searcher: Searcher, scorer: Scorer, questions: Sequence[Question], *, depth: int = 20) -> Reranking:
+    """Score the first `depth` passages of every question once, and choose k and weight, or neither.
+
+    Raises DataError for fewer than two questions.
+    """
+    if len(questions) < 2:
+        remedy = "The documents need titled sections or whole sentences; a larger collection has more."
+        raise DataError(f"{len(questions)} questions are too few to fit the reranking on", remedy=remedy)
+    ks = sorted({k for k in (5, 10, 15, 20, 30, 50) if k < depth} | {depth})
+    grid = [(k, weight) for k in ks for weight in _WEIGHTS]
+    before, after, tokens = [], [], []
+    with track("fitting the reranking", total=len(questions), unit="questions") as bar:
+        for question in questions:
+            found = searcher.search(question.text, depth)
+            texts = [searcher.index.chunk_text(item.chunk) for item in found]
+            scored = scorer.score(question.text, texts)
+            gains = np.array([known_item_gains([item.chunk], question) for item in found]).reshape(-1)
+            first = [item.score for item in found]
+            before.append(_ndcg(gains))
+            after.append([_ndcg(_moved(gains, scored.scores, first, k, weight)) for k, weight in grid])
+            tokens.append(scored.tokens / max(1, len(found)))
+            bar.advance()
+    return _choose(before, np.array(after), grid, float(np.mean(tokens)), searcher.fusion.arm)
+
+
+def _moved(gains: np.ndarray, scores: np.ndarray, first: Sequence[float], k: int, weight: float) -> np.ndarray:
+    """`gains` in the order that reranking the first `k` gives."""
+    order = np.argsort(-joined_scores(scores[:k], first[:k], weight), kind="stable")
+    return np.concatenate([gains[:k][order], gains[k:]])
+
+
+def _ndcg(gains: np.ndarray) -> float:
+    hits = np.flatnonzero(gains)
+    return ndcg_at_k([float(place == hits[0]) for place in range(len(gains))], _K, ideal=[1.0]) if len(hits) else 0.0
+
+
+def _choose(
+    before: Sequence[float], after: np.ndarray, grid: Sequence[tuple[int, float]], tokens: float, arm: str
+) -> Reranking:
+    """after (N, G): nDCG@10 of each question at each point of the grid."""
+    held = np.empty(len(before))
+    for half in (0, 1):
+        ours = np.arange(len(before)) % 2 == half
+        held[ours] = after[ours, _best(np.asarray(before)[~ours], after[~ours], grid)]
+    gain = paired_difference(held.tolist(), before)
+    best = _best(np.asarray(before), after, grid)
+    k, weight = grid[best]
+    spread = f"{gain.mean:+.3f} nDCG@10, 95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
+    if gain.above_zero:
+        reason = f"Reranking the first {k} of {arm} search gains {spread}, which lies above 0."
+    else:
+        reason = f"Reranking {arm} search gains {spread}, which reaches 0 or below: it is switched off."
+    means = after.mean(0)
+    depths = []
+    for size in sorted({size for size, _ in grid}):
+        at = max((place for place, point in enumerate(grid) if point[0] == size), key=lambda place: means[place])
+        depths.append(DepthScore(size, grid[at][1], float(means[at]), round(tokens * size, 1)))
+    return Reranking(
+        on=gain.above_zero,
+        k=k,
+        weight=weight,
+        reason=reason,
+        arm=arm,
+        n_questions=len(before),
+        first=interval(before),
+        reranked=interval(held.tolist()),
+        gain=gain,
+        depths=tuple(depths),
+    )
+
+
+def _best(before: np.ndarray, after: np.ndarray, grid: Sequence[tuple[int, float]]) -> int:
+    """The place in the grid with the smallest k that reaches most of the largest gain, at that k's best weight."""
+    gains = after.mean(0) - before.mean()
+    enough = gains.max() - (1 - _ENOUGH) * abs(gains.max())
+    k = min(size for (size, _), gain in zip(grid, gains, strict=True) if gain >= enough)
+    return max((place for place, point in enumerate(grid) if point[0] == k), key=lambda place: gains[place])
+
+
+class FitRerankingConfig(Config):
+    """How the decision is made."""
+
+    n_questions: int = Field(400, ge=2, description="development questions")
+    depth: int = Field(20, ge=1, description="passages of the first search that may be reranked")
+    seed: int = Field(0, ge=0, description="which questions are made; the same as in mining")
+
+
+def fit_reranked(
+    config: FitRerankingConfig,
+    step: Step,
+    reranker: Artifact,
+    index: Artifact,
+    embedder_dir: Source | Artifact,
+    dataset: Artifact,
+    fit: Artifact,
+) -> dict[str, float | int | str]:
+    """Write `reranking.json` into `step.out`, from development questions that the reranker never learned from."""
+    started = time.perf_counter()
+    opened = Index.open(index.path)
+    searcher = Searcher(opened, Embedder.load(embedder_dir.path), load_fusion(fit.path).choice)
+    chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
+    questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
+    fitted = fit_reranking(searcher, Reranker.load(reranker.path), questions, depth=config.depth)
+    fitted.save(step.out / FILE_NAME)
+    opened.close()
+    return {"on": int(fitted.on), "k": fitted.k, "weight": fitted.weight, "questions": fitted.n_questions,
+            "ndcg": fitted.first.mean, "ndcg_reranked": fitted.reranked.mean, "gain": fitted.gain.mean,
+            "gain_low": fitted.gain.low, "gain_high": fitted.gain.high,
+            "seconds": round(time.perf_counter() - started, 3)}  # fmt: skip
