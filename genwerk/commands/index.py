@@ -21,20 +21,27 @@ FoundOption = Annotated[
     str, typer.Option("--index", "-i", help="Folder of the index, or the id of an index artifact (or its beginning).")
 ]
 Paths = Annotated[list[str], typer.Argument(help="Folders and files with documents.")]
-EmbedOption = Annotated[str, typer.Option(help="Embedding model: minilm, a spec, or a directory.")]
+EmbedOption = Annotated[
+    str, typer.Option(show_default="the index's own, minilm for a new one", help="Model: a name, a spec, a directory.")
+]
 GroupsOption = Annotated[
     list[str] | None, typer.Option("--group", help="Groups the reader belongs to; may be repeated.")
 ]
 
 
 @index.command("build", epilog="Example: `genwerk index build ./docs --index handbook-index`")
-def build(documents: Paths, folder: FolderOption = FOLDER, embed: EmbedOption = "minilm", chars: Annotated[
-    int, typer.Option(min=50, help="Longest chunk in characters.")] = 700,
-) -> None:  # fmt: skip
+def build(
+    documents: Paths,
+    folder: FolderOption = FOLDER,
+    embed: EmbedOption = "",
+    chars: Annotated[
+        int, typer.Option(min=0, show_default="the index's own, 700 for a new one", help="Longest chunk in characters.")
+    ] = 0,
+) -> None:
     """Build an index, or bring one in step: what changed is embedded, what is no longer there is removed."""
     from genwerk.recipes.indexing import sync
 
-    _say(sync(folder, documents, embed=embed, chars=chars, prune=True))
+    _say(sync(folder, documents, embed=embed, chars=chars, whole=True))
 
 
 @index.command("add", epilog="Example: `genwerk index add new/contract.pdf --group legal`")

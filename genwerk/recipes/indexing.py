@@ -26,6 +26,7 @@ from genwerk.retrieval.store import FILE_NAME, connect, problems_of, read_meta
 
 __all__ = ["Asked", "inspect_index", "remove_documents", "search_index", "sync"]
 
+_EMBEDDER = "minilm"
 _SHOWN = 160  # characters of a passage
 
 
@@ -47,12 +48,15 @@ def sync(
     embed: str = "",
     chars: int = 0,
     groups: tuple[str, ...] = (),
-    prune: bool = False,
+    whole: bool = False,
 ) -> str:
-    """Take files into the index of `folder`, which is made if it is not there; what was done, in words."""
+    """Take files into the index of `folder`; what was done, in words.
+
+    whole   these are all there shall be: others are removed, and the index is made if it is not there.
+    """
     started = time.perf_counter()
-    live = _live(folder, embed, chars)
-    change = live.sync(_documents(sources, groups), prune=prune)
+    live = _live(folder, embed, chars, make=whole)
+    change = live.sync(_documents(sources, groups), prune=whole)
     return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {folder}"
 
 
@@ -117,7 +121,7 @@ def _documents(sources: Sequence[str], groups: tuple[str, ...]) -> Iterator[Docu
         yield replace(document, acl=groups)
 
 
-def _live(folder: Path, embed: str = "", chars: int = 0) -> LiveIndex:
+def _live(folder: Path, embed: str = "", chars: int = 0, *, make: bool = False) -> LiveIndex:
     """The index of `folder` as it was made; `embed` and `chars` are for one that is not there yet, or must agree."""
     config = IndexConfig(max_chars=chars) if chars else IndexConfig()
     path = folder / FILE_NAME
@@ -128,10 +132,11 @@ def _live(folder: Path, embed: str = "", chars: int = 0) -> LiveIndex:
         if not chars:
             config = IndexConfig.model_validate_json(meta["chunking"].split(" ", 1)[1])
         embed = embed or meta["embedder_name"]
-    elif not embed:
+    elif not make:
         raise WorkspaceError(
             "there is no index", where=str(folder), remedy=f"Build it: genwerk index build DOCUMENTS --index {folder}"
         )
+    embed = embed or _EMBEDDER
     return LiveIndex(folder, Embedder.load(fetch_source(embed).path), config, name=embed)
 
 
