@@ -139,7 +139,7 @@ def build(size: int) -> dict[str, float]:
     (folder / FILE_NAME).unlink(missing_ok=True)
     started = time.perf_counter()
     meta = {"embedder": "told", "embedder_name": "told", "chunking": f"recursive {IndexConfig().canonical()}"}
-    write_store(folder / FILE_NAME, documents, chunks, np.concatenate(vectors), meta)
+    write_store(folder / FILE_NAME, documents, chunks, np.concatenate(vectors), meta, living=True)
     written = time.perf_counter()
     derive(folder / FILE_NAME)
     return {"write_s": written - started, "derive_s": time.perf_counter() - written}

@@ -41,6 +41,7 @@ class SequenceVAEConfig(Config):
     width: int = Field(192, ge=8, multiple_of=8, description="of the states between layers")
     depth: int = Field(3, ge=1, description="layers of the network that draws")
     reading_depth: int = Field(1, ge=1, description="layers of the one that reads")
+    reading_width: int = Field(96, ge=8, multiple_of=8, description="of its states; a short code asks little of it")
     heads: int = Field(4, ge=1, description="of attention in each layer")
     beta: float = Field(1.0, ge=0, description="how dearly codes are paid; 1 is the bound itself")
     free: float = Field(0.2, ge=0, description="nats a number of the code costs nothing: so much it may say")
@@ -56,11 +57,11 @@ class Networks(nn.Module):
 
     def __init__(self, config: SequenceVAEConfig, space: Space) -> None:
         super().__init__()
-        shape, reading = (decoder_config(config.width, depth, config.heads, space)
-                          for depth in (config.depth, config.reading_depth))  # fmt: skip
+        shape = decoder_config(config.width, config.depth, config.heads, space)
+        reading = decoder_config(config.reading_width, config.reading_depth, config.heads, space)
         told = {"classes": space.classes, "vector": space.vector}
         self.encoder = SequenceNetwork(reading, **told)
-        self.heads = nn.Linear(config.width, 2 * config.codes)
+        self.heads = nn.Linear(config.reading_width, 2 * config.codes)
         self.decoder = SequenceNetwork(shape, code=config.codes, **told)
 
 

@@ -166,7 +166,9 @@ class LiveIndex:
             started = f"{time.time_ns():x}"
             part = self.path.with_suffix(".part")
             part.unlink(missing_ok=True)
-            write_store(part, [], [], np.zeros((0, embedder.dimension)), {**self._meta, "identity": started})
+            write_store(
+                part, [], [], np.zeros((0, embedder.dimension)), {**self._meta, "identity": started}, living=True
+            )
             part.rename(self.path)
 
     def sync(self, documents: Iterable[Document], *, prune: bool = False) -> Change:

@@ -75,16 +75,21 @@ CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks (number), vect
 class Writer:
     """The one who changes an index file; others may read it meanwhile, and see the collection of before or of after.
 
-    Raises WorkspaceError where the file is missing, damaged, of another schema, or written to by somebody else.
+    Raises WorkspaceError where the file is missing, damaged, of another schema, or never to be changed.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise WorkspaceError("there is no index file", where=str(path), remedy="Build it first.")
+        if not _is_living(path):
+            raise WorkspaceError(
+                "this index was made by a recipe's run and is never changed",
+                where=str(path),
+                remedy="Run the recipe again, or build one that follows its documents: genwerk index build.",
+            )
         self.path = path
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=10)
-            self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self.meta = read_meta(self._connection, path)
         except sqlite3.Error as error:
@@ -170,9 +175,12 @@ def write_store(
     chunks: Sequence[Chunk],
     vectors: np.ndarray,
     meta: Mapping[str, str],
+    *,
+    living: bool = False,
 ) -> None:
     """Write a new index file. `chunks` are in the order of `documents`; `vectors` (N, D) belong to them row by row.
 
+    living   it may be changed later, by a `Writer`; readers then take locks.
     Raises DataError for a document that cannot be stored (twice the same, or text that is not valid Unicode), and
     WorkspaceError when the file cannot be written.
     """
@@ -192,6 +200,8 @@ def write_store(
                 mine = slice(ends[place], ends[place + 1])
                 _add(connection, document, chunks[mine], vectors[mine])
             connection.execute("COMMIT")
+            if living:
+                connection.execute("PRAGMA journal_mode = WAL")
     except sqlite3.Error as error:
         raise WorkspaceError(
             f"the index cannot be written: {error}", where=str(path), remedy="Free some space and run again."
@@ -247,15 +257,19 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     if not path.is_file():
         raise WorkspaceError("there is no index file", where=str(path), remedy="Build it with `genwerk run`.")
-    with path.open("rb") as file:
-        living = file.read(20)[18:20] == b"\x02\x02"
-    uri = f"{path.absolute().as_uri()}?mode=ro{'' if living else '&immutable=1'}"
+    uri = f"{path.absolute().as_uri()}?mode=ro{'' if _is_living(path) else '&immutable=1'}"
     try:
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
         connection.execute("PRAGMA query_only = ON")
     except sqlite3.Error as error:
         raise damaged(path, str(error)) from error
     return connection
+
+
+def _is_living(path: Path) -> bool:
+    """Whether the file is changed through a write-ahead log: its header says so."""
+    with path.open("rb") as file:
+        return file.read(20)[18:20] == b"\x02\x02"
 
 
 def read_meta(connection: sqlite3.Connection, path: Path) -> dict[str, str]:

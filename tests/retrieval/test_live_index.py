@@ -311,3 +311,22 @@ def test_the_step_of_a_recipe_writes_what_is_derived_too(
     index = Index.open(step.out)
     assert len(index.view.parts) == 1 and len(index.view.parts[0]) == len(index.chunks) > 0
     assert Embedder.load(tiny_encoder_dir).identity == index.meta["embedder"]
+
+
+def test_an_index_of_a_run_is_never_changed(make_index, tmp_path: Path, topics: list[Document], embedder: Stub) -> None:  # type: ignore[no-untyped-def]
+    make_index(topics)
+    before = (tmp_path / FILE_NAME).read_bytes()
+    with pytest.raises(WorkspaceError, match="never changed"):
+        open_live(tmp_path, embedder).sync(topics[:1], prune=True)
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+
+
+def test_what_was_opened_before_the_first_change_follows(
+    tmp_path: Path, topics: list[Document], embedder: Stub
+) -> None:
+    live = open_live(tmp_path, embedder)
+    index = Index.open(tmp_path)
+    assert len(index.chunks) == 0 and Searcher(index, embedder).search("bread") == []  # type: ignore[arg-type]
+    live.sync(topics)
+    assert index.refresh() and len(index.document_ids) == 5
+    index.close()

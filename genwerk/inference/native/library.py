@@ -81,7 +81,7 @@ def compiled(folder: Path, variant: str) -> ctypes.CDLL:
         identity.update(source.name.encode() + b"\0" + source.read_bytes())
     place = cache_directory() / "native" / f"genwerk-{variant}-{identity.hexdigest()[:16]}.so"
     if not place.exists():
-        build(place, folder, compiler=compiler, flags=flags)
+        build(place, compiler=compiler, flags=flags, folder=folder)
     try:
         return ctypes.CDLL(str(place))
     except OSError as error:
@@ -106,7 +106,7 @@ def _tiles_allowed() -> bool:
     return int(ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data)) == 0
 
 
-def build(place: Path, folder: Path = _KERNELS, *, compiler: tuple[str, ...], flags: tuple[str, ...]) -> None:
+def build(place: Path, *, compiler: tuple[str, ...], flags: tuple[str, ...], folder: Path = _KERNELS) -> None:
     """Compile the kernels of `folder` into the shared library `place`, which appears whole or not at all.
 
     Raises NativeUnavailableError with the compiler's words, or where the folder cannot be written to.
