@@ -205,16 +205,14 @@ class LiveIndex:
         with hold(self.path.with_suffix(".lock"), wait=0, busy=self._busy):
             writer = self._open()
             try:
-                held = writer.held()
-                wanted = set(names)
-                found = [identity for identity, source in held.items() if identity in wanted or source in wanted]
-                if missing := wanted - set(found) - {held[identity] for identity in found}:
+                found = {name: writer.named(name) for name in names}
+                if missing := [name for name, identities in found.items() if not identities]:
                     raise WorkspaceError(
                         f"not in the index: {', '.join(sorted(missing)[:5])}",
                         where=str(self.path),
                         remedy="Name documents by id or source as `genwerk index inspect` lists them.",
                     )
-                self._remove(writer, found, change)
+                self._remove(writer, sorted({one for identities in found.values() for one in identities}), change)
             finally:
                 writer.close()
         return change
@@ -259,10 +257,10 @@ class LiveIndex:
 
     def _derive_if_stale(self) -> None:
         writer = Writer(self.path)
-        last, count = writer.extent()
+        last = writer.last_chunk()
         writer.close()
         covered = max((int(folder.name.split("-")[1]) for folder in self.path.parent.glob("derived-*")), default=0)
-        if last - covered >= max(_STALE_AT_LEAST, _STALE * count):
+        if last - covered >= max(_STALE_AT_LEAST, _STALE * covered):
             derive(self.path)
 
     def _busy(self, holder: object) -> WorkspaceError:

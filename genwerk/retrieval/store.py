@@ -120,15 +120,19 @@ class Writer:
         except sqlite3.DatabaseError as error:
             raise damaged(self.path, str(error)) from error
 
-    def held(self) -> dict[str, str]:
-        """Source of each document in the file, by id."""
-        return dict(self._connection.execute("SELECT id, source FROM documents ORDER BY number"))
+    def held(self) -> list[str]:
+        """Ids of all documents, in the order in which they came."""
+        return [identity for (identity,) in self._connection.execute("SELECT id FROM documents ORDER BY number")]
 
-    def extent(self) -> tuple[int, int]:
-        """The number that was given to the last chunk, and how many chunks there are."""
+    def last_chunk(self) -> int:
+        """The number that was given to the last chunk."""
         last = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
-        count = self._connection.execute("SELECT count(*) FROM chunks").fetchone()
-        return int(last[0]) if last else 0, int(count[0])
+        return int(last[0]) if last else 0
+
+    def named(self, name: str) -> list[str]:
+        """Ids of the documents with this id or source."""
+        query = "SELECT id FROM documents WHERE id = ? OR source = ?"
+        return [identity for (identity,) in self._connection.execute(query, (name, name))]
 
     def holds(self, document: Document) -> bool:
         """Whether the document is there as it is, with its access list and metadata."""
@@ -138,8 +142,7 @@ class Writer:
 
     def remove_like(self, document: Document) -> bool:
         """Remove what is there under the document's id or source; whether there was anything. Inside `change`."""
-        query = "SELECT id FROM documents WHERE id = ? OR source = ?"
-        found = [identity for (identity,) in self._connection.execute(query, (document.id, document.source)).fetchall()]
+        found = {*self.named(document.id), *self.named(document.source)}
         for identity in found:
             self.remove(identity)
         return bool(found)
