@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--adapt", type=float, default=0.0, metavar="MINUTES", help="of an embedder; 0: none")
     parser.add_argument("--reranker", type=Path, help="a cross-encoder's directory, instead of training one")
     parser.add_argument("--no-reranker", action="store_true", help="the three arms alone")
+    parser.add_argument("--lists", type=int, default=6000, help="training questions that are mined; 12,942 are there")
     parser.add_argument("--negatives", type=int, default=7, help="in a list of the reranker's training")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help="of training")
     parser.add_argument("--questions", type=int, default=0, help="of those held out, the first so many; 0: all")
@@ -73,7 +74,7 @@ def main() -> None:
     searches = arms(collection)
     told = [load_fusion(collection.fit.path).reason]
     if not chosen.no_reranker or chosen.adapt:
-        lists = mine(workspace, collection, MineConfig(n_questions=20_000))
+        lists = mine(workspace, collection, MineConfig(n_questions=chosen.lists))
     if not chosen.no_reranker:
         reranker = trained(workspace, lists, chosen)
         name, search, reason = reranked(workspace, collection, reranker)

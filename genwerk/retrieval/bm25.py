@@ -24,11 +24,13 @@ from functools import cached_property
 
 import numpy as np
 
+from genwerk.retrieval.native import load_kernels
 from genwerk.retrieval.postings import Postings
 
 __all__ = ["BM25", "Segments"]
 
 K1, B = 1.2, 0.75
+_BLOCK = 64
 
 
 class Segments:
@@ -88,8 +90,7 @@ class BM25:
         for term in dict.fromkeys(terms):
             rows, counts = self._find(term)
             if len(rows):
-                often = counts.astype(np.float64)
-                scores[rows] += self._weight(len(rows)) * (often / (often + self._norms[rows]))
+                _add(scores, rows, counts, self._norms, self._weight(len(rows)))
         return best_rows(scores, k)
 
     def _weight(self, holding: int) -> float:
@@ -103,9 +104,30 @@ class BM25:
         return rows[seen], counts[seen]
 
 
-def best_rows(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows with the `k` highest scores above 0, and with the same score as the last of them; unordered."""
-    rows = np.flatnonzero(scores > 0)
+def _add(scores: np.ndarray, rows: np.ndarray, counts: np.ndarray, norms: np.ndarray, weight: float) -> None:
+    """Add what one term is worth to the scores of its rows."""
+    if (kernels := load_kernels()) is None:
+        often = counts.astype(np.float64)
+        scores[rows] += weight * (often / (often + norms[rows]))
+        return
+    rows, counts = np.ascontiguousarray(rows, np.uint32), np.ascontiguousarray(counts, np.uint16)
+    kernels.genwerk_words(
+        rows.ctypes.data, counts.ctypes.data, len(rows), norms.ctypes.data, weight, scores.ctypes.data
+    )
+
+
+def best_rows(scores: np.ndarray, k: int, above: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with the `k` highest scores above a bound, and with the same score as the last of them; unordered.
+
+    The k-th highest of the maxima of blocks is no higher than the k-th highest score: few rows are left to sort.
+    """
+    whole = len(scores) - len(scores) % _BLOCK
+    if whole > _BLOCK * k:
+        tops = scores[:whole].reshape(-1, _BLOCK).max(1)
+        least = np.partition(tops, len(tops) - k)[len(tops) - k]
+        rows = np.flatnonzero(scores >= least) if least > above else np.flatnonzero(scores > above)
+    else:
+        rows = np.flatnonzero(scores > above)
     found = scores[rows]
     if len(rows) > k:
         last = np.partition(found, len(found) - k)[len(found) - k]

@@ -12,7 +12,6 @@ Try it:   python benchmarks/scale.py --chunks 10000
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,16 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from genwerk.core.progress import say
-from genwerk.inference.native.library import NativeUnavailableError, compiled, usable_variants
 from genwerk.retrieval.bm25 import best_rows
+from genwerk.retrieval.native import load_kernels
 
 __all__ = ["ByteVectors", "Scan"]
 
-KERNELS = Path(__file__).parent / "kernels"
 _AT_LEAST, _TIMES = 512, 4
 _SHARED = 1 << 15  # rows from which on a question is worth several threads
 _BLOCK = 1 << 14
+_HIDDEN = -2.0  # below every product of vectors of length 1
 
 Exactly = Callable[[np.ndarray], np.ndarray]
 
@@ -71,9 +69,7 @@ class ByteVectors:
     def near(self, query: np.ndarray) -> np.ndarray:
         """(n,) float32: about the products with `query` (D,)."""
         scale = max(float(np.abs(query).max(initial=0.0)), 1e-12) / 127
-        rounded = np.rint(query / scale).astype(np.int32)
-        products = _products(self, rounded)
-        return np.asarray(products * self.scales * np.float32(scale))
+        return _products(self, np.rint(query / scale).astype(np.int32), scale)
 
 
 class Scan:
@@ -87,10 +83,11 @@ class Scan:
 
     def top(self, query: np.ndarray, k: int, visible: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The `k` rows nearest to `query` (D,) of those that are `visible` (n,), ties of the last too; cosines."""
-        near = np.concatenate([np.zeros(0, dtype=np.float32), *(part.near(query) for part in self.parts)])
+        each = [part.near(query) for part in self.parts if len(part)]
+        near = each[0] if len(each) == 1 else np.concatenate([np.zeros(0, dtype=np.float32), *each])
         if visible is not None:
-            near[~visible] = -2.0
-        rows, _ = best_rows(near + 2.0, max(_AT_LEAST, _TIMES * k))
+            near[~visible] = _HIDDEN
+        rows, _ = best_rows(near, max(_AT_LEAST, _TIMES * k), _HIDDEN)
         cosines = self.cosines(query, rows)
         if len(rows) > k:
             kept = cosines >= np.partition(cosines, len(rows) - k)[len(rows) - k]
@@ -102,22 +99,24 @@ class Scan:
         return np.asarray((self._exactly(rows).astype(np.float32) * query.astype(np.float32)).sum(1))
 
 
-def _products(vectors: ByteVectors, query: np.ndarray) -> np.ndarray:
-    """(n,) exact sums of bytes times bytes."""
-    kernel = _kernel()
-    if kernel is None:
+def _products(vectors: ByteVectors, query: np.ndarray, scale: float) -> np.ndarray:
+    """(n,) float32: sums of bytes times bytes, exact, times both scales."""
+    kernels = load_kernels()
+    if kernels is None:
         blocks = range(0, len(vectors), _BLOCK)
         whole = query.astype(np.float32)  # sums below 2^24 are exact
-        return np.concatenate([np.zeros(0, np.float32), *(vectors.bytes[n : n + _BLOCK] @ whole for n in blocks)])
-    out = np.empty(len(vectors), dtype=np.int32)
+        sums = np.concatenate([np.zeros(0, np.float32), *(vectors.bytes[n : n + _BLOCK] @ whole for n in blocks)])
+        return np.asarray(sums * (np.float32(scale) * vectors.scales))
+    out = np.empty(len(vectors), dtype=np.float32)
     moved = (query + 128).astype(np.uint8)
     threads = _threads() if len(vectors) >= _SHARED else 1
     ends = np.linspace(0, len(vectors), threads + 1).astype(int).tolist()
 
     def work(place: int) -> None:
         first, last = ends[place], ends[place + 1]
-        kernel(_at(vectors.bytes, first), last - first, len(query), moved.ctypes.data, _at(vectors.sums, first),
-               _at(out, first))  # fmt: skip
+        sums, scales = _at(vectors.sums, first), _at(vectors.scales, first)
+        kernels.genwerk_scan(_at(vectors.bytes, first), last - first, len(query), moved.ctypes.data, sums, scales,
+                             scale, _at(out, first))  # fmt: skip
 
     if threads == 1:
         work(0)
@@ -128,19 +127,6 @@ def _products(vectors: ByteVectors, query: np.ndarray) -> np.ndarray:
 
 def _at(array: np.ndarray, row: int) -> int:
     return int(array.ctypes.data + row * array.strides[0])
-
-
-@cache
-def _kernel() -> Callable[..., None] | None:
-    try:
-        library = compiled(KERNELS, usable_variants()[0])
-    except NativeUnavailableError as error:
-        say(f"searching by meaning without native kernels, several times as slow: {error.what}", style="yellow")
-        return None
-    scan = library.genwerk_scan
-    scan.restype = None
-    scan.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * 3]
-    return scan
 
 
 @cache

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from genwerk.retrieval import bm25
 from genwerk.retrieval.bm25 import BM25, Segments
 from genwerk.retrieval.postings import hash_of, load_postings, make_postings, save_postings
 
@@ -71,6 +72,21 @@ def test_parts_are_searched_as_one(collection: list[list[str]], cut: int, query:
     whole = BM25(Segments([make_postings(collection)])).top(query, k)
     parts = BM25(Segments([make_postings(collection[:cut]), make_postings(collection[cut:])])).top(query, k)
     assert [one.tolist() for one in whole] == [one.tolist() for one in parts]
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("k", [1, 7, 100])
+def test_the_best_of_many_are_the_best(native: bool, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not native:
+        monkeypatch.setattr(bm25, "load_kernels", lambda: None)
+    draw = np.random.default_rng(k)
+    texts = [[f"w{number}" for number in draw.integers(0, 40, size=12)] for _ in range(9000)]
+    arm = BM25(Segments([make_postings(texts)]))
+    query = ["w1", "w2", "w3", "nothing"]
+    rows, scores = arm.top(query, k)
+    every = scores_of(arm, query, 9000)
+    assert sorted(rows.tolist()) == np.flatnonzero(every >= np.sort(every)[-k]).tolist()
+    assert scores.tolist() == every[rows].tolist()
 
 
 def test_all_that_are_as_good_as_the_last_are_returned() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genwerk.retrieval import scan
+from genwerk.retrieval.native import load_kernels
 from genwerk.retrieval.scan import ByteVectors, Scan
 
 
@@ -20,19 +21,19 @@ def unit(rows: int, dimension: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("dimension", [1, 7, 48, 384])
 def test_products_of_bytes_are_exact(native: bool, dimension: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if not native:
-        monkeypatch.setattr(scan, "_kernel", lambda: None)
-    elif scan._kernel() is None:
+        monkeypatch.setattr(scan, "load_kernels", lambda: None)
+    elif load_kernels() is None:
         pytest.skip("there is no C++ compiler")
     vectors = ByteVectors.of(unit(40_001, dimension, 0))
     query = np.random.default_rng(1).integers(-127, 128, size=dimension)
-    expected = vectors.bytes.astype(np.int64) @ query
-    assert np.array_equal(scan._products(vectors, query).astype(np.int64), expected)
+    expected = (vectors.bytes.astype(np.int64) @ query) * (np.float32(0.5) * vectors.scales)
+    assert np.allclose(scan._products(vectors, query, 0.5), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_the_best_are_found_as_by_looking_at_all(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not native:
-        monkeypatch.setattr(scan, "_kernel", lambda: None)
+        monkeypatch.setattr(scan, "load_kernels", lambda: None)
     vectors, queries = unit(20_000, 384, 0), unit(20, 384, 1)
     parts = [ByteVectors.of(vectors[:12_000]), ByteVectors.of(vectors[12_000:])]
     searched = Scan(parts, lambda rows: vectors[rows])
