@@ -331,6 +331,7 @@ def draw(found: dict[int, dict[str, float]], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
+    import matplotlib.ticker
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.4, 3.8), layout="constrained")
@@ -340,8 +341,10 @@ def draw(found: dict[int, dict[str, float]], path: Path) -> None:
         axes.plot(sizes, median, "o-", color=colour)
         axes.fill_between(sizes, median, high, color=colour, alpha=0.15, lw=0)
         axes.annotate(f" {name}", (sizes[-1], median[-1]), color=colour, va="center")
-    axes.set(xscale="log", yscale="log", xlabel="chunks", ylabel="ms a question: median, and up to the 95th percentile")
+    axes.set(xscale="log", yscale="log", xlabel="chunks", ylabel="ms a question, median to 95th percentile")
     axes.axhline(50, color="grey", lw=0.8, ls=":")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.set_xlim(right=3.2 * sizes[-1])
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
