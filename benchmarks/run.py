@@ -26,6 +26,7 @@ ALL = (
     "routing",
     "embed",
     "index",
+    "scale",
     "boolq",
     "quickstart",
     "grounded",
