@@ -46,7 +46,7 @@ def build(
 
 @index.command("add", epilog="Example: `genwerk index add new/contract.pdf --group legal`")
 def add(documents: Paths, folder: FolderOption = FOLDER, groups: Annotated[
-    list[str] | None, typer.Option("--group", help="Who may see them; may be repeated; none: everyone.")] = None,
+    list[str] | None, typer.Option("--group", help="Who may see them; none: as before, everyone if new.")] = None,
 ) -> None:  # fmt: skip
     """Add documents to an index; one whose file is there with other content takes its place."""
     from genwerk.recipes.indexing import sync

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from genwerk.core.errors import WorkspaceError
+from genwerk.core.errors import RequestError, WorkspaceError
 from genwerk.core.progress import say
 from genwerk.core.types import Document
 from genwerk.core.workspace import Workspace
@@ -21,7 +21,7 @@ from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.search import ARMS, FusionChoice, Searcher
+from genwerk.retrieval.search import FusionChoice, Searcher
 from genwerk.retrieval.store import FILE_NAME, connect, problems_of, read_meta
 
 __all__ = ["Asked", "inspect_index", "remove_documents", "search_index", "sync"]
@@ -52,11 +52,12 @@ def sync(
 ) -> str:
     """Take files into the index of `folder`; what was done, in words.
 
+    groups  who may see them; none: whoever may see them now, everyone where they are new.
     whole   these are all there shall be: others are removed, and the index is made if it is not there.
     """
     started = time.perf_counter()
     live = _live(folder, embed, chars, make=whole)
-    change = live.sync(_documents(sources, groups), prune=whole)
+    change = live.sync(_documents(sources, groups, live.limited()), prune=whole)
     return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {folder}"
 
 
@@ -70,23 +71,22 @@ def search_index(found: str, workspace: Path, asked: Asked) -> None:
     index = Index.open(_place(found, workspace))
     searcher = Searcher(index, _embedder(index.meta), FusionChoice(asked.arm, asked.weight))
     started = time.perf_counter()
-    findings = searcher.look(asked.query, asked.k, asked.arm, groups=asked.groups)
+    ranks = searcher.candidates(asked.query, groups=asked.groups).ranks(asked.weight)
     took = time.perf_counter() - started
-    candidates = searcher.candidates(asked.query, groups=asked.groups)
-    ranks = {arm: {chunk: (place, score) for place, (chunk, score) in
-                   enumerate(candidates.ranked(arm, asked.weight, len(candidates.chunks)), 1)}
-             for arm in ARMS}  # fmt: skip
+    if asked.arm not in ranks:
+        raise RequestError(f"there is no arm {asked.arm!r}", param="arm", remedy=f"Arms: {', '.join(ranks)}.")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", *ARMS, "document", "passage"):
+    for heading in ("", *ranks, "document", "passage"):
         table.add_column(heading, overflow="fold")
-    for place, item in enumerate(findings.results, 1):
-        cells = [f"{held[0]}. {held[1]:.3f}" if (held := ranks[arm].get(item.chunk)) else "–" for arm in ARMS]
-        text = " ".join(index.chunk_text(item.chunk).split())
-        document = index.document(item.chunk.document_id)
-        spot = place_of_span(document, item.chunk.start, item.chunk.end)
+    shown = list(ranks[asked.arm])[: asked.k]
+    for place, chunk in enumerate(shown, 1):
+        cells = [f"{held.rank}. {held.score:.3f}" if (held := arm.get(chunk)) else "–" for arm in ranks.values()]
+        text = " ".join(index.chunk_text(chunk).split())
+        document = index.document(chunk.document_id)
+        spot = place_of_span(document, chunk.start, chunk.end)
         table.add_row(str(place), *cells, f"{document.source}\n{spot}".rstrip(), text[:_SHOWN])
     Console().print(table)
-    say(f"{len(findings.results)} of {index.view.words(asked.groups).n_rows} chunks, {1000 * took:.0f} ms")
+    say(f"{len(shown)} of {index.view.words(asked.groups).n_rows} chunks, {1000 * took:.0f} ms")
 
 
 def inspect_index(found: str, workspace: Path, *, documents: bool = False, check: bool = False) -> bool:
@@ -116,9 +116,11 @@ def inspect_index(found: str, workspace: Path, *, documents: bool = False, check
     return not problems
 
 
-def _documents(sources: Sequence[str], groups: tuple[str, ...]) -> Iterator[Document]:
+def _documents(
+    sources: Sequence[str], groups: tuple[str, ...], limited: Mapping[str, tuple[str, ...]]
+) -> Iterator[Document]:
     for document in read_documents(PrepareConfig(sources=tuple(sources))):
-        yield replace(document, acl=groups)
+        yield replace(document, acl=groups or limited.get(document.source, ()))
 
 
 def _live(folder: Path, embed: str = "", chars: int = 0, *, make: bool = False) -> LiveIndex:

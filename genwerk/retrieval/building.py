@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,56 +179,56 @@ class LiveIndex:
         Raises DataError for a text that is none, WorkspaceError when the index cannot be changed.
         """
         change, kept = Change(), set()
-        with hold(self.path.with_suffix(".lock"), wait=0, busy=self._busy):
-            writer = self._open()
-            try:
-                waiting: list[_Coming] = []
-                for document in documents:
-                    kept.add(document.id)
-                    if writer.holds(document):
-                        change.unchanged += 1
-                        continue
-                    waiting.append(_Coming(document, self._chunker.chunk(document)))
-                    if sum(len(one.chunks) for one in waiting) >= _CHECKPOINT_CHUNKS:
-                        self._take_in(writer, waiting, change)
-                        waiting = []
-                self._take_in(writer, waiting, change)
-                if prune:
-                    self._remove(writer, [identity for identity in writer.held() if identity not in kept], change)
-            finally:
-                writer.close()
-            self._derive_if_stale()
+        with self._writing() as writer:
+            waiting: list[_Coming] = []
+            chunks = 0
+            for document in documents:
+                kept.add(document.id)
+                if writer.holds(document):
+                    change.unchanged += 1
+                    continue
+                waiting.append(_Coming(document, self._chunker.chunk(document)))
+                chunks += len(waiting[-1].chunks)
+                if chunks >= _CHECKPOINT_CHUNKS:
+                    self._take_in(writer, waiting, change)
+                    waiting, chunks = [], 0
+            self._take_in(writer, waiting, change)
+            if prune:
+                self._remove(writer, [identity for identity in writer.held() if identity not in kept], change)
+            self._derive_if_stale(writer.last_chunk())
         return change
 
     def remove(self, names: Iterable[str]) -> Change:
         """Remove documents by id or source. Raises WorkspaceError for one that is not there; then none is removed."""
         change = Change()
-        with hold(self.path.with_suffix(".lock"), wait=0, busy=self._busy):
-            writer = self._open()
-            try:
-                found = {name: writer.named(name) for name in names}
-                if missing := [name for name, identities in found.items() if not identities]:
-                    raise WorkspaceError(
-                        f"not in the index: {', '.join(sorted(missing)[:5])}",
-                        where=str(self.path),
-                        remedy="Name documents by id or source as `genwerk index inspect` lists them.",
-                    )
-                self._remove(writer, sorted({one for identities in found.values() for one in identities}), change)
-            finally:
-                writer.close()
+        with self._writing() as writer:
+            found = {name: writer.named(name) for name in names}
+            if missing := [name for name, identities in found.items() if not identities]:
+                raise WorkspaceError(
+                    f"not in the index: {', '.join(sorted(missing)[:5])}",
+                    where=str(self.path),
+                    remedy="Name documents by id or source as `genwerk index inspect` lists them.",
+                )
+            self._remove(writer, sorted({one for identities in found.values() for one in identities}), change)
         return change
 
-    def _open(self) -> Writer:
-        writer = Writer(self.path)
-        for key, value in self._meta.items():
-            if key != "embedder_name" and writer.meta.get(key) != value:
-                writer.close()
-                raise WorkspaceError(
-                    f"the index was made with another {key}: {writer.meta.get(key)}, not {value}",
-                    where=str(self.path),
-                    remedy="Give the same embedder and the same cutting, or build a new index in another folder.",
-                )
-        return writer
+    def limited(self) -> dict[str, tuple[str, ...]]:
+        """Who may see the documents that not everyone may see, by source."""
+        with self._writing() as writer:
+            return writer.limited()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writer]:
+        """The index, open for changes, while nobody else changes it."""
+        with hold(self.path.with_suffix(".lock"), wait=0, busy=self._busy), closing(Writer(self.path)) as writer:
+            for key, value in self._meta.items():
+                if key != "embedder_name" and writer.meta.get(key) != value:
+                    raise WorkspaceError(
+                        f"the index was made with another {key}: {writer.meta.get(key)}, not {value}",
+                        where=str(self.path),
+                        remedy="Give the same embedder and the same cutting, or build a new index in another folder.",
+                    )
+            yield writer
 
     def _take_in(self, writer: Writer, coming: Sequence[_Coming], change: Change) -> None:
         """One change of the index: all of `coming`, and what they take the place of."""
@@ -255,10 +256,7 @@ class LiveIndex:
                 writer.remove(identity)
         change.removed += len(identities)
 
-    def _derive_if_stale(self) -> None:
-        writer = Writer(self.path)
-        last = writer.last_chunk()
-        writer.close()
+    def _derive_if_stale(self, last: int) -> None:
         covered = max((int(folder.name.split("-")[1]) for folder in self.path.parent.glob("derived-*")), default=0)
         if last - covered >= max(_STALE_AT_LEAST, _STALE * covered):
             derive(self.path)

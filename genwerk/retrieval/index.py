@@ -58,14 +58,14 @@ class Index:
         self._lock = threading.Lock()
         self.document = lru_cache(maxsize=_CACHED_DOCUMENTS)(self._document)
         self._documents, self._seen = Documents(), _Seen()
-        self.view = View(NO_ROWS, (), self._documents, self._vectors)
+        self.view = View(NO_ROWS, (), self._documents, self.vectors)
         with self._reading() as connection:
             self.meta = read_meta(connection, self.path)
             self.dimension = int(self.meta["dimension"])
             if (base := find_derived(connection, self.path, self.meta)) is not None and len(base):
                 self._documents.read(connection, 0)
                 rows = read_rows(connection, self._documents, base.numbers, 0)
-                self.view = View(rows, [base], self._documents, self._vectors)
+                self.view = View(rows, [base], self._documents, self.vectors)
                 self._seen = _Seen(int(base.numbers[-1]), max(self._documents.numbers, default=0))
             self._load(connection)
 
@@ -113,7 +113,7 @@ class Index:
         rows = rows.followed_by(read_rows(connection, self._documents, added.numbers, after))
         gone = self._documents.drop(connection, self._seen.removed)
         rows.documents[np.isin(rows.documents, gone)] = -1
-        self.view = View(rows, [*parts, added], self._documents, self._vectors)
+        self.view = View(rows, [*parts, added], self._documents, self.vectors)
         self.document.cache_clear()
         self._seen = seen
         return True
@@ -166,12 +166,8 @@ class Index:
         """The chunk's text, cut from its document."""
         return self.document(chunk.document_id).text[chunk.start : chunk.end]
 
-    def vectors_of(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors (m, D) float32 of rows (m,) of the present view, from the truth."""
-        return self._vectors(self.view.rows.numbers[rows])
-
-    def _vectors(self, numbers: np.ndarray) -> np.ndarray:
-        """Of chunks by number; 0 where one has gone meanwhile."""
+    def vectors(self, numbers: np.ndarray) -> np.ndarray:
+        """Vectors (m, D) float32 of chunks by number (m,), from the truth; 0 where one has gone meanwhile."""
         found = np.zeros((len(numbers), self.dimension), dtype=np.float32)
         order = np.argsort(numbers)
         try:

@@ -5,7 +5,6 @@
     rows     (P,)     uint32   in order within a term
     counts   (P,)     uint16   how often the term stands there; 65,535 stands for more
     lengths  (n,)     uint32   terms in each row
-    terms.txt                  the terms in the order of their hashes, one a line
 
 Chosen:   counted in blocks, so that a million rows are turned round in twice the memory of the result.
 Left out: compressed numbers; scores computed beforehand, which would be wrong for every reader who may see only a part.
@@ -37,7 +36,6 @@ class Postings:
     rows: np.ndarray
     counts: np.ndarray
     lengths: np.ndarray
-    terms: Sequence[str] | Path
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -50,12 +48,6 @@ class Postings:
             return self.rows[:0], self.counts[:0]
         own = slice(int(self.starts[place]), int(self.starts[place + 1]))
         return self.rows[own], self.counts[own]
-
-    def vocabulary(self) -> list[str]:
-        """All terms, read anew at each call."""
-        if isinstance(self.terms, Path):
-            return self.terms.read_text(encoding="utf-8").splitlines()
-        return list(self.terms)
 
 
 def hash_of(term: str) -> int:
@@ -84,8 +76,7 @@ def make_postings(texts: Iterable[Sequence[str]]) -> Postings:
     place = np.empty(len(numbers), dtype=np.int64)
     place[order] = np.arange(len(numbers))
     starts, rows, counts = _turn([(place[terms], rows, counts) for terms, rows, counts in blocks], len(numbers))
-    names = list(numbers)
-    return Postings(hashed[order], starts, rows, counts, np.array(lengths, dtype=np.uint32), [names[n] for n in order])
+    return Postings(hashed[order], starts, rows, counts, np.array(lengths, dtype=np.uint32))
 
 
 def _turn(
@@ -110,11 +101,9 @@ def _turn(
 
 
 def save_postings(postings: Postings, folder: Path) -> None:
-    """Write one file for each array, and the terms, into a folder that appears as a whole afterwards."""
+    """Write one file for each array into a folder that appears as a whole afterwards."""
     for name in _ARRAYS:
         np.save(folder / f"{name}.npy", getattr(postings, name), allow_pickle=False)
-    with (folder / "terms.txt").open("w", encoding="utf-8") as file:
-        file.writelines(f"{term}\n" for term in postings.vocabulary())
 
 
 def load_postings(folder: Path) -> Postings:
@@ -126,4 +115,4 @@ def load_postings(folder: Path) -> Postings:
     hashes, starts, rows = arrays["hashes"], arrays["starts"], arrays["rows"]
     if len(starts) != len(hashes) + 1 or int(starts[-1]) != len(rows) or len(rows) != len(arrays["counts"]):
         raise ValueError("the arrays do not belong together")
-    return Postings(**arrays, terms=folder / "terms.txt")
+    return Postings(**arrays)

@@ -12,7 +12,6 @@ Try it:   python benchmarks/scale.py --chunks 10000
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from genwerk.core.machine import threads_to_use
 from genwerk.retrieval.bm25 import best_rows
 from genwerk.retrieval.native import load_kernels
 
@@ -131,7 +131,7 @@ def _at(array: np.ndarray, row: int) -> int:
 
 @cache
 def _threads() -> int:
-    return max(1, min(8, len(os.sched_getaffinity(0))))
+    return min(8, threads_to_use())
 
 
 @cache

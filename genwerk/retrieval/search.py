@@ -33,7 +33,7 @@ from genwerk.retrieval.terms import language_of, terms_of
 from genwerk.retrieval.view import Chunks
 from genwerk.retrieval.words import STOP_WORDS, words_of
 
-__all__ = ["ARMS", "Candidates", "Findings", "FusionChoice", "Searcher", "Signals"]
+__all__ = ["ARMS", "Candidates", "Findings", "FusionChoice", "Rank", "Searcher", "Signals"]
 
 ARMS = ("bm25", "dense", "hybrid")
 DEPTH = 100
@@ -77,6 +77,14 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
+class Rank:
+    """Where a chunk stands in one arm, from 1, and its score there."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Candidates:
     """The union of what both arms found for one query, with scaled scores in [0, 1].
 
@@ -101,6 +109,14 @@ class Candidates:
             found = list((self.cosines if arm == "dense" else self.bm25_scores).items())
         found.sort(key=lambda item: (-item[1], item[0]))
         return [(self.chunks[place], score) for place, score in found[:k]]
+
+    def ranks(self, weight: float) -> dict[str, dict[Chunk, Rank]]:
+        """Of every arm the chunks it found, best first, each with its rank."""
+        every = len(self.chunks)
+        return {
+            arm: {chunk: Rank(rank, score) for rank, (chunk, score) in enumerate(self.ranked(arm, weight, every), 1)}
+            for arm in ARMS
+        }
 
 
 class Searcher:

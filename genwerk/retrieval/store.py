@@ -124,6 +124,11 @@ class Writer:
         """Ids of all documents, in the order in which they came."""
         return [identity for (identity,) in self._connection.execute("SELECT id FROM documents ORDER BY number")]
 
+    def limited(self) -> dict[str, tuple[str, ...]]:
+        """Access lists of the documents that not everyone may see, by source."""
+        query = "SELECT source, acl FROM documents WHERE acl != '[]'"
+        return {source: tuple(json.loads(acl)) for source, acl in self._connection.execute(query)}
+
     def last_chunk(self) -> int:
         """The number that was given to the last chunk."""
         last = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchone()

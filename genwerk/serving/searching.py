@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from genwerk.core.errors import RequestError
-from genwerk.data.places import place_of_span
-from genwerk.retrieval.search import ARMS, Searcher
+from genwerk.core.types import Retrieved
+from genwerk.retrieval.search import ARMS
+from genwerk.serving.assistant import Passage
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.fields import invalid, refuse_unserved, text
-from genwerk.serving.openai_reply import title_of
+from genwerk.serving.openai_reply import passage_json
 
 __all__ = ["SearchCall", "parse_search", "search"]
 
@@ -63,30 +65,16 @@ def search(deployment: Deployment, call: SearchCall, groups: tuple[str, ...] = (
     weight = searcher.fusion.weight if call.weight is None else float(call.weight)
     started = time.perf_counter()
     found = searcher.candidates(call.query, groups=groups)
-    ranked = {one: found.ranked(one, weight, len(found.chunks)) for one in ARMS}
-    places = {
-        one: {chunk: {"rank": rank, "score": score} for rank, (chunk, score) in enumerate(listed, 1)}
-        for one, listed in ranked.items()
-    }
+    ranks = found.ranks(weight)
     took = time.perf_counter() - started
     data = [
-        _passage(deployment, searcher, chunk.document_id, chunk.start, chunk.end, groups)
-        | {"score": score, "arms": {one: places[one].get(chunk) for one in ARMS}}
-        for chunk, score in ranked[arm][: call.k]
-    ]
+        passage_json(Passage(Retrieved(chunk, at.score, arm), deployment.document(chunk.document_id, groups)))
+        | {"object": "search.result", "arms": {one: asdict(held[chunk]) if chunk in held else None
+                                               for one, held in ranks.items()}}
+        for chunk, at in islice(ranks[arm].items(), call.k)
+    ]  # fmt: skip
     return {
         "object": "list", "query": call.query, "arm": arm, "weight": weight,
         "fitted": {"arm": searcher.fusion.arm, "weight": searcher.fusion.weight},
         "searched": found.words.n_rows if found.words else 0, "milliseconds": round(1000 * took, 1), "data": data,
-    }  # fmt: skip
-
-
-def _passage(
-    deployment: Deployment, searcher: Searcher, identity: str, start: int, end: int, groups: tuple[str, ...]
-) -> dict[str, Any]:
-    document = deployment.document(identity, groups)
-    return {
-        "object": "search.result", "document_id": identity, "source": document.source, "sha256": document.sha256,
-        "title": title_of(document.metadata, document.source), "start": start, "end": end,
-        "place": place_of_span(document, start, end), "text": document.text[start:end],
     }  # fmt: skip

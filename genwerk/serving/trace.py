@@ -7,7 +7,7 @@ is what the API returns, `print_trace` what `genwerk trace` prints.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,16 +73,30 @@ def build_trace(workspace: Workspace, record: AnswerRecord, *, deep: bool = Fals
             if artifact.id not in found or artifact.id == identity:
                 problems = tuple(workspace.verify(artifact)) if deep else ()
                 found[artifact.id] = Ancestor(part if artifact.id == identity else "", artifact, problems)
-    index = found.get(record.artifacts.get("index", ""))
-    citations = tuple(_check(citation, index.artifact if index else None) for citation in record.reply.citations)
+    made = found.get(record.artifacts.get("index", ""))
+    citations = _check_all(record.reply.citations, made.artifact if made else None)
     return Trace(record, citations, tuple(found.values()), tuple(missing))
 
 
-def _check(citation: Citation, index: Artifact | None) -> CitedSpan:
-    if index is None:
-        return CitedSpan(citation, citation.source, "the index it was cited from is gone")
+def _check_all(citations: Sequence[Citation], made: Artifact | None) -> tuple[CitedSpan, ...]:
+    if not citations:
+        return ()
+    problem = "the index it was cited from is gone"
     try:
-        document: Document = Index.open(index.path).document(citation.document_id)
+        index = Index.open(made.path) if made is not None else None
+    except WorkspaceError as error:
+        index, problem = None, error.what
+    if index is None:
+        return tuple(CitedSpan(citation, citation.source, problem) for citation in citations)
+    try:
+        return tuple(_check(citation, index) for citation in citations)
+    finally:
+        index.close()
+
+
+def _check(citation: Citation, index: Index) -> CitedSpan:
+    try:
+        document: Document = index.document(citation.document_id)
     except WorkspaceError as error:
         return CitedSpan(citation, citation.source, error.what)
     title = str(document.metadata.get("title", document.source))

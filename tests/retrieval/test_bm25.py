@@ -102,8 +102,8 @@ def test_postings_on_disk_are_those_in_memory(tmp_path: Path) -> None:
     for term in ("bread", "oven", "sea", "nothing"):
         assert [one.tolist() for one in read.find(term)] == [one.tolist() for one in made.find(term)]
     assert made.find("bread")[1].tolist() == [2] and made.find("oven")[1].tolist() == [1, 65_535]
-    assert read.lengths.tolist() == [3, 0, 1, 70_000] and set(read.vocabulary()) == {"bread", "oven", "sea"}
-    assert sorted(map(hash_of, read.vocabulary())) == read.hashes.tolist()
+    assert read.lengths.tolist() == [3, 0, 1, 70_000]
+    assert sorted(map(hash_of, ["bread", "oven", "sea"])) == read.hashes.tolist()
 
 
 def test_arrays_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_what_is_read_is_what_was_written(
         own = [chunk for chunk in index.chunks if chunk.document_id == document.id]
         assert "".join(index.chunk_text(chunk) for chunk in own) == document.text
     vectors = Embedder.load(tiny_encoder_dir).embed([index.chunk_text(chunk) for chunk in index.chunks])
-    assert np.abs(vectors - index.vectors_of(np.arange(len(index.chunks)))).max() < 5e-4  # float16
+    assert np.abs(vectors - index.vectors(index.view.rows.numbers)).max() < 5e-4  # float16
 
 
 def test_killed_and_resumed_equals_never_killed(

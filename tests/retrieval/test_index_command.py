@@ -47,6 +47,8 @@ def test_build_add_search_remove(folder: Path, tmp_path: Path, tiny_encoder_dir:
     assert "1 added" in run("add", secret, "--index", index, "--group", "cooks")
     asked = "search", "vinegar in the sauce", "--index", index, "--arm", "bm25"
     assert "vinegar" not in run(*asked) and "vinegar" in run(*asked, "--group", "cooks")
+    assert "unchanged" in run("build", folder, "--index", index)  # and not for everyone from now on
+    assert "vinegar" not in run(*asked)
     shown = run("inspect", "--index", index, "--documents", "--check")
     assert "only cooks" in shown and "whole: every text has its hash" in shown
     source = next(d.source for d in map(Index.open(index).document, Index.open(index).document_ids) if d.acl)

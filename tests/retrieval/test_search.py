@@ -79,7 +79,7 @@ def test_hybrid_is_the_convex_combination() -> None:
 def test_dense_equals_brute_force_and_single_arms_equal_the_ends(searcher: Searcher, encoder) -> None:  # type: ignore[no-untyped-def]
     query = "dough and flour in the oven"
     everyone = {"groups": ("keepers",)}
-    scores = searcher.index.vectors_of(np.arange(len(searcher.index.chunks))) @ encoder.embed([query])[0]
+    scores = searcher.index.vectors(searcher.index.view.rows.numbers) @ encoder.embed([query])[0]
     expected = [searcher.index.chunks[number] for number in np.argsort(-scores, kind="stable")[:5]]
     assert [item.chunk for item in searcher.search(query, 5, "dense", **everyone)] == expected
     only_words = Searcher(searcher.index, encoder, FusionChoice("hybrid", 0.0)).search(query, 3, **everyone)
