@@ -13,8 +13,12 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from genwerk.data.raw import ReadOptions, Unreadable, damaged
+from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged
+
+Parse = Callable[[io.BytesIO], Iterable[RawDocument | Unreadable]]
 
 _UNPACKED = 10
 _BLOCK = 1 << 20
@@ -23,6 +27,17 @@ _XML = (".xml", ".rels", ".opf", ".ncx", ".xhtml", ".html", ".htm", ".vml")
 _ENTITY = (b"<!ENTITY", "<!ENTITY".encode("utf-16-le"), "<!ENTITY".encode("utf-16-be"))
 _MOST_PARTS = 100_000
 _ENCRYPTED = 0x1
+
+
+def read_archive(kind: str, path: Path, options: ReadOptions, parse: Parse) -> list[RawDocument | Unreadable]:
+    """What `parse` makes of the archive, unless something in it is hostile or damaged."""
+    data = path.read_bytes()
+    if problem := refuse_archive(kind, data, options):
+        return [problem]
+    try:
+        return list(parse(io.BytesIO(data)))
+    except Exception as error:  # a damaged part makes a parser raise almost anything
+        return [damaged(kind, error)]
 
 
 def refuse_archive(kind: str, data: bytes, options: ReadOptions) -> Unreadable | None:
@@ -68,7 +83,8 @@ def _unpacked(archive: zipfile.ZipFile, part: zipfile.ZipInfo, most: int, is_xml
     with archive.open(part) as stream:
         while size <= most and (block := stream.read(_BLOCK)):
             size += len(block)
-            if is_xml and any(mark in tail + block for mark in _ENTITY):
+            seen = tail + block
+            if is_xml and any(mark in seen for mark in _ENTITY):
                 return size, True
-            tail = block[-32:]
+            tail = seen[-32:]
     return size, False

@@ -24,6 +24,7 @@ from pathlib import Path
 from genwerk.core.atomic import write_text
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
+from genwerk.core.jsonl import read_jsonl
 from genwerk.core.types import Document
 from genwerk.core.workspace import Source, Step
 from genwerk.data.documents import write_documents
@@ -67,7 +68,7 @@ def load_questions(path: Path) -> list[Question]:
     if not file.is_file():
         return []
     try:
-        return [Question(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+        return [Question(**row) for row in read_jsonl(file)]
     except (ValueError, TypeError, OSError) as error:
         remedy = "Prepare the dataset anew."
         raise DataError(f"the questions cannot be read: {error!r}", where=str(file), remedy=remedy) from error

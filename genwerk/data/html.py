@@ -107,7 +107,6 @@ class _Writer:
     _prefix: str = ""
     _pre: bool = False
     _line: int = 0
-    _table_line: int = 0
     _lines: list[int] = field(default_factory=list)
 
     def places(self) -> tuple[Place, ...]:
@@ -129,7 +128,7 @@ class _Writer:
                 self._buffer.append(" ")
         elif tag in _BLOCK or tag == "table":
             self.flush()
-            self._line = self._table_line = line
+            self._line = line
             self._prefix = _PREFIX.get(tag, "")
             self._pre = tag == "pre"
 
@@ -180,5 +179,5 @@ class _Writer:
     def _end_table(self) -> None:
         if self._rows:
             self.blocks.append("\n".join(self._rows))
-            self._lines.append(self._table_line)
+            self._lines.append(self._line)
             self._rows = []

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from genwerk.core.atomic import write_text
+from genwerk.core.jsonl import write_jsonl
 
 DROPPED = "dropped"
 CHANGED = "changed"
@@ -53,4 +52,4 @@ class Ledger:
 
     def write(self, path: Path) -> None:
         """One JSON object a line."""
-        write_text(path, "".join(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in self.entries))
+        write_jsonl(path, map(asdict, self.entries))

@@ -40,16 +40,16 @@ def normalise(text: str, marks: tuple[int, ...] = ()) -> Normalised:
     changes: list[tuple[str, str]] = []
     if lone := len(_SURROGATES.findall(text)):
         changes.append(("lone surrogates", f"{lone} replaced by U+FFFD"))
-    mender = _Mender()
-    marked = mender.mend(Marked(_SURROGATES.sub("\ufffd", text), marks))  # before control characters go: half of it
-    mended_lines = mender.lines
+    read = Marked(_SURROGATES.sub("\ufffd", text), marks)
+    marked = _mend(read)  # before control characters go: they are half of it
+    mended_lines = _differing_lines(read.text, marked.text)
     if controls := len(_CONTROLS.findall(marked.text.lstrip("\ufeff"))):
         changes.append(("control characters", f"{controls} removed"))
     if overrides := len(_OVERRIDES.findall(marked.text)):
         changes.append(("direction overrides", f"{overrides} characters that turn the order of others were removed"))
     for _ in range(_MOST_ROUNDS):
         before = marked
-        marked = mender.mend(_layout(marked))
+        marked = _mend(_layout(marked))
         if marked.text == before.text:
             break
     if mended_lines:
@@ -64,19 +64,12 @@ def _layout(marked: Marked) -> Marked:
     return marked.sub(_TRAILING, "").stripped("\n")
 
 
-class _Mender:
-    """Mends mojibake line by line and counts the lines it changed."""
+def _mend(marked: Marked) -> Marked:
+    return marked if marked.text.isascii() else marked.with_lines(_mend_line)
 
-    def __init__(self) -> None:
-        self.lines = 0
 
-    def mend(self, marked: Marked) -> Marked:
-        if marked.text.isascii():
-            return marked
-        before = marked.text.split("\n")
-        marked = marked.with_lines(_mend_line)
-        self.lines += sum(old != new for old, new in zip(before, marked.text.split("\n"), strict=False))
-        return marked
+def _differing_lines(one: str, other: str) -> int:
+    return 0 if one == other else sum(a != b for a, b in zip(one.split("\n"), other.split("\n"), strict=False))
 
 
 def _mend_line(line: str) -> str:

@@ -18,11 +18,11 @@ from urllib.parse import unquote
 
 from lxml import etree
 
-from genwerk.data.archives import refuse_archive
+from genwerk.data.archives import read_archive
 from genwerk.data.decoding import decode
 from genwerk.data.html import html_to_markdown
 from genwerk.data.places import Place
-from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged, missing_package
+from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, missing_package
 
 _DEEPEST_GROUP = 20
 
@@ -33,19 +33,14 @@ def read_docx(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unread
         import docx
     except ImportError as error:
         raise missing_package("DOCX", "python-docx", path) from error
-    data = path.read_bytes()
-    if problem := refuse_archive("DOCX", data, options):
-        yield problem
-        return
-    try:
-        document = docx.Document(io.BytesIO(data))
-        blocks = [_docx_block(block) for block in document.iter_inner_content()]
+
+    def parse(file: io.BytesIO) -> Iterator[RawDocument | Unreadable]:
+        document = docx.Document(file)
+        text = "\n\n".join(filter(None, map(_docx_block, document.iter_inner_content())))
         title = document.core_properties.title or ""
-    except Exception as error:  # a damaged part makes the parser raise almost anything
-        yield damaged("DOCX", error)
-        return
-    text = "\n\n".join(block for block in blocks if block)
-    yield RawDocument(text, "", title, "markdown") if text else Unreadable("no text", "no paragraph has text")
+        yield RawDocument(text, "", title, "markdown") if text else Unreadable("no text", "no paragraph has text")
+
+    yield from read_archive("DOCX", path, options, parse)
 
 
 def read_pptx(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
@@ -54,36 +49,27 @@ def read_pptx(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unread
         import pptx
     except ImportError as error:
         raise missing_package("PPTX", "python-pptx", path) from error
-    data = path.read_bytes()
-    if problem := refuse_archive("PPTX", data, options):
-        yield problem
-        return
-    try:
-        deck = pptx.Presentation(io.BytesIO(data))
+
+    def parse(file: io.BytesIO) -> Iterator[RawDocument | Unreadable]:
+        deck = pptx.Presentation(file)
         slides = [(f"slide {number}", _slide(slide)) for number, slide in enumerate(deck.slides, start=1)]
-        title = deck.core_properties.title or ""
-    except Exception as error:  # as above
-        yield damaged("PPTX", error)
-        return
-    yield joined_parts(slides, title, f"{len(slides)} slides, none with text")
+        yield joined_parts(slides, deck.core_properties.title or "", f"{len(slides)} slides, none with text")
+
+    yield from read_archive("PPTX", path, options, parse)
 
 
 def read_epub(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreadable]:
     """The pages of a book in reading order, as one document; its places are chapters."""
-    data = path.read_bytes()
-    if problem := refuse_archive("EPUB", data, options):
-        yield problem
-        return
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            title, names = _epub_pages(archive)
-            if _is_locked(archive, names):
-                yield Unreadable("encrypted EPUB", "its pages are locked by copy protection")
-                return
-            pages = [html_to_markdown(decode(archive.read(name)).text).text for name in names]
-    except Exception as error:  # as above
-        yield damaged("EPUB", error)
-        return
+    yield from read_archive("EPUB", path, options, _epub)
+
+
+def _epub(file: io.BytesIO) -> Iterator[RawDocument | Unreadable]:
+    with zipfile.ZipFile(file) as archive:
+        title, names = _epub_pages(archive)
+        if _is_locked(archive, names):
+            yield Unreadable("encrypted EPUB", "its pages are locked by copy protection")
+            return
+        pages = [html_to_markdown(decode(archive.read(name)).text).text for name in names]
     chapters = [(_chapter(page, number), page) for number, page in enumerate(pages, start=1)]
     yield joined_parts(chapters, title, f"{len(names)} pages, all empty")
 

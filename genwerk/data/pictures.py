@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genwerk.core.artifact import Source
-from genwerk.core.atomic import write_json, write_text
+from genwerk.core.atomic import write_json
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
 from genwerk.core.hashing import sha256_text
+from genwerk.core.jsonl import read_jsonl, write_jsonl
 from genwerk.core.progress import say
 from genwerk.core.workspace import Step
 from genwerk.data.ledger import CHANGED, Ledger
@@ -103,12 +104,12 @@ def prepare_pictures(config: PicturesConfig, step: Step, *sources: Source) -> Ma
 def write_side(out: Path, side: Side, pixels: Pixels, rows: Sequence[Mapping[str, str]]) -> None:
     """One side of the split; rows: source, sha256, class and text of each."""
     np.save(out / f"{side}.npy", pixels)
-    write_text(out / f"{side}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_jsonl(out / f"{side}.jsonl", rows)
 
 
 def read_rows(path: Path, side: Side) -> list[dict[str, str]]:
     """What stands beside the pixels. Raises OSError, ValueError."""
-    return [json.loads(line) for line in (path / f"{side}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return read_jsonl(path / f"{side}.jsonl")
 
 
 def load_pictures(path: Path, side: Side) -> PictureSet:

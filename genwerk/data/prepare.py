@@ -62,8 +62,10 @@ class PrepareConfig(Config):
 
     def reading(self) -> ReadOptions:
         """What readers are told of it."""
-        limits = self.max_file_bytes, self.text_column, self.ocr, self.languages, float(self.max_file_seconds)
-        return ReadOptions(*limits)
+        return ReadOptions(
+            max_bytes=self.max_file_bytes, text_column=self.text_column, ocr=self.ocr, languages=self.languages,
+            max_seconds=float(self.max_file_seconds),
+        )  # fmt: skip
 
 
 def prepare(config: PrepareConfig, step: Step, *inputs: object) -> dict[str, float | int | str]:

@@ -14,8 +14,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from genwerk.core.atomic import write_json, write_text
+from genwerk.core.atomic import write_json
 from genwerk.core.errors import DataError
+from genwerk.core.jsonl import read_jsonl, write_jsonl
 
 __all__ = ["RankingList", "RankingLists", "join_lists", "load_lists", "write_lists"]
 
@@ -54,17 +55,16 @@ class RankingLists:
 def write_lists(path: Path, found: RankingLists) -> None:
     """Write the files into the folder `path`."""
     write_json(path / _DOCUMENTS, list(found.documents))
-    write_text(path / _PASSAGES, "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in found.passages))
-    write_text(path / _LISTS, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in found.lists))
+    write_jsonl(path / _PASSAGES, found.passages)
+    write_jsonl(path / _LISTS, map(asdict, found.lists))
 
 
 def load_lists(path: Path) -> RankingLists:
     """The lists in the folder `path`. Raises DataError when they are missing or damaged."""
     try:
-        passages = [json.loads(line) for line in (path / _PASSAGES).read_text(encoding="utf-8").splitlines()]
+        passages = read_jsonl(path / _PASSAGES)
         documents = tuple(json.loads((path / _DOCUMENTS).read_text(encoding="utf-8")))
-        rows = [json.loads(line) for line in (path / _LISTS).read_text(encoding="utf-8").splitlines()]
-        lists = tuple(_parse(row, len(passages)) for row in rows)
+        lists = tuple(_parse(row, len(passages)) for row in read_jsonl(path / _LISTS))
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"the ranking lists cannot be read: {error!r}"
         raise DataError(what, where=str(path), remedy="Mine them anew.") from error

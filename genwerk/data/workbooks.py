@@ -1,4 +1,4 @@
-"""XLSX by openpyxl: each sheet a heading and its rows as a Markdown table, as values, row by row in bounded memory.
+"""XLSX by openpyxl: each sheet a heading and its rows as a Markdown table, as values.
 
 A workbook is one document whose places are its sheets. Over `LONGEST` characters it is cut between rows into further
 documents; each begins with its sheet's name and first row again, so that numbers keep their headings.
@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genwerk.data.archives import refuse_archive
+from genwerk.data.archives import read_archive
 from genwerk.data.places import Place
-from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged, missing_package
+from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, missing_package
 
 LONGEST = 500_000
 _TICK = 1000
@@ -58,24 +58,20 @@ def read_xlsx(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unread
         import openpyxl
     except ImportError as error:
         raise missing_package("XLSX", "openpyxl", path) from error
-    data = path.read_bytes()
-    if problem := refuse_archive("XLSX", data, options):
-        yield problem
-        return
-    try:
+
+    def parse(file: io.BytesIO) -> Iterator[RawDocument | Unreadable]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and extensions that no text depends on
-            book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
             found = list(_documents(_rows(book, options)))
-            title = (book.properties.title if book.properties else "") or ""
-    except Exception as error:  # a damaged part makes the parser raise almost anything
-        yield damaged("XLSX", error)
-        return
-    if not found:
-        yield Unreadable("no text", "all sheets are empty")
-    for draft in found:
-        part = f"{draft.first} to {draft.last}" if len(found) > 1 else ""
-        yield RawDocument("\n".join(draft.lines), part, title, "markdown", places=tuple(draft.places))
+        title = (book.properties.title if book.properties else "") or ""
+        if not found:
+            yield Unreadable("no text", "all sheets are empty")
+        for draft in found:
+            part = f"{draft.first} to {draft.last}" if len(found) > 1 else ""
+            yield RawDocument("\n".join(draft.lines), part, title, "markdown", places=tuple(draft.places))
+
+    yield from read_archive("XLSX", path, options, parse)
 
 
 def _rows(book: Any, options: ReadOptions) -> Iterator[_Row]:

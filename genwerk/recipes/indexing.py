@@ -120,7 +120,8 @@ def _documents(
     sources: Sequence[str], groups: tuple[str, ...], limited: Mapping[str, tuple[str, ...]]
 ) -> Iterator[Document]:
     for document in read_documents(PrepareConfig(sources=tuple(sources))):
-        yield replace(document, acl=groups or limited.get(document.source, ()))
+        held = limited.get(document.source) or limited.get(document.sha256, ())  # a text is not opened by another name
+        yield replace(document, acl=groups or held)
 
 
 def _live(folder: Path, embed: str = "", chars: int = 0, *, make: bool = False) -> LiveIndex:

@@ -213,7 +213,7 @@ class LiveIndex:
         return change
 
     def limited(self) -> dict[str, tuple[str, ...]]:
-        """Who may see the documents that not everyone may see, by source."""
+        """Who may see the documents that not everyone may see, by source and by the hash of the text."""
         with self._writing() as writer:
             return writer.limited()
 

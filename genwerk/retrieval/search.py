@@ -146,7 +146,7 @@ class Searcher:
         groups   whose documents may be found beside everyone's; exclude: ids of documents to leave out.
         Raises RequestError for an unknown arm.
         """
-        return list(self.look(query, k, arm, groups=groups, exclude=exclude).results)
+        return list(self._found(query, k, arm, groups, exclude)[1])
 
     def look(
         self,
@@ -158,12 +158,17 @@ class Searcher:
         exclude: Collection[str] = (),
     ) -> Findings:
         """`search` with the signals of the query."""
+        found, results = self._found(query, k, arm, groups, exclude)
+        return Findings(results, self._signals(query, found, results))
+
+    def _found(
+        self, query: str, k: int, arm: str | None, groups: Collection[str], exclude: Collection[str]
+    ) -> tuple[Candidates, tuple[Retrieved, ...]]:
         arm = arm or self.fusion.arm
         if arm not in ARMS:
             raise RequestError(f"there is no arm {arm!r}", param="arm", remedy=f"Arms: {', '.join(ARMS)}.")
         found = self.candidates(query, groups=groups, exclude=exclude)
-        results = tuple(Retrieved(chunk, score, arm) for chunk, score in self.rank(found, arm, k))
-        return Findings(results, self._signals(query, found, results))
+        return found, tuple(Retrieved(chunk, score, arm) for chunk, score in self.rank(found, arm, k))
 
     def candidates(self, query: str, *, groups: Collection[str] = (), exclude: Collection[str] = ()) -> Candidates:
         """Both arms' first 100, joined."""

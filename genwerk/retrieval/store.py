@@ -125,9 +125,10 @@ class Writer:
         return [identity for (identity,) in self._connection.execute("SELECT id FROM documents ORDER BY number")]
 
     def limited(self) -> dict[str, tuple[str, ...]]:
-        """Access lists of the documents that not everyone may see, by source."""
-        query = "SELECT source, acl FROM documents WHERE acl != '[]'"
-        return {source: tuple(json.loads(acl)) for source, acl in self._connection.execute(query)}
+        """Access lists of the documents that not everyone may see, by source and by the hash of the text."""
+        query = "SELECT sha256, acl FROM documents WHERE acl != '[]' UNION ALL "
+        query += "SELECT source, acl FROM documents WHERE acl != '[]'"
+        return {name: tuple(json.loads(acl)) for name, acl in self._connection.execute(query)}
 
     def last_chunk(self) -> int:
         """The number that was given to the last chunk."""
