@@ -41,7 +41,7 @@ from genwerk.data.ranking_lists import RankingList, RankingLists, join_lists, lo
 from genwerk.models.encoder import Encoder, load_encoder, save_encoder
 from genwerk.tokenizers.tokenizer import read_tokenizer
 from genwerk.training.device import Device, Precision, choose_device
-from genwerk.training.gradients import Clipped, check_finite, clip_gradients
+from genwerk.training.gradients import Clipped, accumulate, check_finite, clip_gradients
 from genwerk.training.optimiser import make_adamw, set_lr
 from genwerk.training.plan import plan_steps
 from genwerk.training.resume import Parameters, RunState
@@ -227,13 +227,12 @@ class _Run:
         """One optimiser step; returns the loss before it, and the gradient's norm."""
         seed_step(self.config.seed, step)
         set_lr(optimiser, lr)
-        loss = self.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = accumulate([batch], self.loss, 1)
         clipped = clip_gradients(self.model.parameters(), self.config.clip)
-        check_finite(step + 1, float(loss.detach()), clipped.norm, lr)
+        check_finite(step + 1, loss, clipped.norm, lr)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        return float(loss.detach()), clipped
+        return loss, clipped
 
     @torch.no_grad()
     def validate(self) -> float:

@@ -19,10 +19,8 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import replace
 
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
@@ -34,7 +32,7 @@ from genwerk.data.documents import load_documents
 from genwerk.data.questions import Question, known_item_questions
 from genwerk.data.ranking_lists import RankingList, RankingLists, write_lists
 from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.fusion import load_fusion, overlaps
+from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.reranking import Scorer
 from genwerk.retrieval.search import Searcher
@@ -122,9 +120,10 @@ def mine_negatives(
             found = searcher.search(question.text, depth, arm)
             answer = _answer(question, by_document.get(question.document_id, ()), found)
             if answer is not None:
-                text = index.chunk_text(answer)
-                others = _Others(question, [text], index.chunk_text)
-                negatives = [number(item.chunk) for item in found if others.holds(item.chunk)][:kept]
+                own = _runs(index.chunk_text(answer))
+                others = [item.chunk for item in found if not _adjoins(item.chunk, question)]
+                others = [chunk for chunk in others if not _are_alike(own, _runs(index.chunk_text(chunk)))][:kept]
+                negatives = [number(chunk) for chunk in others]
                 lists.append(
                     RankingList(question.text, number(answer), tuple(negatives), question.split, question.document_id)
                 )
@@ -133,26 +132,14 @@ def mine_negatives(
     return RankingLists(tuple(texts), tuple(lists), tuple(seen(item for item in documents if item.id in about)))
 
 
-@dataclass(frozen=True)
-class _Others:
-    """Which passages do not answer a question, as far as can be told."""
-
-    question: Question
-    answers: Sequence[str]
-    read: Callable[[Chunk], str]
-
-    def holds(self, chunk: Chunk) -> bool:
-        if overlaps(chunk, self.question) or _adjoins(chunk, self.question):
-            return False
-        text = self.read(chunk)
-        return not any(are_copies(text, answer) for answer in self.answers)
-
-
 def are_copies(one: str, other: str) -> bool:
     """Whether half of the runs of three words of the shorter text also stand in the other."""
-    first, second = _runs(one), _runs(other)
-    shorter = min(len(first), len(second))
-    return shorter > 0 and len(first & second) >= _COPY * shorter
+    return _are_alike(_runs(one), _runs(other))
+
+
+def _are_alike(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> bool:
+    shorter = min(len(one), len(other))
+    return shorter > 0 and len(one & other) >= _COPY * shorter
 
 
 def teach(lists: RankingLists, teacher: Scorer) -> RankingLists:
@@ -184,7 +171,7 @@ def _answer(question: Question, chunks: Sequence[Chunk], found: Sequence[Retriev
 
 
 def _adjoins(chunk: Chunk, question: Question) -> bool:
-    """Whether nothing but white space can lie between the chunk and the answer."""
+    """Whether the chunk overlaps the answer, or nothing but white space can lie between them."""
     gap = max(question.start - chunk.end, chunk.start - question.end)
     return chunk.document_id == question.document_id and gap <= 2
 
@@ -199,4 +186,4 @@ def _is_dev(document_id: str) -> bool:
 
 
 def _place(text: str) -> int:
-    return int(np.frombuffer(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], np.uint64)[0])
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "little")

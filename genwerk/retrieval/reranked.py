@@ -34,9 +34,9 @@ from genwerk.core.workspace import Artifact, Source, Step
 from genwerk.data.documents import load_documents
 from genwerk.data.questions import Question
 from genwerk.metrics.bootstrap import Interval, interval, paired_difference
-from genwerk.metrics.ranking import ndcg_at_k
+from genwerk.metrics.ranking import first_gain_only, ndcg_at_k
 from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.fusion import known_item_gains, load_fusion
+from genwerk.retrieval.fusion import load_fusion, overlaps
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig, log_odds, questions_of
 from genwerk.retrieval.reranking import Reranker, Scorer
@@ -186,7 +186,7 @@ def fit_reranking(searcher: Searcher, scorer: Scorer, questions: Sequence[Questi
             found = searcher.search(question.text, depth)
             texts = [searcher.index.chunk_text(item.chunk) for item in found]
             scored = scorer.score(question.text, texts)
-            gains = np.array([known_item_gains([item.chunk], question) for item in found]).reshape(-1)
+            gains = np.array([float(overlaps(item.chunk, question)) for item in found])
             first = [item.score for item in found]
             before.append(_ndcg(gains))
             after.append([_ndcg(_moved(gains, scored.scores, first, k, weight)) for k, weight in grid])
@@ -202,8 +202,7 @@ def _moved(gains: np.ndarray, scores: np.ndarray, first: Sequence[float], k: int
 
 
 def _ndcg(gains: np.ndarray) -> float:
-    hits = np.flatnonzero(gains)
-    return ndcg_at_k([float(place == hits[0]) for place in range(len(gains))], _K, ideal=[1.0]) if len(hits) else 0.0
+    return ndcg_at_k(first_gain_only(gains.tolist()), _K, ideal=[1.0])
 
 
 def _choose(
