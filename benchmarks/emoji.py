@@ -86,7 +86,7 @@ def main() -> None:
 
 
 class Peer:
-    """diffusers' U-Net, trained for so many seconds."""
+    """diffusers' U-Net, trained for as many steps as go into so many seconds, by timing four."""
 
     def __init__(self, examples: PictureExamples, seconds: float, says: str) -> None:
         from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
@@ -109,9 +109,10 @@ class Peer:
         self.shape = (channels, side, side)
         weights = [*self.network.parameters(), *self.told.parameters()]
         optimiser, average = torch.optim.AdamW(weights, highest, weight_decay=0.0), EMAModel(weights, decay=0.999)
-        started, step = time.perf_counter(), 0
-        with track("diffusers", total=round(seconds), unit="seconds") as bar:
-            while (spent := time.perf_counter() - started) < seconds:
+        steps = round(seconds / (sum(self._seconds(examples, weights) for _ in range(4)) / 4))
+        started = time.perf_counter()
+        with track("diffusers", total=steps, unit="steps") as bar:
+            for step in range(steps):
                 batch = examples.batch(BATCH, 0, turn=step, device=CPU)
                 t = torch.randint(0, 1000, (BATCH,))
                 eps = torch.randn_like(batch.x)
@@ -119,16 +120,26 @@ class Peer:
                 wanted = eps if says == "epsilon" else noise.get_velocity(batch.x, eps, t)
                 loss = (found - wanted).square().mean()
                 for group in optimiser.param_groups:
-                    group["lr"] = highest * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * spent / seconds))
+                    group["lr"] = highest * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
                 loss.backward()
                 nn.utils.clip_grad_norm_(weights, 1.0)
                 optimiser.step()
                 optimiser.zero_grad()
                 average.step(weights)
-                step += 1
-                bar.advance(round(time.perf_counter() - started) - round(spent), note=f"loss {float(loss):.3f}")
+                bar.advance(note=f"loss {float(loss):.3f}")
         average.copy_to(weights)
-        say(f"diffusers: {step} steps of {BATCH}, {sum(w.numel() for w in weights):,} parameters")
+        spent, many = time.perf_counter() - started, sum(w.numel() for w in weights)
+        say(f"diffusers: {steps} steps of {BATCH} in {spent:.0f} s, {many:,} parameters")
+
+    def _seconds(self, examples: PictureExamples, weights: list[nn.Parameter]) -> float:
+        """What one step takes; nothing is learned from it."""
+        started = time.perf_counter()
+        batch = examples.batch(BATCH, 0, turn=0, device=CPU)
+        self._call(batch.x, torch.zeros(BATCH, dtype=torch.long), batch.given).square().mean().backward()
+        seconds = time.perf_counter() - started
+        for weight in weights:
+            weight.grad = None
+        return seconds
 
     def _call(self, x: Tensor, t: Tensor, given: Tensor | None) -> Tensor:
         assert given is not None

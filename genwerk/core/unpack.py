@@ -112,6 +112,9 @@ def _is_safe(name: str) -> bool:
 
 
 def _missing(spec: AssetSpec, entries: Mapping[str, Opener]) -> AssetError:
+    inside = f"{spec.member}/"
+    if not spec.is_folder and any(name.startswith(inside) for name in entries):
+        return AssetError(f"`{spec.member}` is a folder", where=spec.text, remedy="End what is named with `/`.")
     near = difflib.get_close_matches(spec.member, list(entries), n=3, cutoff=0.3) or sorted(entries)[:3]
     what = f"{spec.name} {spec.version} has no {'folder' if spec.is_folder else 'file'} `{spec.member}`"
     return AssetError(what, where=spec.text, remedy=f"It has, among others: {', '.join(near)}.")

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from genwerk.core.errors import RequestError
 from genwerk.core.progress import track
+from genwerk.core.resident import kept_heap
 
 __all__ = ["Ask", "Batch", "Family", "Loss", "Player", "Preview", "Space", "check_ask", "check_shapes", "sample"]
 
@@ -178,7 +179,7 @@ def sample(family: Family, ask: Ask, *, together: int = 64, show: bool = False) 
     family.network.eval()
     done: list[Tensor] = []
     try:
-        with track("making samples", total=ask.count, unit="samples") if show else nullcontext() as bar:
+        with kept_heap(), track("making samples", total=ask.count, unit="samples") if show else nullcontext() as bar:
             for start in range(0, ask.count, together):
                 part = ask.part(start, start + together)
                 *_, last = family.frames(part)
