@@ -21,6 +21,7 @@ from PIL import Image
 
 from genwerk.data.guarded import GuardedReader
 from genwerk.data.ledger import Ledger
+from genwerk.data.pdf import read_pdf
 from genwerk.data.raw import RawDocument, ReadOptions, Unreadable
 from genwerk.data.readers import GUARDED, READERS
 from genwerk.data.reading import SourceReader
@@ -182,3 +183,17 @@ def test_every_broken_format_in_one_folder_costs_itself_only(tmp_path: Path) -> 
         "docs/cut.docx": "damaged DOCX", "docs/cut.epub": "damaged EPUB", "docs/cut.pdf": "damaged PDF",
         "docs/cut.pptx": "damaged PPTX", "docs/cut.xlsx": "damaged XLSX", "docs/zeros.txt": "binary content",
     }  # fmt: skip
+
+
+def test_ten_thousand_pages_are_read_and_each_keeps_its_number(tmp_path: Path) -> None:
+    path, pdf = tmp_path / "long.pdf", FPDF()
+    pdf.set_font("helvetica", size=12)
+    for number in range(1, 10_001):
+        pdf.add_page()
+        pdf.cell(text=f"Pump {number} is reset with key {7 * number}.")
+    pdf.output(str(path))
+    (read,) = read_pdf(path, ReadOptions())
+    assert isinstance(read, RawDocument)
+    for number in (1, 2, 999, 10_000):
+        at = read.text.index(f"Pump {number} is reset with key {7 * number}.")
+        assert [place.label for place in read.places if place.start <= at][-1] == f"page {number}"
