@@ -61,19 +61,19 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, default=Path("."), help="folder for the grids")
     options = parser.parse_args()
     workspace = Workspace(cache_directory() / "benchmarks" / "emoji")
-    outcome = run_generator_recipe(load_generator_recipe(RECIPE), workspace)
+    recipe = load_generator_recipe(RECIPE)
+    outcome = run_generator_recipe(recipe, workspace)
     parts = outcome.parts
     generator = workspace.find(parts["generator"].id)
-    of_kind = {one.kind: one for one in (workspace.find(parent) for parent in generator.parents)}
-    vectors = load_vectors(of_kind["vectors"].path)
+    (of_texts,) = (one for one in map(workspace.find, generator.parents) if one.kind == "vectors")
+    vectors = load_vectors(of_texts.path)
     examples = PictureExamples.open(parts["pictures"].path, "text", vectors)
-    ours_seconds = sum(float(one.metrics["seconds"]) for one in (generator, of_kind["codec"]))
-    seconds = 60 * options.minutes if options.minutes else ours_seconds
-    say(f"ours learned for {ours_seconds:.0f} s, the peer learns for {seconds:.0f} s")
+    assert recipe.codec is not None
+    minutes = options.minutes or sum(one.minutes or 0 for one in (recipe.codec.fit, recipe.fit))
     stored = load_family(generator.path)
     count = examples.counts[1]
     drawn = {"latent flow": sample(stored.family, Ask(count, 0, given=vectors[1]), show=True)}
-    peer = Peer(examples, seconds, "epsilon" if options.like_the_example else "v_prediction")
+    peer = Peer(examples, 60 * minutes, "epsilon" if options.like_the_example else "v_prediction")
     drawn["diffusers"] = peer.sample(vectors[1])
     _print(drawn, examples, parts["features"])
     options.pictures.mkdir(parents=True, exist_ok=True)
