@@ -21,7 +21,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import numpy as np
 import psycopg
@@ -88,10 +88,9 @@ class PostgresStore:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         self.schema = options.pop("schema", "genwerk")
-        self._url = urlunsplit(parts._replace(query=urlencode({"connect_timeout": _CONNECT_SECONDS, **options})))
+        self._url = _url(parts.netloc, parts.path, {"connect_timeout": _CONNECT_SECONDS, **options})
         options.pop("password", None)
-        netloc = re.sub(r":[^@]*@", "@", parts.netloc)
-        self.where = urlunsplit(parts._replace(netloc=netloc, query=urlencode({**options, "schema": self.schema})))
+        self.where = _url(re.sub(r":[^@]*@", "@", parts.netloc), parts.path, {**options, "schema": self.schema})
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", self.schema) or self.schema.startswith("pg_"):
             raise WorkspaceError(
                 f"{self.schema!r} cannot be the schema of an index",
@@ -252,6 +251,10 @@ _MEANINGS = (
     ((psycopg.OperationalError, psycopg.InterfaceError), "the database cannot be reached",
      "Check that it runs and that the URL is right, then do it again: what was begun and not finished is undone."),
 )  # fmt: skip
+
+
+def _url(netloc: str, path: str, options: dict[str, str]) -> str:
+    return f"postgresql://{netloc}{path}?{urlencode(options, quote_via=quote, safe='/')}"
 
 
 def _know_halves(connection: psycopg.Connection[Any], oid: int) -> None:

@@ -73,7 +73,7 @@ class Store(Protocol):
     usable    whether a connection that lay idle is still good.
     state     the truth at one moment, whoever writes meanwhile; errors in it become WorkspaceErrors.
     explained errors of the database become WorkspaceErrors that say what to do.
-    writing   a connection that may change the truth, and what makes one change of a block: all of it is seen, or nothing.
+    writing   a connection that may change the truth, and what makes a block one change: all of it is seen, or nothing.
     """
 
     where: str

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
+from local_postgres import LocalPostgres
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
-from local_postgres import LocalPostgres
 from transformers import BertConfig, BertModel
 
 from genwerk.core.types import Document

@@ -35,6 +35,10 @@ class LocalPostgres:
                 return server
         return None
 
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
     def url(self, schema: str, user: str = "owner") -> str:
         return f"postgresql:///postgres?host={self.folder}&user={user}&schema={schema}"
 
@@ -45,7 +49,9 @@ class LocalPostgres:
         if os.geteuid() == 0:
             os.chown(self.folder, *self._unprivileged())
         try:
-            self._run("initdb", "-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+            self._run(
+                "initdb", "-D", str(self.data), "-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"
+            )
             self.start()
             yield
             self.stop("immediate")
@@ -54,17 +60,16 @@ class LocalPostgres:
 
     def start(self) -> None:
         options = f"{OPTIONS} -k {self.folder}"
-        self._run("pg_ctl", "start", "-w", "-l", str(self.folder / "log"), "-o", options)
+        self._run("pg_ctl", "start", "-w", "-D", str(self.data), "-l", str(self.folder / "log"), "-o", options)
 
     def stop(self, mode: str) -> None:
         """`immediate` is a crash."""
-        self._run("pg_ctl", "stop", "-w", "-m", mode)
+        self._run("pg_ctl", "stop", "-w", "-D", str(self.data), "-m", mode)
 
     def _run(self, program: str, *arguments: str) -> None:
-        data = self.folder / "data"
         user, group = self._unprivileged() if os.geteuid() == 0 else (None, None)
         subprocess.run(
-            [self.bin / program, "-D", data, *arguments], check=True, stdout=subprocess.DEVNULL, user=user, group=group,
+            [self.bin / program, *arguments], check=True, stdout=subprocess.DEVNULL, user=user, group=group,
             extra_groups=[] if user else None, cwd="/",
         )  # fmt: skip
 

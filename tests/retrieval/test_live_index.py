@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
-import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +21,7 @@ from hypothesis import strategies as st
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.lock import hold
 from genwerk.core.types import Document
-from genwerk.retrieval import building
+from genwerk.retrieval import building, derived
 from genwerk.retrieval.building import IndexConfig, LiveIndex
 from genwerk.retrieval.derived import derive
 from genwerk.retrieval.embedding import Embedder
@@ -172,43 +171,41 @@ def test_whatever_was_done_it_is_as_built_anew(
     assert live.store.problems() == []
 
 
-KILLED = """
-import json, os, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from genwerk.core.types import Document
-from genwerk.retrieval import building, derived
-from genwerk.retrieval.writer import Writer
-from conftest import BagOfStems
-from test_live_index import Stub, open_live
-building._CHECKPOINT_CHUNKS = 2
-given, left = sys.argv[2], int(sys.argv[3])
-def dying(real):
-    def call(*arguments, **keys):
-        global left
-        left -= 1
-        if left == 0:
-            os._exit(9)
-        return real(*arguments, **keys)
-    return call
-for name in ("add", "remove", "vectors_of"):
-    setattr(Writer, name, dying(getattr(Writer, name)))
-derived.derive, derived.save_postings = dying(derived.derive), dying(derived.save_postings)
-derived._STALE_AT_LEAST = 1
-documents = [Document.create(*one) for one in json.loads(sys.argv[4])]
-open_live(given if "://" in given else Path(given), Stub(BagOfStems())).sync(documents, prune=True)
-"""
+def sync_and_die(step: int, where: Path | str, documents: list[Document], embedder: Stub) -> int:
+    """Bring an index in step in another process, which is killed before its `step`-th step; its exit code."""
+    if (pid := os.fork()) == 0:
+        left, code = step, 1
+
+        def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any, **keys: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    os._exit(9)
+                return real(*arguments, **keys)
+
+            return call
+
+        try:
+            for name in ("add", "remove", "vectors_of"):
+                setattr(Writer, name, dying(getattr(Writer, name)))
+            derived.derive, derived.save_postings = dying(derived.derive), dying(derived.save_postings)
+            derived._STALE_AT_LEAST, building._CHECKPOINT_CHUNKS = 1, 2
+            open_live(where, embedder).sync(documents, prune=True)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-@pytest.mark.parametrize("step", range(1, 26, 3))
+@pytest.mark.parametrize("step", range(1, 26, 2))
 def test_killed_at_any_step_and_done_again(step: int, place: Place, topics: list[Document], embedder: Stub) -> None:
     live = open_live(place("killed"), embedder)
     live.sync([*topics[:3], Document.create("old.md", "An old text that is to go.")])
     wanted = [Document.create(document.source, document.text + "\nNew words.") for document in topics]
-    given = json.dumps([[document.source, document.text] for document in wanted])
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(place("killed")), str(step), given]
-    code = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    assert code.returncode in (9, 0), code.stderr.decode()[-2000:]
+    assert sync_and_die(step, place("killed"), wanted, embedder) in (9, 0)
     assert live.store.problems() == []
     found_by(place("killed"), embedder)  # it can be searched as it is
     open_live(place("killed"), embedder).sync(wanted, prune=True)
