@@ -4,7 +4,8 @@
 
 Everything here can be deleted: what no folder covers is made in memory when the index is opened. A folder appears as a
 whole, is never changed, and belongs to chunks up to number N; chunks that came later are added in memory, those that
-went are passed over, until `derive` makes the next folder.
+went are passed over, until `derive` makes the next folder. Of an index in PostgreSQL each machine that reads it makes
+them for itself, in its cache.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def derive(store: Store) -> Path:
     part = store.folder / f".derived-{covered}.part"
     with explained(folder):
         shutil.rmtree(part, ignore_errors=True)
+        store.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # words of documents that not everyone may see
         part.mkdir()
         np.save(part / "numbers.npy", made.numbers, allow_pickle=False)
         save_postings(made.postings, part)
@@ -115,9 +117,7 @@ def derive_if_stale(store: Store, identity: str, last: int) -> None:
     if not store.shared:
         derive(store)  # by the one who changes the index
         return
-    with explained(store.folder):
-        store.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with hold(store.folder / "derive.lock", wait=math.inf, busy=lambda holder: WorkspaceError(str(holder))):
+    with hold(store.folder.with_suffix(".lock"), wait=math.inf, busy=lambda holder: WorkspaceError(str(holder))):
         if _is_stale(store, identity, last):  # not if it was another process of this machine that was waited for
             derive(store)
 

@@ -151,7 +151,6 @@ def test_whatever_was_done_it_is_as_built_anew(
     for action, number in steps:
         document = topics[number]
         if action == "derive":
-            live.store.folder.mkdir(parents=True, exist_ok=True)
             derive(live.store)
         elif action == "remove":
             if held.pop(document.source, None):
@@ -220,7 +219,6 @@ def test_what_is_derived_can_be_deleted_damaged_and_made_again(
     live = open_live(where, embedder)
     live.sync(topics)
     expected = found_by(where, embedder)
-    live.store.folder.mkdir(parents=True, exist_ok=True)
     folder = derive(live.store)
     assert found_by(where, embedder) == expected
     for name in ("bytes.npy", "rows.npy", "numbers.npy"):
