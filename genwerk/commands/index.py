@@ -20,9 +20,7 @@ FolderOption = Annotated[
 FOLDER = "index"
 FoundOption = Annotated[
     str,
-    typer.Option(
-        "--index", "-i", help="Folder or URL of the index, or an artifact's id (its beginning)."
-    ),
+    typer.Option("--index", "-i", help="Folder or URL of the index, or an artifact's id (its beginning)."),
 ]
 Paths = Annotated[list[str], typer.Argument(help="Folders and files with documents.")]
 EmbedOption = Annotated[

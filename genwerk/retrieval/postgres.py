@@ -39,7 +39,7 @@ __all__ = ["PostgresStore"]
 
 _EXTENSION = "vector"
 _PATIENCE = "60s"  # for another's change, which embeds nothing
-_CONNECT_SECONDS = "10"
+_DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "60"}  # seconds; a writer is quiet while it embeds
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE documents (
@@ -88,9 +88,11 @@ class PostgresStore:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         self.schema = options.pop("schema", "genwerk")
-        self._url = _url(parts.netloc, parts.path, {"connect_timeout": _CONNECT_SECONDS, **options})
+        self._url = _url(parts.netloc, parts.path, {**_DEFAULTS, **options})
         options.pop("password", None)
-        self.where = _url(re.sub(r":[^@]*@", "@", parts.netloc), parts.path, {**options, "schema": self.schema})
+        who, at, host = parts.netloc.rpartition("@")
+        shown = f"{who.partition(':')[0]}{at}{host}"
+        self.where = _url(shown, parts.path, {**options, "schema": self.schema})
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", self.schema) or self.schema.startswith("pg_"):
             raise WorkspaceError(
                 f"{self.schema!r} cannot be the schema of an index",
@@ -116,7 +118,8 @@ class PostgresStore:
                 raise WorkspaceError(
                     f"schema {self.schema} holds tables that are no index", where=self.where, remedy=_ANOTHER
                 )
-            sql.execute(f"CREATE SCHEMA IF NOT EXISTS {self.schema}")
+            if sql.execute("SELECT to_regnamespace(?) IS NULL", (self.schema,)).fetchone()[0]:
+                sql.execute(f"CREATE SCHEMA {self.schema}")  # an empty one may have been given by the owner
             sql.psycopg.execute(_SCHEMA.format(vector=self._vector_type(sql, dimension)).encode())
             sql.executemany("INSERT INTO meta VALUES (?, ?)", sorted(values.items()))
 
@@ -126,8 +129,11 @@ class PostgresStore:
 
     def usable(self, sql: Connection) -> bool:
         """Whether the server has not hung up meanwhile: nothing lies there to be read, not even the end."""
-        connection = sql.psycopg
-        return not connection.closed and not select.select([connection.fileno()], [], [], 0)[0]
+        if sql.psycopg.closed:
+            return False
+        waiting = select.poll()
+        waiting.register(sql.psycopg.fileno(), select.POLLIN)
+        return not waiting.poll(0)
 
     @contextmanager
     def state(self, sql: Connection) -> Iterator[State]:
@@ -227,7 +233,7 @@ class PostgresStore:
     def _told(self, error: psycopg.Error) -> GenwerkError:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if isinstance(error, psycopg.DataError):
-            return DataError(f"PostgreSQL cannot keep a text: {reason}", where=self.where, remedy=_PREPARE)
+            return DataError(f"PostgreSQL cannot keep this: {reason}", where=self.where, remedy=_PREPARE)
         if isinstance(error, (errors.DataCorrupted, errors.IndexCorrupted)):
             return self._damaged(error)
         for kinds, what, remedy in _MEANINGS:
