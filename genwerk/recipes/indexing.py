@@ -129,7 +129,7 @@ def _live(place: str, embed: str = "", chars: int = 0, *, make: bool = False) ->
         embed = embed or meta["embedder_name"]
     elif not make:
         raise WorkspaceError(
-            "there is no index", where=store.where, remedy=f"Build it: genwerk index build DOCUMENTS --index {place}"
+            "there is no index", where=store.where, remedy="Build it: genwerk index build DOCUMENTS, with this --index."
         )
     embed = embed or _EMBEDDER
     return LiveIndex(place, Embedder.load(fetch_source(embed).path), config, name=embed)

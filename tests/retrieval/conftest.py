@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from local_postgres import LocalPostgres
+from local_postgres import LocalPostgres, Place
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -51,12 +51,12 @@ class BagOfStems:
 
 
 MakeIndex = Callable[..., Index]
-Place = Callable[[str], "Path | str"]
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgres]:
     """A server of our own; without PostgreSQL's programs the tests that need it are left out."""
+    pytest.importorskip("psycopg", reason="no psycopg: pip install 'genwerk[postgres]'")
     server = LocalPostgres.find()
     if server is None:
         pytest.skip("no PostgreSQL: pip install 'genwerk[test]', or Debian's `postgresql`")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Place
 from fpdf import FPDF
+from local_postgres import Place
 from typer.testing import CliRunner
 
 from genwerk.cli import app

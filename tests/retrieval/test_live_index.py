@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Place
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from local_postgres import Place
 
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.lock import hold
@@ -140,7 +140,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_was_done_it_is_as_built_anew(
     steps: list[tuple[str, int]], place: Place, topics: list[Document], embedder: Stub
 ) -> None:
@@ -199,7 +199,7 @@ def sync_and_die(step: int, where: Path | str, documents: list[Document], embedd
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-@pytest.mark.parametrize("step", range(1, 26, 2))
+@pytest.mark.parametrize("step", range(1, 26, 3))
 def test_killed_at_any_step_and_done_again(step: int, place: Place, topics: list[Document], embedder: Stub) -> None:
     live = open_live(place("killed"), embedder)
     live.sync([*topics[:3], Document.create("old.md", "An old text that is to go.")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import BagOfStems
 from local_postgres import LocalPostgres
 from test_live_index import Stub, found_by, open_live
 
@@ -28,8 +28,8 @@ errors = pytest.importorskip("psycopg").errors
 class Meanwhile(Stub):
     """Something happens once while this embeds."""
 
-    def __init__(self, event: Callable[[], object]) -> None:
-        super().__init__(BagOfStems())
+    def __init__(self, inner: object, event: Callable[[], object]) -> None:
+        super().__init__(inner)
         self.event: Callable[[], object] | None = event
 
     def embed_batches(self, texts: list[str]) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -48,7 +48,7 @@ def url(
 
 
 @pytest.fixture
-def embedder(encoder: BagOfStems) -> Stub:
+def embedder(encoder: object) -> Stub:
     return Stub(encoder)
 
 
@@ -92,7 +92,7 @@ def test_writers_change_one_after_the_other(url: str, topics: list[Document], em
     live, told = open_live(url, embedder), list[Change]()
     index = Index.open(url)
     writers = [
-        Thread(target=lambda some=some: told.append(open_live(url, Stub(BagOfStems())).sync(some)))  # type: ignore[misc]
+        Thread(target=lambda some=some: told.append(open_live(url, Stub(embedder.inner)).sync(some)))  # type: ignore[misc]
         for some in (topics, topics[:3], topics[2:], list(reversed(topics)))
     ]
     for writer in writers:
@@ -120,10 +120,10 @@ def test_who_waits_too_long_is_told(url: str, embedder: Stub, monkeypatch: pytes
 def test_what_another_did_while_this_one_embedded_counts(url: str, topics: list[Document], embedder: Stub) -> None:
     bread, bees = topics[0], topics[1]
     other = open_live(url, embedder)
-    limit = Meanwhile(lambda: other.sync([replace(bread, acl=("bakers",))]))
+    limit = Meanwhile(embedder.inner, lambda: other.sync([replace(bread, acl=("bakers",))]))
     assert open_live(url, limit).sync([bread], keep_limits=True).unchanged == 1
     older = Document.create(bees.source, "Fewer words.")
-    edit = Meanwhile(lambda: other.sync([older]))
+    edit = Meanwhile(embedder.inner, lambda: other.sync([older]))
     change = open_live(url, edit).sync([bees])
     assert (change.replaced, change.added) == (1, 0)
     index = Index.open(url)
@@ -148,7 +148,7 @@ def test_a_server_that_goes_and_comes(
         postgres.start()
 
     with pytest.raises(WorkspaceError, match=r"cannot be reached.*what was begun and not finished is undone"):
-        open_live(url, Meanwhile(crash)).sync(topics)
+        open_live(url, Meanwhile(embedder.inner, crash)).sync(topics)
     assert searcher.search("bread") == found and not index.refresh()
     assert open_live(url, embedder).sync(topics).added == 3 and index.refresh()
 
@@ -222,6 +222,13 @@ def test_what_is_derived_lies_in_the_readers_cache(
     open_live(url, embedder).sync(reversed(topics))
     assert found_by(url, embedder) == expected and len(Index.open(url).view.parts[0]) > 0
     assert folder.exists()  # made anew, for the new index
+
+
+def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "genwerk.retrieval.postgres")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(WorkspaceError, match=r"needs psycopg.*pip install 'genwerk\[postgres\]'"):
+        Index.open("postgresql://db.example/team")
 
 
 def test_a_password_is_never_shown() -> None:
