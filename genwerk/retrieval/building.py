@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from genwerk.retrieval.writer import Writer, check_text, open_writer
 __all__ = ["Change", "IndexConfig", "LiveIndex", "build_index"]
 
 _CHECKPOINT_CHUNKS = 1024
+_Limits = Mapping[str, tuple[str, ...]]
 
 
 class IndexConfig(Config):
@@ -179,19 +180,20 @@ class LiveIndex:
         """
         change, kept = Change(), set()
         with self._writing() as writer:
+            known = writer.limited() if keep_limits else None
             waiting: list[_Coming] = []
             chunks = 0
             for document in documents:
                 kept.add(document.id)
-                if writer.holds(_limited(document, writer, keep_limits)):
+                if writer.holds(_limited(document, writer, known)):
                     change.unchanged += 1
                     continue
                 waiting.append(_Coming(document, self._chunker.chunk(document)))
                 chunks += len(waiting[-1].chunks)
                 if chunks >= _CHECKPOINT_CHUNKS:
-                    self._take_in(writer, waiting, change, keep_limits)
+                    self._take_in(writer, waiting, change, known)
                     waiting, chunks = [], 0
-            self._take_in(writer, waiting, change, keep_limits)
+            self._take_in(writer, waiting, change, known)
             if prune:
                 with writer.change():
                     gone = [identity for identity in writer.ids() if identity not in kept]
@@ -226,7 +228,7 @@ class LiveIndex:
                     )
             yield writer
 
-    def _take_in(self, writer: Writer, coming: Sequence[_Coming], change: Change, keep_limits: bool) -> None:
+    def _take_in(self, writer: Writer, coming: Sequence[_Coming], change: Change, known: _Limits | None) -> None:
         """One change of the index: all of `coming`, and what they take the place of."""
         if not coming:
             return
@@ -239,7 +241,7 @@ class LiveIndex:
                 bar.advance(len(rows))
         with writer.change():  # others may have written since it was looked at
             for one in coming:
-                document = _limited(one.document, writer, keep_limits)
+                document = _limited(one.document, writer, known)
                 if writer.holds(document):
                     change.unchanged += 1
                     continue
@@ -256,11 +258,12 @@ class LiveIndex:
         change.removed += len(identities)
 
 
-def _limited(document: Document, writer: Writer, keep_limits: bool) -> Document:
-    """The document, under the access list under which it is there if it brings none."""
-    if document.acl or not keep_limits:
+def _limited(document: Document, writer: Writer, known: _Limits | None) -> Document:
+    """The document; if it brings no access list, under the one it has now, or had when this began: `known`."""
+    if document.acl or known is None:
         return document
-    return replace(document, acl=writer.limits(document))
+    before = known.get(document.source) or known.get(document.sha256, ())
+    return replace(document, acl=writer.limits(document) or before)
 
 
 @dataclass(frozen=True, slots=True)

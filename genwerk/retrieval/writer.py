@@ -48,6 +48,12 @@ class Writer:
         """Of all documents, in the order in which they came."""
         return [identity for (identity,) in self._sql.execute("SELECT id FROM documents ORDER BY number")]
 
+    def limited(self) -> dict[str, tuple[str, ...]]:
+        """Access lists of the documents that not everyone may see, by source and by the hash of the text."""
+        query = "SELECT sha256, acl FROM documents WHERE acl != '[]' UNION ALL "
+        query += "SELECT source, acl FROM documents WHERE acl != '[]'"
+        return {name: tuple(json.loads(acl)) for name, acl in self._sql.execute(query)}
+
     def last_chunk(self) -> int:
         """The highest number of a chunk."""
         return State(self._sql).last().chunk

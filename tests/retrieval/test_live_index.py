@@ -263,6 +263,11 @@ def test_a_text_is_not_opened_by_another_name_unless_somebody_says_so(
     live.sync([copy, Document.create(topics[0].source, "Other words in its place.")], keep_limits=True)
     index = Index.open(place("one"))
     assert [index.document(identity).acl for identity in index.document_ids] == [("bakers",)] * 2
+    moved = [Document.create(source, text) for source, text in (("copy.md", "Another."), ("new.md", topics[0].text))]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(building, "_CHECKPOINT_CHUNKS", 1)  # the old place of the text is gone before the new one comes
+        live.sync(moved, keep_limits=True)
+    assert index.refresh() and {index.document(identity).acl for identity in index.document_ids} == {("bakers",)}
     assert live.sync([copy]).replaced == 1 and index.refresh() and index.document(copy.id).acl == ()
 
 
