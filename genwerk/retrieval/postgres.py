@@ -39,6 +39,7 @@ __all__ = ["PostgresStore"]
 
 _EXTENSION = "vector"
 _PATIENCE = "60s"  # for another's change, which embeds nothing
+_STALLED = "60s"  # after which a change in which nothing happens is undone, so that others may go on
 _DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "60"}  # seconds; a writer is quiet while it embeds
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -194,7 +195,7 @@ class PostgresStore:
                 "default_transaction_read_only": "off" if changes else "on",
                 "default_transaction_isolation": "'read committed'",
                 "lock_timeout": f"'{_PATIENCE}'",
-                "idle_in_transaction_session_timeout": f"'{_PATIENCE}'" if changes else "0",
+                "idle_in_transaction_session_timeout": f"'{_STALLED}'" if changes else "0",
             }
             connection.execute(";".join(f"SET {name} TO {value}" for name, value in settings.items()).encode())
             sql = Connection(connection)
