@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_postgres import Place
 
@@ -139,14 +139,25 @@ STEPS = st.lists(
 )
 
 
-@given(steps=STEPS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_was_done_it_is_as_built_anew(
-    steps: list[tuple[str, int]], place: Place, topics: list[Document], embedder: Stub
-) -> None:
-    own = secrets.token_hex(4)
-    held_at, new = place(f"live_{own}"), place(f"new_{own}")
-    live, held = open_live(held_at, embedder), {document.source: document for document in topics[:2]}
+def test_whatever_was_done_it_is_as_built_anew(place: Place, topics: list[Document], embedder: Stub) -> None:
+    @given(steps=STEPS)
+    @settings(max_examples=20 if isinstance(place(""), Path) else 5, deadline=None)
+    def check(steps: list[tuple[str, int]]) -> None:
+        own = secrets.token_hex(4)
+        live = open_live(place(f"live_{own}"), embedder)
+        held = do(steps, live, topics)
+        open_live(place(f"new_{own}"), embedder).sync(held)
+        for groups in ((), ("keepers",), ("somebody",)):
+            found = [found_by(place(f"{name}_{own}"), embedder, groups) for name in ("live", "new")]
+            assert found[0] == found[1]
+        assert live.store.problems() == []
+
+    check()
+
+
+def do(steps: list[tuple[str, int]], live: LiveIndex, topics: list[Document]) -> list[Document]:
+    """Take the steps on an index of the first two topics; the documents that it holds then."""
+    held = {document.source: document for document in topics[:2]}
     live.sync(held.values())
     for action, number in steps:
         document = topics[number]
@@ -164,10 +175,7 @@ def test_whatever_was_done_it_is_as_built_anew(
                 document = Document.create(f"copy-{document.source}", document.text, acl=document.acl)
             held[document.source] = document
             live.sync([document])
-    open_live(new, embedder).sync(held.values())
-    for groups in ((), ("keepers",), ("somebody",)):
-        assert found_by(held_at, embedder, groups) == found_by(new, embedder, groups)
-    assert live.store.problems() == []
+    return list(held.values())
 
 
 def sync_and_die(step: int, where: Path | str, documents: list[Document], embedder: Stub) -> int:
