@@ -37,7 +37,7 @@ from genwerk.retrieval.derived import derive
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
-from genwerk.retrieval.store import FILE_NAME, write_store
+from genwerk.retrieval.store import FILE_NAME, FileStore, write_store
 from genwerk.retrieval.words import STOP_WORDS, words_of
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -141,7 +141,7 @@ def build(size: int) -> dict[str, float]:
     meta = {"embedder": "told", "embedder_name": "told", "chunking": f"recursive {IndexConfig().canonical()}"}
     write_store(folder / FILE_NAME, documents, chunks, np.concatenate(vectors), meta, living=True)
     written = time.perf_counter()
-    derive(folder / FILE_NAME)
+    derive(FileStore(folder))
     return {"write_s": written - started, "derive_s": time.perf_counter() - written}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,10 +14,13 @@ __all__ = ["index"]
 
 index = typer.Typer(no_args_is_help=True, help="A searchable index of files, kept in step with them.")
 
-FolderOption = Annotated[Path, typer.Option("--index", "-i", help="Folder of the index.")]
-FOLDER = Path("index")
+FolderOption = Annotated[
+    str, typer.Option("--index", "-i", help="Folder of the index, or postgresql://host/database?schema=name.")
+]
+FOLDER = "index"
 FoundOption = Annotated[
-    str, typer.Option("--index", "-i", help="Folder of the index, or the id of an index artifact (or its beginning).")
+    str,
+    typer.Option("--index", "-i", help="Folder or URL of the index, or an artifact's id (its beginning)."),
 ]
 Paths = Annotated[list[str], typer.Argument(help="Folders and files with documents.")]
 EmbedOption = Annotated[
@@ -66,7 +68,7 @@ def remove(names: Annotated[list[str], typer.Argument(help="Documents by source 
 @index.command("search", epilog='Example: `genwerk index search "reset the pump" -k 5 --arm bm25`')
 def search(
     query: Annotated[str, typer.Argument(help="What is looked for.")],
-    found: FoundOption = str(FOLDER),
+    found: FoundOption = FOLDER,
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="Passages to show.")] = 8,
     arm: Annotated[str, typer.Option(help="bm25 (words), dense (meaning) or hybrid (both).")] = "hybrid",
     weight: Annotated[float, typer.Option(min=0, max=1, help="Share of meaning in hybrid.")] = 0.5,
@@ -81,7 +83,7 @@ def search(
 
 @index.command("inspect", epilog="Example: `genwerk index inspect --documents --check`")
 def inspect(
-    found: FoundOption = str(FOLDER),
+    found: FoundOption = FOLDER,
     documents: Annotated[bool, typer.Option("--documents", help="List every document.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Read everything and compare it with its hashes.")] = False,
     workspace: WorkspaceOption = HERE,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from rich.table import Table
 
 from genwerk.core.errors import RequestError, WorkspaceError
 from genwerk.core.progress import say
-from genwerk.core.types import Document
 from genwerk.core.workspace import Workspace
 from genwerk.data.places import place_of_span
 from genwerk.data.prepare import PrepareConfig, read_documents
@@ -22,7 +22,8 @@ from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import FusionChoice, Searcher
-from genwerk.retrieval.store import FILE_NAME, connect, problems_of, read_meta
+from genwerk.retrieval.stores import is_url, open_store
+from genwerk.retrieval.truth import Store
 
 __all__ = ["Asked", "inspect_index", "remove_documents", "search_index", "sync"]
 
@@ -42,7 +43,7 @@ class Asked:
 
 
 def sync(
-    folder: Path,
+    place: str,
     sources: Sequence[str],
     *,
     embed: str = "",
@@ -50,20 +51,21 @@ def sync(
     groups: tuple[str, ...] = (),
     whole: bool = False,
 ) -> str:
-    """Take files into the index of `folder`; what was done, in words.
+    """Take files into the index at `place`, a folder or the URL of a database; what was done, in words.
 
     groups  who may see them; none: whoever may see them now, everyone where they are new.
     whole   these are all there shall be: others are removed, and the index is made if it is not there.
     """
     started = time.perf_counter()
-    live = _live(folder, embed, chars, make=whole)
-    change = live.sync(_documents(sources, groups, live.limited()), prune=whole)
-    return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {folder}"
+    live = _live(place, embed, chars, make=whole)
+    documents = (replace(one, acl=groups) for one in read_documents(PrepareConfig(sources=tuple(sources))))
+    change = live.sync(documents, prune=whole, keep_limits=True)
+    return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {live.store.where}"
 
 
-def remove_documents(folder: Path, names: Sequence[str]) -> str:
+def remove_documents(place: str, names: Sequence[str]) -> str:
     """Remove documents by source or id; what was done, in words."""
-    return _told(_live(folder).remove(names))
+    return _told(_live(place).remove(names))
 
 
 def search_index(found: str, workspace: Path, asked: Asked) -> None:
@@ -91,10 +93,10 @@ def search_index(found: str, workspace: Path, asked: Asked) -> None:
 
 def inspect_index(found: str, workspace: Path, *, documents: bool = False, check: bool = False) -> bool:
     """Print what is in an index; whether it is whole, as far as was looked."""
-    path = _place(found, workspace) / FILE_NAME
-    index = Index.open(path)
-    sizes = {"the truth": path.stat().st_size}
-    sizes |= {one.name: sum(file.stat().st_size for file in one.iterdir()) for one in path.parent.glob("derived-*")}
+    place = _place(found, workspace)
+    index, store = Index.open(place), open_store(place)
+    sizes = {"the truth": store.size()}
+    sizes |= {one.name: sum(file.stat().st_size for file in one.iterdir()) for one in store.folder.glob("derived-*")}
     lines = {
         "documents": f"{len(index.document_ids):,}",
         "chunks": f"{index.view.words().n_rows:,} that everyone may see of {len(index.chunks):,}",
@@ -108,7 +110,7 @@ def inspect_index(found: str, workspace: Path, *, documents: bool = False, check
             document = index.document(identity)
             limited = f"  only {', '.join(document.acl)}" if document.acl else ""
             sys.stdout.write(f"{identity}  {len(document.text):>10,} characters  {document.source}{limited}\n")
-    problems = problems_of(path) if check else []
+    problems = store.problems() if check else []
     for problem in problems:
         sys.stdout.write(f"damaged: {problem}\n")
     if check and not problems:
@@ -116,38 +118,35 @@ def inspect_index(found: str, workspace: Path, *, documents: bool = False, check
     return not problems
 
 
-def _documents(
-    sources: Sequence[str], groups: tuple[str, ...], limited: Mapping[str, tuple[str, ...]]
-) -> Iterator[Document]:
-    for document in read_documents(PrepareConfig(sources=tuple(sources))):
-        held = limited.get(document.source) or limited.get(document.sha256, ())  # a text is not opened by another name
-        yield replace(document, acl=groups or held)
-
-
-def _live(folder: Path, embed: str = "", chars: int = 0, *, make: bool = False) -> LiveIndex:
-    """The index of `folder` as it was made; `embed` and `chars` are for one that is not there yet, or must agree."""
+def _live(place: str, embed: str = "", chars: int = 0, *, make: bool = False) -> LiveIndex:
+    """The index at `place` as it was made; `embed` and `chars` are for one that is not there yet, or must agree."""
     config = IndexConfig(max_chars=chars) if chars else IndexConfig()
-    path = folder / FILE_NAME
-    if path.exists():
-        connection = connect(path)
-        meta = read_meta(connection, path)
-        connection.close()
+    store = open_store(place)
+    if store.exists():
+        meta = _meta(store)
         if not chars:
             config = IndexConfig.model_validate_json(meta["chunking"].split(" ", 1)[1])
         embed = embed or meta["embedder_name"]
     elif not make:
         raise WorkspaceError(
-            "there is no index", where=str(folder), remedy=f"Build it: genwerk index build DOCUMENTS --index {folder}"
+            "there is no index", where=store.where, remedy="Build it: genwerk index build DOCUMENTS, with this --index."
         )
     embed = embed or _EMBEDDER
-    return LiveIndex(folder, Embedder.load(fetch_source(embed).path), config, name=embed)
+    return LiveIndex(place, Embedder.load(fetch_source(embed).path), config, name=embed)
+
+
+def _meta(store: Store) -> dict[str, str]:
+    with closing(store.connect()) as sql, store.state(sql) as state:
+        return state.meta(store.where)
 
 
 def _embedder(meta: dict[str, str]) -> Embedder:
     return Embedder.load(fetch_source(meta["embedder_name"]).path)
 
 
-def _place(found: str, workspace: Path) -> Path:
+def _place(found: str, workspace: Path) -> Path | str:
+    if is_url(found):
+        return found
     return Path(found) if Path(found).is_dir() else Workspace(workspace).find(found).path
 
 

@@ -126,7 +126,7 @@ class Searcher:
         if index.meta.get("embedder") != embedder.identity:
             raise WorkspaceError(
                 "the index was made with another embedder, so its vectors cannot be compared",
-                where=str(index.path),
+                where=index.where,
                 remedy="Run the recipe again, or give the embedder that the index names.",
             )
         self.index, self.embedder, self.fusion = index, embedder, fusion or FusionChoice()

@@ -7,7 +7,6 @@ anything is counted or compared, so that nothing found, no score and no count te
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +19,9 @@ from genwerk.retrieval.bm25 import BM25, Segments
 from genwerk.retrieval.derived import Derived
 from genwerk.retrieval.scan import Scan
 from genwerk.retrieval.terms import language_of
+from genwerk.retrieval.truth import State
 
-__all__ = ["Chunks", "Documents", "Rows", "View", "read_rows"]
+__all__ = ["Chunks", "Documents", "Rows", "View", "rows_of"]
 
 _ARM_BYTES = 1 << 27
 _ARM_BYTES_A_ROW = 9  # a mask, and a norm in float64
@@ -60,19 +60,17 @@ class Documents:
     numbers: dict[int, int] = field(default_factory=dict)
     languages: set[str] = field(default_factory=set)
 
-    def read(self, connection: sqlite3.Connection, after: int) -> None:
+    def read(self, state: State, after: int) -> None:
         """Take in documents with numbers above `after`."""
-        query = "SELECT number, id, acl, metadata FROM documents WHERE number > ? ORDER BY number"
-        for number, identity, acl, metadata in connection.execute(query, (after,)):
+        for number, identity, acl, metadata in state.documents(after):
             self.places[identity] = self.numbers[number] = len(self.ids)
             self.ids.append(identity)
             self.acls.append(frozenset(json.loads(acl)))
             self.languages.add(language_of(json.loads(metadata)))
 
-    def drop(self, connection: sqlite3.Connection, after: int) -> list[int]:
+    def drop(self, state: State, after: int) -> list[int]:
         """Forget documents whose removal has a number above `after`; the places of those that were known."""
-        query = "SELECT document FROM removed WHERE number > ? ORDER BY number"
-        gone = [self.numbers.pop(number) for (number,) in connection.execute(query, (after,)) if number in self.numbers]
+        gone = [self.numbers.pop(number) for number in state.removed(after) if number in self.numbers]
         for place in gone:
             if self.places.get(self.ids[place]) == place:
                 del self.places[self.ids[place]]
@@ -149,20 +147,14 @@ class View:
         return None if seen.all() else seen
 
 
-def read_rows(connection: sqlite3.Connection, documents: Documents, numbers: np.ndarray, after: int) -> Rows:
-    """The chunks `numbers` (n,) above `after`, in order; those that the truth does not have are gone.
+def rows_of(documents: Documents, numbers: np.ndarray, spans: np.ndarray) -> Rows:
+    """The chunks `numbers` (n,), of which `spans` (m, 4) are there, both in order; the others are gone.
 
-    Raises ValueError where the truth has chunks between them that are not named.
+    Raises ValueError where there are chunks that are not named.
     """
     if not len(numbers):
         return NO_ROWS
-    query = "SELECT number, document, start, stop FROM chunks WHERE number > ? AND number <= ? ORDER BY number"
-    cursor = connection.execute(query, (after, int(numbers[-1])))
-    blocks = [np.zeros((0, 4), dtype=np.int64)]
-    while block := cursor.fetchmany(1 << 15):
-        blocks.append(np.array(block, dtype=np.int64))
-    spans = np.concatenate(blocks)
-    places = np.searchsorted(numbers, spans[:, 0])
+    places = np.minimum(np.searchsorted(numbers, spans[:, 0]), len(numbers) - 1)
     if not np.array_equal(numbers[places], spans[:, 0]):
         raise ValueError("what was derived and the chunks do not belong together")
     held = np.full((len(numbers), 3), -1, dtype=np.int64)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fpdf import FPDF
+from local_postgres import Place
 from typer.testing import CliRunner
 
 from genwerk.cli import app
@@ -35,8 +36,8 @@ def folder(tmp_path: Path) -> Path:
     return docs
 
 
-def test_build_add_search_remove(folder: Path, tmp_path: Path, tiny_encoder_dir: Path) -> None:
-    index = tmp_path / "index"
+def test_build_add_search_remove(folder: Path, place: Place, tiny_encoder_dir: Path) -> None:
+    index = place("index")
     built = run("build", folder, "--index", index, "--embed", tiny_encoder_dir, "--chars", 60)
     assert "documents: 3 added" in built
     found = run("search", "oil in winter", "--index", index, "--arm", "bm25", "-k", 1)
