@@ -21,6 +21,7 @@ from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
+from genwerk.retrieval.precision import Precision, precision_of
 from genwerk.retrieval.search import FusionChoice, Searcher
 from genwerk.retrieval.store import FILE_NAME, connect, problems_of, read_meta
 
@@ -47,6 +48,7 @@ def sync(
     *,
     embed: str = "",
     chars: int = 0,
+    precision: Precision | None = None,
     groups: tuple[str, ...] = (),
     whole: bool = False,
 ) -> str:
@@ -56,7 +58,7 @@ def sync(
     whole   these are all there shall be: others are removed, and the index is made if it is not there.
     """
     started = time.perf_counter()
-    live = _live(folder, embed, chars, make=whole)
+    live = _live(folder, embed, chars, precision, make=whole)
     change = live.sync(_documents(sources, groups, live.limited()), prune=whole)
     return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {folder}"
 
@@ -69,7 +71,7 @@ def remove_documents(folder: Path, names: Sequence[str]) -> str:
 def search_index(found: str, workspace: Path, asked: Asked) -> None:
     """Print the passages of one arm with their ranks and scores in both."""
     index = Index.open(_place(found, workspace))
-    searcher = Searcher(index, _embedder(index.meta), FusionChoice(asked.arm, asked.weight))
+    searcher = Searcher(index, _embedder(index), FusionChoice(asked.arm, asked.weight))
     started = time.perf_counter()
     ranks = searcher.candidates(asked.query, groups=asked.groups).ranks(asked.weight)
     took = time.perf_counter() - started
@@ -124,8 +126,10 @@ def _documents(
         yield replace(document, acl=groups or held)
 
 
-def _live(folder: Path, embed: str = "", chars: int = 0, *, make: bool = False) -> LiveIndex:
-    """The index of `folder` as it was made; `embed` and `chars` are for one that is not there yet, or must agree."""
+def _live(
+    folder: Path, embed: str = "", chars: int = 0, precision: Precision | None = None, *, make: bool = False
+) -> LiveIndex:
+    """The index of `folder` as it was made; the others are for one that is not there yet, or must agree."""
     config = IndexConfig(max_chars=chars) if chars else IndexConfig()
     path = folder / FILE_NAME
     if path.exists():
@@ -134,17 +138,17 @@ def _live(folder: Path, embed: str = "", chars: int = 0, *, make: bool = False) 
         connection.close()
         if not chars:
             config = IndexConfig.model_validate_json(meta["chunking"].split(" ", 1)[1])
-        embed = embed or meta["embedder_name"]
+        embed, precision = embed or meta["embedder_name"], precision or precision_of(meta["embedder"])
     elif not make:
         raise WorkspaceError(
             "there is no index", where=str(folder), remedy=f"Build it: genwerk index build DOCUMENTS --index {folder}"
         )
     embed = embed or _EMBEDDER
-    return LiveIndex(folder, Embedder.load(fetch_source(embed).path), config, name=embed)
+    return LiveIndex(folder, Embedder.load(fetch_source(embed).path, precision or config.precision), config, name=embed)
 
 
-def _embedder(meta: dict[str, str]) -> Embedder:
-    return Embedder.load(fetch_source(meta["embedder_name"]).path)
+def _embedder(index: Index) -> Embedder:
+    return Embedder.load(fetch_source(index.meta["embedder_name"]).path, index.precision)
 
 
 def _place(found: str, workspace: Path) -> Path:

@@ -14,6 +14,7 @@ Try it:   python benchmarks/index.py --chunks 200
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -33,6 +34,7 @@ from genwerk.data.documents import load_documents
 from genwerk.retrieval.chunking import RecursiveChunker
 from genwerk.retrieval.derived import derive
 from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.precision import Precision
 from genwerk.retrieval.store import FILE_NAME, Writer, check_text, digest_of, write_store
 
 __all__ = ["Change", "IndexConfig", "LiveIndex", "build_index"]
@@ -43,10 +45,16 @@ _STALE_AT_LEAST = 4096
 
 
 class IndexConfig(Config):
-    """How documents are cut into chunks."""
+    """How documents are cut into chunks, and how exactly these are embedded."""
 
     max_chars: int = Field(700, ge=50, description="longest chunk in characters; the encoder's window limits it too")
     min_chars: int = Field(200, ge=0, description="a section shorter than this is joined with the next one")
+    precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
+
+    @property
+    def chunking(self) -> str:
+        """How chunks are cut, as it stands in the index."""
+        return f"recursive {json.dumps(self.model_dump(mode='json', exclude={'precision'}), sort_keys=True)}"
 
     def chunker(self, embedder: Embedder) -> RecursiveChunker:
         """Cuts documents for this embedder."""
@@ -66,7 +74,7 @@ def build_index(
     documents = load_documents(dataset.path)
     for document in documents:
         check_text(document)
-    embedder = Embedder.load(embedder_dir.path)
+    embedder = Embedder.load(embedder_dir.path, config.precision)
     chunker = config.chunker(embedder)
     chunks = [chunk for document in documents for chunk in chunker.chunk(document)]
     if not chunks:
@@ -84,7 +92,7 @@ def build_index(
         "dataset_sha256": dataset.content_sha256,
         "embedder": embedder.identity,
         "embedder_name": embedder_dir.name if isinstance(embedder_dir, Source) else embedder_dir.kind,
-        "chunking": f"recursive {config.canonical()}",
+        "chunking": config.chunking,
     }
     write_store(step.out / FILE_NAME, documents, chunks, vectors, meta)
     derive(step.out / FILE_NAME)
@@ -160,7 +168,7 @@ class LiveIndex:
         self._meta = {
             "embedder": embedder.identity,
             "embedder_name": name or embedder.name,
-            "chunking": f"recursive {self._config.canonical()}",
+            "chunking": self._config.chunking,
         }
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)

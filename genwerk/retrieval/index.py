@@ -21,6 +21,7 @@ import numpy as np
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Chunk, Document
 from genwerk.retrieval.derived import find_derived, make_derived
+from genwerk.retrieval.precision import Precision, precision_of
 from genwerk.retrieval.store import FILE_NAME, connect, damaged, read_document, read_meta, stack
 from genwerk.retrieval.terms import forms_of
 from genwerk.retrieval.view import NO_ROWS, Chunks, Documents, View, read_rows
@@ -81,6 +82,11 @@ class Index:
     def chunks(self) -> Chunks:
         """All chunks of the present view by row."""
         return self.view.chunks
+
+    @property
+    def precision(self) -> Precision:
+        """In which its vectors were computed, and so must be those of questions."""
+        return precision_of(self.meta.get("embedder", ""))
 
     @property
     def document_ids(self) -> tuple[str, ...]:
