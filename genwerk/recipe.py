@@ -72,9 +72,7 @@ class RetrievalSection(Config):
     """Step 6: how passages are found."""
 
     chunk_chars: int = Field(600, ge=100, le=4000, description="fits MiniLM's window of 256 tokens with room to spare")
-    embed: str = Field(
-        "minilm", description="embedding model: minilm, e5 (many languages), or a path to a Hugging Face directory"
-    )
+    embed: str = Field("minilm", description="minilm, e5 (many languages), or a path to a Hugging Face directory")
     precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
     n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
 

@@ -48,7 +48,7 @@ def build(
     """Build an index, or bring one in step: what changed is embedded, what is no longer there is removed."""
     from genwerk.recipes.indexing import sync
 
-    _say(sync(folder, documents, embed=embed, chars=chars, precision=precision or None, whole=True))
+    _say(sync(folder, documents, embed=embed, chars=chars, precision=precision, whole=True))
 
 
 @index.command("add", epilog="Example: `genwerk index add new/contract.pdf --group legal`")

@@ -56,7 +56,7 @@ _EMBEDDINGS = {
 
 @dataclass(frozen=True)
 class E5File:
-    """What stands in the file; weights are read when they are asked for. `special`: numbers of <s>, </s>, <pad>, <unk>."""
+    """What stands in the file; weights are read when asked for. `special`: numbers of <s>, </s>, <pad> and <unk>."""
 
     path: Path
     data: np.ndarray
@@ -104,7 +104,8 @@ def read_e5(path: Path) -> E5File:
 
 def _read(path: Path, data: np.ndarray) -> E5File:
     header = _HEADER.unpack(data[: _HEADER.size].tobytes())
-    _, version, width, layers, heads, hidden, words, positions, types, eps, group, n, *special, size = header
+    _, version, width, layers, heads, hidden, words, positions, types, eps, group, n, *numbers, size = header
+    first, last, padding, unknown = numbers
     if (version, group) != (_VERSION, _GROUP):
         raise _damaged(path, f"version {version} with groups of {group} is not known")
     config = EncoderConfig(words, width, layers, heads, hidden, positions, positions, types, eps)
@@ -117,9 +118,8 @@ def _read(path: Path, data: np.ndarray) -> E5File:
     at += size
     pieces = [(text[bounds[i] : bounds[i + 1]].decode(), scores[i]) for i in range(n)]
     _, skipped = struct.unpack("<iI", data[at : at + 8].tobytes())
-    return E5File(
-        path, data, config, (special[0], special[1], special[2], special[3]), pieces, _entries(data, at + 8 + skipped)
-    )
+    entries = _entries(data, at + 8 + skipped)
+    return E5File(path, data, config, (first, last, padding, unknown), pieces, entries)
 
 
 def _entries(data: np.ndarray, at: int) -> dict[str, tuple[int, int, int, int]]:

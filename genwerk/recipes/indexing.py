@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.precision import Precision, precision_of
+from genwerk.retrieval.precision import precision_of
 from genwerk.retrieval.search import FusionChoice, Searcher
 from genwerk.retrieval.store import FILE_NAME, connect, problems_of, read_meta
 
@@ -48,7 +49,7 @@ def sync(
     *,
     embed: str = "",
     chars: int = 0,
-    precision: Precision | None = None,
+    precision: str = "",
     groups: tuple[str, ...] = (),
     whole: bool = False,
 ) -> str:
@@ -126,25 +127,24 @@ def _documents(
         yield replace(document, acl=groups or held)
 
 
-def _live(
-    folder: Path, embed: str = "", chars: int = 0, precision: Precision | None = None, *, make: bool = False
-) -> LiveIndex:
+def _live(folder: Path, embed: str = "", chars: int = 0, precision: str = "", *, make: bool = False) -> LiveIndex:
     """The index of `folder` as it was made; the others are for one that is not there yet, or must agree."""
-    config = IndexConfig(max_chars=chars) if chars else IndexConfig()
+    asked: dict[str, object] = {"max_chars": chars} if chars else {}
+    asked |= {"precision": precision} if precision else {}
     path = folder / FILE_NAME
     if path.exists():
         connection = connect(path)
         meta = read_meta(connection, path)
         connection.close()
-        if not chars:
-            config = IndexConfig.model_validate_json(meta["chunking"].split(" ", 1)[1])
-        embed, precision = embed or meta["embedder_name"], precision or precision_of(meta["embedder"])
+        held = {} if chars else json.loads(meta["chunking"].split(" ", 1)[1])
+        asked = held | {"precision": precision_of(meta["embedder"])} | asked
+        embed = embed or meta["embedder_name"]
     elif not make:
         raise WorkspaceError(
             "there is no index", where=str(folder), remedy=f"Build it: genwerk index build DOCUMENTS --index {folder}"
         )
-    embed = embed or _EMBEDDER
-    return LiveIndex(folder, Embedder.load(fetch_source(embed).path, precision or config.precision), config, name=embed)
+    embed, config = embed or _EMBEDDER, IndexConfig.model_validate(asked)
+    return LiveIndex(folder, Embedder.load(fetch_source(embed).path, config.precision), config, name=embed)
 
 
 def _embedder(index: Index) -> Embedder:

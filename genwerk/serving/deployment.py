@@ -247,7 +247,7 @@ def find_encoder(spec: str, what: str = "embedding model of the index") -> tuple
     """
     if spec in KNOWN or ":" in spec:
         return spec, fetch(spec)
-    if not spec or not Path(spec).is_dir():
+    if not spec or not Path(spec).exists():
         remedy = "Restore it, or run the recipe again."
         raise WorkspaceError(f"the {what}, `{spec}`, is gone", where=spec, remedy=remedy)
     return Path(spec).name, Path(spec)
