@@ -84,9 +84,9 @@ class Embedder:
         Raises ModelError for missing or damaged files.
         """
         found = _read_files(Path(path))
-        encoder = _in_bytes(found.encoder) if precision == "int8" else None
-        identity = identity_in("int8" if encoder else "float32", found.identity)
-        encoder = encoder or found.encoder(trainable=False)
+        rounded = _in_bytes(found.encoder) if precision == "int8" else None
+        identity = identity_in("int8" if rounded else "float32", found.identity)
+        encoder = rounded or found.encoder(trainable=False)
         return cls(encoder, found.tokenizer, name=Path(path).name, identity=identity, prompts=found.prompts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
