@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from functools import partial
 
 import torch
 from boolq import scored, table
@@ -73,14 +73,13 @@ def main() -> None:
     }  # fmt: skip
     print(f"{len(asked)} German questions, embedders in {chosen.precision}")
     for language, dataset in datasets.items():
-        values = {}
         for name in chosen.embedders:
             searcher = searcher_of(workspace, dataset, name, IndexConfig(precision=chosen.precision))
-            for arm in ("bm25", "dense", "hybrid"):
-                if (title := arm if arm == "bm25" else f"{arm} {name}") not in values:
-                    search = lambda query, arm=arm, searcher=searcher: searcher.search(query, DEPTH, arm)  # noqa: E731
-                    values[title] = scored(f"{language} {title}", search, gold[language], out)
-        print(f"\npassages: {language}, {len(pages[language])} pages\n\n{table(values)}")
+            values = {
+                arm: scored(f"{language} {name} {arm}", partial(searcher.search, k=DEPTH, arm=arm), gold[language], out)
+                for arm in ("bm25", "dense", "hybrid")
+            }
+            print(f"\n{len(pages[language])} pages in `{language}`, embedded by {name}\n\n{table(values)}")
     print(f"\nhybrid is the mean of both arms, not fitted; runs and qrels: {out}")
 
 
@@ -100,10 +99,9 @@ def searcher_of(workspace: Workspace, dataset: Artifact, embedder: str, config: 
     return Searcher(index, Embedder.load(model.path, index.precision), FusionChoice("hybrid", 0.5))
 
 
-def page_of(document: Document) -> PurePosixPath:
-    """Its place below the folder `text`, which is the same in all languages."""
-    parts = Path(document.source).parts
-    return PurePosixPath(*parts[parts.index("text") + 1 :])
+def page_of(document: Document) -> str:
+    """Its place below the folder that was read, which is the same in both languages."""
+    return document.source.partition("/")[2]
 
 
 if __name__ == "__main__":

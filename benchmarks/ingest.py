@@ -43,7 +43,7 @@ from genwerk.retrieval.precision import Precision
 PAGES = "deb:python3.11-doc=3.11.2-6+deb12u9!/usr/share/doc/python3.11/html/"
 FOLDERS = ("library", "howto", "tutorial", "reference", "c-api", "faq")
 CHARS = 700
-_SHARED = ("torch==2.13.0", "sentence-transformers==5.7.0", "transformers==5.23.0", "pypdf")
+_SHARED = ("torch==2.13.0", "sentence-transformers==6.2.0", "transformers==5.23.0", "pypdf")
 PEERS = {
     "llamaindex": Peer("LlamaIndex", "llamaindex.py", (
         "llama-index-core==0.14.25", "llama-index-readers-file==0.7.0", "llama-index-embeddings-huggingface==0.8.0",
