@@ -213,9 +213,7 @@ def load_encoder(
     trainable   leave the weights unpacked, so that they can change; a text's numbers may then differ in company
     """
     config = config or _config(read_json(path / "config.json"), path)
-    with torch.device("meta"):
-        encoder = Encoder(config)
-    encoder = encoder.to_empty(device="cpu")
+    encoder = Encoder(config)
     tensors = read_model_tensors(path) if tensors is None else tensors
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
     fill_slots(((prefix + name, slot) for name, slot in _slots(encoder)), tensors, path)

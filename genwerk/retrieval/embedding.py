@@ -37,6 +37,7 @@ from genwerk.tokenizers.tokenizer import read_tokenizer
 __all__ = ["Embedder", "TextEncoder", "plan_batches"]
 
 _FILES = ("config.json", "model.safetensors", "sentence_bert_config.json", "tokenizer.json")
+_ROWS_OF_A_CORE = 1024  # tokens of a step in int8, about a tenth of a second
 _REPORTED = 128  # texts after which `embed_batches` tells how far it is
 
 
@@ -176,7 +177,7 @@ def _in_bytes(load: _Load) -> NativeEncoder | None:
 def _encoding(encoder: Encoder | NativeEncoder) -> Encoding:
     """The line for an encoder. The native one shares texts among cores, so its steps grow with them."""
     if isinstance(encoder, NativeEncoder):
-        rows = max(1024, 512 * encoder.threads)
+        rows = _ROWS_OF_A_CORE * encoder.threads
         return Encoding(lambda texts: encoder.embed([text.tokens for text in texts]), max_rows=rows, few=0)
     return Encoding(lambda texts: embed_tokens(encoder, [text.tokens for text in texts]), steady=encoder.steady)
 
