@@ -28,7 +28,7 @@ def main(folder: str, model: str, chars: str, threads: str) -> None:
     )
     readers = {".html": HTMLTagReader(tag="body"), ".pdf": PDFReader(), ".docx": DocxReader()}
     start = time.perf_counter()
-    documents = SimpleDirectoryReader(folder, recursive=True, file_extractor=readers).load_data()
+    documents = SimpleDirectoryReader(folder, exclude_hidden=False, recursive=True, file_extractor=readers).load_data()
     for document in documents:  # which it would embed with every chunk
         document.excluded_embed_metadata_keys = list(document.metadata)
     store = SimpleVectorStore()
