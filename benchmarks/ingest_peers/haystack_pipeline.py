@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from haystack import Pipeline
 from haystack.components.converters import DOCXToDocument, HTMLToDocument, PyPDFToDocument
-from haystack.components.embedders import SentenceTransformersDocumentEmbedder
 from haystack.components.joiners import DocumentJoiner
 from haystack.components.preprocessors import RecursiveDocumentSplitter
 from haystack.components.routers import FileTypeRouter
@@ -21,6 +20,7 @@ from haystack.components.writers import DocumentWriter
 from haystack.dataclasses import Document
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.utils import ComponentDevice
+from haystack_integrations.components.embedders.sentence_transformers import SentenceTransformersDocumentEmbedder
 
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 CONVERTERS = {"text/html": HTMLToDocument, "application/pdf": PyPDFToDocument, DOCX: DOCXToDocument}
@@ -30,7 +30,7 @@ def main(folder: str, model: str, chars: str, threads: str) -> None:
     torch.set_num_threads(int(threads))
     store = InMemoryDocumentStore()
     device = ComponentDevice.from_str("cpu")
-    embedder = SentenceTransformersDocumentEmbedder(model, device=device, batch_size=32, progress_bar=False)
+    embedder = SentenceTransformersDocumentEmbedder(model=model, device=device, batch_size=32, progress_bar=False)
     embedder.warm_up()
     embedder.run([Document(content="warm")])
     pipeline = Pipeline()
