@@ -32,6 +32,7 @@ from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
 from genwerk.retrieval.building import IndexConfig
 from genwerk.retrieval.fitting import FitConfig
+from genwerk.retrieval.precision import Precision
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
@@ -71,7 +72,8 @@ class RetrievalSection(Config):
     """Step 6: how passages are found."""
 
     chunk_chars: int = Field(600, ge=100, le=4000, description="fits MiniLM's window of 256 tokens with room to spare")
-    embed: str = Field("minilm", description="embedding model: minilm, or a path to a Hugging Face directory")
+    embed: str = Field("minilm", description="minilm, e5 (many languages), or a path to a Hugging Face directory")
+    precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
     n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
 
 
@@ -204,7 +206,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
-    chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
+    chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars, precision=recipe.retrieval.precision)
     index = parts["index"] = step("genwerk.retrieval.building:build_index", chunking, dataset, embedder, kind="index")
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")

@@ -24,7 +24,11 @@ FoundOption = Annotated[
 ]
 Paths = Annotated[list[str], typer.Argument(help="Folders and files with documents.")]
 EmbedOption = Annotated[
-    str, typer.Option(show_default="the index's own, minilm for a new one", help="Model: a name, a spec, a directory.")
+    str,
+    typer.Option(
+        show_default="the index's own, minilm for a new one",
+        help="Model: minilm, e5 (many languages), a spec, a directory.",
+    ),
 ]
 GroupsOption = Annotated[
     list[str] | None, typer.Option("--group", help="Groups the reader belongs to; may be repeated.")
@@ -39,11 +43,14 @@ def build(
     chars: Annotated[
         int, typer.Option(min=0, show_default="the index's own, 700 for a new one", help="Longest chunk in characters.")
     ] = 0,
+    precision: Annotated[
+        str, typer.Option(show_default="the index's own, float32 for a new one", help="float32, or int8: faster.")
+    ] = "",
 ) -> None:
     """Build an index, or bring one in step: what changed is embedded, what is no longer there is removed."""
     from genwerk.recipes.indexing import sync
 
-    _say(sync(folder, documents, embed=embed, chars=chars, whole=True))
+    _say(sync(folder, documents, embed=embed, chars=chars, precision=precision, whole=True))
 
 
 @index.command("add", epilog="Example: `genwerk index add new/contract.pdf --group legal`")

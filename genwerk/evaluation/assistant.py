@@ -101,7 +101,7 @@ class Assistant:
     @cached_property
     def searcher(self) -> Searcher:
         index = Index.open(self._given.need("index", measure="retrieval").path)
-        embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path)
+        embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path, index.precision)
         return Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
+from genwerk.retrieval.precision import precision_of
 from genwerk.retrieval.search import FusionChoice, Searcher
 from genwerk.retrieval.stores import is_url, open_store
 from genwerk.retrieval.truth import Store
@@ -48,6 +50,7 @@ def sync(
     *,
     embed: str = "",
     chars: int = 0,
+    precision: str = "",
     groups: tuple[str, ...] = (),
     whole: bool = False,
 ) -> str:
@@ -57,7 +60,7 @@ def sync(
     whole   these are all there shall be: others are removed, and the index is made if it is not there.
     """
     started = time.perf_counter()
-    live = _live(place, embed, chars, make=whole)
+    live = _live(place, embed, chars, precision, make=whole)
     documents = (replace(one, acl=groups) for one in read_documents(PrepareConfig(sources=tuple(sources))))
     change = live.sync(documents, prune=whole, keep_limits=True)
     return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {live.store.where}"
@@ -71,7 +74,7 @@ def remove_documents(place: str, names: Sequence[str]) -> str:
 def search_index(found: str, workspace: Path, asked: Asked) -> None:
     """Print the passages of one arm with their ranks and scores in both."""
     index = Index.open(_place(found, workspace))
-    searcher = Searcher(index, _embedder(index.meta), FusionChoice(asked.arm, asked.weight))
+    searcher = Searcher(index, _embedder(index), FusionChoice(asked.arm, asked.weight))
     started = time.perf_counter()
     ranks = searcher.candidates(asked.query, groups=asked.groups).ranks(asked.weight)
     took = time.perf_counter() - started
@@ -118,21 +121,22 @@ def inspect_index(found: str, workspace: Path, *, documents: bool = False, check
     return not problems
 
 
-def _live(place: str, embed: str = "", chars: int = 0, *, make: bool = False) -> LiveIndex:
-    """The index at `place` as it was made; `embed` and `chars` are for one that is not there yet, or must agree."""
-    config = IndexConfig(max_chars=chars) if chars else IndexConfig()
+def _live(place: str, embed: str = "", chars: int = 0, precision: str = "", *, make: bool = False) -> LiveIndex:
+    """The index at `place` as it was made; the others are for one that is not there yet, or must agree."""
+    asked: dict[str, object] = {"max_chars": chars} if chars else {}
+    asked |= {"precision": precision} if precision else {}
     store = open_store(place)
     if store.exists():
         meta = _meta(store)
-        if not chars:
-            config = IndexConfig.model_validate_json(meta["chunking"].split(" ", 1)[1])
+        held = {} if chars else json.loads(meta["chunking"].split(" ", 1)[1])
+        asked = held | {"precision": precision_of(meta["embedder"])} | asked
         embed = embed or meta["embedder_name"]
     elif not make:
         raise WorkspaceError(
             "there is no index", where=store.where, remedy="Build it: genwerk index build DOCUMENTS, with this --index."
         )
-    embed = embed or _EMBEDDER
-    return LiveIndex(place, Embedder.load(fetch_source(embed).path), config, name=embed)
+    embed, config = embed or _EMBEDDER, IndexConfig.model_validate(asked)
+    return LiveIndex(place, Embedder.load(fetch_source(embed).path, config.precision), config, name=embed)
 
 
 def _meta(store: Store) -> dict[str, str]:
@@ -140,8 +144,8 @@ def _meta(store: Store) -> dict[str, str]:
         return state.meta(store.where)
 
 
-def _embedder(meta: dict[str, str]) -> Embedder:
-    return Embedder.load(fetch_source(meta["embedder_name"]).path)
+def _embedder(index: Index) -> Embedder:
+    return Embedder.load(fetch_source(index.meta["embedder_name"]).path, index.precision)
 
 
 def _place(found: str, workspace: Path) -> Path | str:

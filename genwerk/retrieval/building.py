@@ -15,6 +15,7 @@ Try it:   python benchmarks/index.py --chunks 200
 from __future__ import annotations
 
 import io
+import json
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from genwerk.data.documents import load_documents
 from genwerk.retrieval.chunking import RecursiveChunker
 from genwerk.retrieval.derived import derive, derive_if_stale
 from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.precision import Precision
 from genwerk.retrieval.store import FILE_NAME, FileStore, write_store
 from genwerk.retrieval.stores import open_store
 from genwerk.retrieval.truth import digest_of
@@ -46,10 +48,16 @@ _Limits = Mapping[str, tuple[str, ...]]
 
 
 class IndexConfig(Config):
-    """How documents are cut into chunks."""
+    """How documents are cut into chunks, and how exactly these are embedded."""
 
     max_chars: int = Field(700, ge=50, description="longest chunk in characters; the encoder's window limits it too")
     min_chars: int = Field(200, ge=0, description="a section shorter than this is joined with the next one")
+    precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
+
+    @property
+    def chunking(self) -> str:
+        """How chunks are cut, as it stands in the index."""
+        return f"recursive {json.dumps(self.model_dump(mode='json', exclude={'precision'}), sort_keys=True)}"
 
     def chunker(self, embedder: Embedder) -> RecursiveChunker:
         """Cuts documents for this embedder."""
@@ -69,7 +77,7 @@ def build_index(
     documents = load_documents(dataset.path)
     for document in documents:
         check_text(document)
-    embedder = Embedder.load(embedder_dir.path)
+    embedder = Embedder.load(embedder_dir.path, config.precision)
     chunker = config.chunker(embedder)
     chunks = [chunk for document in documents for chunk in chunker.chunk(document)]
     if not chunks:
@@ -87,7 +95,7 @@ def build_index(
         "dataset_sha256": dataset.content_sha256,
         "embedder": embedder.identity,
         "embedder_name": embedder_dir.name if isinstance(embedder_dir, Source) else embedder_dir.kind,
-        "chunking": f"recursive {config.canonical()}",
+        "chunking": config.chunking,
     }
     write_store(step.out / FILE_NAME, documents, chunks, vectors, meta)
     derive(FileStore(step.out / FILE_NAME))
@@ -166,7 +174,7 @@ class LiveIndex:
         self._meta = {
             "embedder": embedder.identity,
             "embedder_name": name or embedder.name,
-            "chunking": f"recursive {self._config.canonical()}",
+            "chunking": self._config.chunking,
         }
         if not self.store.exists():
             self.store.create(embedder.dimension, {**self._meta, "identity": secrets.token_hex(8)})

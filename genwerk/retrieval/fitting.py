@@ -54,7 +54,7 @@ def fit_retrieval(
             remedy="Add documents with titled sections or with whole sentences.",
         )
     opened = Index.open(index.path)
-    embedder = Embedder.load(embedder_dir.path)
+    embedder = Embedder.load(embedder_dir.path, opened.precision)
     fitted = fusion.fit_fusion(Searcher(opened, embedder), questions)
     fitted.save(step.out / fusion.FILE_NAME)
     present, removed = abstention.collect_signals(Searcher(opened, embedder, fitted.choice), questions)

@@ -171,7 +171,7 @@ def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, An
     engine, fit = deployment.engine, deployment.artifacts.get("fit")
     index = Index.open(made.path)
     embedder_name, embedder_path = find_encoder(str(ids.get("embedder") or next(iter(made.sources), "")))
-    embedder = Embedder.load(embedder_path)
+    embedder = Embedder.load(embedder_path, index.precision)
     embedder.share(engine.between_steps)
     searcher = Searcher(index, embedder, load_fusion(fit.path).choice if fit else None)
     abstention = load_abstention(fit.path) if fit else None
@@ -247,7 +247,7 @@ def find_encoder(spec: str, what: str = "embedding model of the index") -> tuple
     """
     if spec in KNOWN or ":" in spec:
         return spec, fetch(spec)
-    if not spec or not Path(spec).is_dir():
+    if not spec or not Path(spec).exists():
         remedy = "Restore it, or run the recipe again."
         raise WorkspaceError(f"the {what}, `{spec}`, is gone", where=spec, remedy=remedy)
     return Path(spec).name, Path(spec)
