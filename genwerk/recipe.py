@@ -30,8 +30,8 @@ from genwerk.guardrails.policy import GuardsConfig
 from genwerk.inference.engines import OURS, SERVED
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
-from genwerk.retrieval.building import IndexConfig
 from genwerk.retrieval.fitting import FitConfig
+from genwerk.retrieval.index_config import ChunkerConfig, IndexConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
@@ -67,7 +67,7 @@ class TuneStep(Config):
     sft: SFTConfig
 
 
-class RetrievalSection(Config):
+class RetrievalSection(ChunkerConfig):
     """Step 6: how passages are found."""
 
     chunk_chars: int = Field(600, ge=100, le=4000, description="fits MiniLM's window of 256 tokens with room to spare")
@@ -204,7 +204,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
-    chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
+    cutting = recipe.retrieval.model_dump(include=set(ChunkerConfig.model_fields))
+    chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars, **cutting)
     index = parts["index"] = step("genwerk.retrieval.building:build_index", chunking, dataset, embedder, kind="index")
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")

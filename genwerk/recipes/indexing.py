@@ -24,7 +24,7 @@ from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import FusionChoice, Searcher
 from genwerk.retrieval.store import FILE_NAME, connect, problems_of, read_meta
 
-__all__ = ["Asked", "inspect_index", "remove_documents", "search_index", "sync"]
+__all__ = ["Asked", "cutting_of", "inspect_index", "remove_documents", "search_index", "sync"]
 
 _EMBEDDER = "minilm"
 _SHOWN = 160  # characters of a passage
@@ -46,17 +46,18 @@ def sync(
     sources: Sequence[str],
     *,
     embed: str = "",
-    chars: int = 0,
+    cutting: Mapping[str, object] | None = None,
     groups: tuple[str, ...] = (),
     whole: bool = False,
 ) -> str:
     """Take files into the index of `folder`; what was done, in words.
 
+    cutting keys of `IndexConfig` that are asked for; the others are as they are in the index, or by default.
     groups  who may see them; none: whoever may see them now, everyone where they are new.
     whole   these are all there shall be: others are removed, and the index is made if it is not there.
     """
     started = time.perf_counter()
-    live = _live(folder, embed, chars, make=whole)
+    live = _live(folder, embed, cutting, make=whole)
     change = live.sync(_documents(sources, groups, live.limited()), prune=whole)
     return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {folder}"
 
@@ -124,22 +125,34 @@ def _documents(
         yield replace(document, acl=groups or held)
 
 
-def _live(folder: Path, embed: str = "", chars: int = 0, *, make: bool = False) -> LiveIndex:
-    """The index of `folder` as it was made; `embed` and `chars` are for one that is not there yet, or must agree."""
-    config = IndexConfig(max_chars=chars) if chars else IndexConfig()
+def cutting_of(chunker: str, chars: int, headers: bool | None) -> dict[str, object]:
+    """What the command line asks for; `chunker` is a name, or a name and keys as in `window:around=2,sentences=2`."""
+    name, _, told = chunker.partition(":")
+    asked: dict[str, object] = {"chunker": name or None, "max_chars": chars or None, "headers": headers}
+    asked |= {key.strip(): value for key, _, value in (item.partition("=") for item in told.split(",") if item)}
+    return {key: value for key, value in asked.items() if value is not None}
+
+
+def _live(
+    folder: Path, embed: str = "", cutting: Mapping[str, object] | None = None, *, make: bool = False
+) -> LiveIndex:
+    """The index of `folder` as it was made; `embed` and `cutting` are for one that is not there yet, or must agree."""
+    held, asked = dict[str, object](), dict(cutting or {})
     path = folder / FILE_NAME
     if path.exists():
         connection = connect(path)
         meta = read_meta(connection, path)
         connection.close()
-        if not chars:
-            config = IndexConfig.model_validate_json(meta["chunking"].split(" ", 1)[1])
+        held = IndexConfig.of(meta).model_dump()
         embed = embed or meta["embedder_name"]
     elif not make:
         raise WorkspaceError(
             "there is no index", where=str(folder), remedy=f"Build it: genwerk index build DOCUMENTS --index {folder}"
         )
     embed = embed or _EMBEDDER
+    if asked.get("chunker", held.get("chunker")) != held.get("chunker"):
+        held = {}  # what another chunker was told
+    config = IndexConfig.parse({**held, **asked}, where="how documents are cut")
     return LiveIndex(folder, Embedder.load(fetch_source(embed).path), config, name=embed)
 
 

@@ -6,7 +6,7 @@
 Chosen:   in a step, embeddings are kept in the scratch folder every 1,024 chunks, so that a killed build goes on where
           it was and ends in the same bytes. A living index is changed document by document: each is there as a whole or
           not at all, what was killed is finished by doing it again, and a text that is already there is not embedded
-          again, whatever its document is called.
+          again, whatever its document is called (but under headers, which name the document).
 Left out: changes by several processes at once; the second is told to wait.
 Try it:   python benchmarks/index.py --chunks 200
 """
@@ -23,16 +23,15 @@ from pathlib import Path
 import numpy as np
 
 from genwerk.core.atomic import write_bytes
-from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError, WorkspaceError
 from genwerk.core.lock import hold
 from genwerk.core.progress import track
 from genwerk.core.types import Chunk, Document
 from genwerk.core.workspace import Artifact, Source, Step
 from genwerk.data.documents import load_documents
-from genwerk.retrieval.chunking import RecursiveChunker
 from genwerk.retrieval.derived import derive
 from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.index_config import IndexConfig
 from genwerk.retrieval.store import FILE_NAME, Writer, check_text, digest_of, write_store
 
 __all__ = ["Change", "IndexConfig", "LiveIndex", "build_index"]
@@ -40,22 +39,6 @@ __all__ = ["Change", "IndexConfig", "LiveIndex", "build_index"]
 _CHECKPOINT_CHUNKS = 1024
 _STALE = 0.1  # share of chunks that came later, from which on what is derived is made anew
 _STALE_AT_LEAST = 4096
-
-
-class IndexConfig(Config):
-    """How documents are cut into chunks."""
-
-    max_chars: int = Field(700, ge=50, description="longest chunk in characters; the encoder's window limits it too")
-    min_chars: int = Field(200, ge=0, description="a section shorter than this is joined with the next one")
-
-    def chunker(self, embedder: Embedder) -> RecursiveChunker:
-        """Cuts documents for this embedder."""
-        return RecursiveChunker(
-            max_chars=self.max_chars,
-            min_chars=min(self.min_chars, self.max_chars),
-            count_tokens=embedder.count_tokens,
-            max_tokens=embedder.window,
-        )
 
 
 def build_index(
@@ -67,24 +50,29 @@ def build_index(
     for document in documents:
         check_text(document)
     embedder = Embedder.load(embedder_dir.path)
-    chunker = config.chunker(embedder)
-    chunks = [chunk for document in documents for chunk in chunker.chunk(document)]
+    chunker, texts_for = config.chunker_for(embedder), config.texts_for(embedder)
+    chunks: list[Chunk] = []
+    texts: list[str] = []
+    with track("cutting", total=len(documents), unit="documents") as bar:
+        for document in documents:
+            cut = chunker.chunk(document)
+            chunks += cut
+            texts += texts_for(document, cut)
+            bar.advance()
     if not chunks:
         raise DataError(
             "there is nothing to index: the dataset has no text",
             where=str(dataset.path),
             remedy="Check `documents:` in the recipe and the ledger of the dataset.",
         )
-    texts = {document.id: document.text for document in documents}
-    chunk_texts = [texts[chunk.document_id][chunk.start : chunk.end] for chunk in chunks]
     before = time.perf_counter()
-    vectors = embed_resumable(embedder, chunk_texts, step.scratch)
+    vectors = embed_resumable(embedder, texts, step.scratch)
     embedding = time.perf_counter() - before
     meta = {
         "dataset_sha256": dataset.content_sha256,
         "embedder": embedder.identity,
         "embedder_name": embedder_dir.name if isinstance(embedder_dir, Source) else embedder_dir.kind,
-        "chunking": f"recursive {config.canonical()}",
+        "chunking": config.described,
     }
     write_store(step.out / FILE_NAME, documents, chunks, vectors, meta)
     derive(step.out / FILE_NAME)
@@ -156,11 +144,11 @@ class LiveIndex:
     def __init__(self, folder: Path, embedder: Embedder, config: IndexConfig | None = None, *, name: str = "") -> None:
         self.path = Path(folder) / FILE_NAME
         self._embedder, self._config = embedder, config or IndexConfig()
-        self._chunker = self._config.chunker(embedder)
+        self._chunker, self._texts_for = self._config.chunker_for(embedder), self._config.texts_for(embedder)
         self._meta = {
             "embedder": embedder.identity,
             "embedder_name": name or embedder.name,
-            "chunking": f"recursive {self._config.canonical()}",
+            "chunking": self._config.described,
         }
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +175,7 @@ class LiveIndex:
                 if writer.holds(document):
                     change.unchanged += 1
                     continue
-                waiting.append(_Coming(document, self._chunker.chunk(document)))
+                waiting.append(self._cut(document))
                 chunks += len(waiting[-1].chunks)
                 if chunks >= _CHECKPOINT_CHUNKS:
                     self._take_in(writer, waiting, change)
@@ -221,10 +209,14 @@ class LiveIndex:
     def _writing(self) -> Iterator[Writer]:
         """The index, open for changes, while nobody else changes it."""
         with hold(self.path.with_suffix(".lock"), wait=0, busy=self._busy), closing(Writer(self.path)) as writer:
-            for key, value in self._meta.items():
-                if key != "embedder_name" and writer.meta.get(key) != value:
+            alike = {
+                "embedder": writer.meta.get("embedder") == self._embedder.identity,
+                "chunking": IndexConfig.of(writer.meta) == self._config,
+            }
+            for key, same in alike.items():
+                if not same:
                     raise WorkspaceError(
-                        f"the index was made with another {key}: {writer.meta.get(key)}, not {value}",
+                        f"the index was made with another {key}: {writer.meta.get(key)}, not {self._meta[key]}",
                         where=str(self.path),
                         remedy="Give the same embedder and the same cutting, or build a new index in another folder.",
                     )
@@ -234,8 +226,8 @@ class LiveIndex:
         """One change of the index: all of `coming`, and what they take the place of."""
         if not coming:
             return
-        texts = {digest_of(text): text for one in coming for text in one.texts()}
-        vectors = writer.vectors_of(list(texts))
+        texts = {digest_of(text): text for one in coming for text in one.texts}
+        vectors = {} if self._config.headers else writer.vectors_of(list(texts))  # what is known is a text by itself
         fresh = [digest for digest in texts if digest not in vectors]
         with track("embedding", total=len(fresh), unit="chunks") as bar:
             for rows, part in self._embedder.embed_batches(self._embedder.tokenize([texts[one] for one in fresh])):
@@ -244,11 +236,16 @@ class LiveIndex:
         with writer.change():
             for one in coming:
                 replaced = writer.remove_like(one.document)
-                writer.add(one.document, one.chunks, [vectors[digest_of(text)] for text in one.texts()])
+                writer.add(one.document, one.chunks, [vectors[digest_of(text)] for text in one.texts])
                 change.replaced += replaced
                 change.added += not replaced
         change.embedded += len(fresh)
         change.reused += sum(len(one.chunks) for one in coming) - len(fresh)
+
+    def _cut(self, document: Document) -> _Coming:
+        check_text(document)
+        chunks = self._chunker.chunk(document)
+        return _Coming(document, chunks, self._texts_for(document, chunks))
 
     def _remove(self, writer: Writer, identities: Sequence[str], change: Change) -> None:
         with writer.change():
@@ -269,11 +266,8 @@ class LiveIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Coming:
-    """A document that is to be taken in, cut."""
+    """A document that is to be taken in, its chunks, and the texts that are embedded for them."""
 
     document: Document
     chunks: list[Chunk]
-
-    def texts(self) -> list[str]:
-        check_text(self.document)
-        return [self.document.text[chunk.start : chunk.end] for chunk in self.chunks]
+    texts: list[str]
