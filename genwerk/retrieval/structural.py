@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from genwerk.core.types import Chunk, Document
 from genwerk.data.sections import Section, split_sections
@@ -38,7 +39,7 @@ class StructuralChunker:
     def _trees(self, sections: Sequence[Section]) -> Iterator[Sequence[Section]]:
         """Runs of sections, each from a heading that starts a chunk to the next."""
         starts = [place for place, one in enumerate(sections) if not place or 1 <= one.level <= self._level]
-        return (sections[first:last] for first, last in zip(starts, [*starts[1:], len(sections)], strict=True))
+        return (sections[first:last] for first, last in pairwise([*starts, len(sections)]))
 
     def _pack(self, tree: Sequence[Section]) -> list[Span]:
         """Spans of a section and those under it."""
