@@ -99,6 +99,24 @@ def test_only_what_changed_is_embedded(tmp_path: Path, topics: list[Document], e
     assert topics[1].id not in Index.open(tmp_path).document_ids
 
 
+def test_under_headers_the_same_text_of_another_title_is_embedded_anew(
+    tmp_path: Path, topics: list[Document], embedder: Stub
+) -> None:
+    config = IndexConfig(max_chars=80, min_chars=20, headers=True)
+    live = LiveIndex(tmp_path / "one", embedder, config)  # type: ignore[arg-type]
+    live.sync(topics)
+    moved = [replace(one, metadata={"title": f"Everything about chapter {one.id}"}) for one in topics]
+    change = live.sync(moved)
+    assert change.replaced == 5 and change.reused == 0 < change.embedded
+    LiveIndex(tmp_path / "anew", embedder, config).sync(moved)  # type: ignore[arg-type]
+    assert found_by(tmp_path / "one", embedder) == found_by(tmp_path / "anew", embedder)
+    open_live(tmp_path / "bare", embedder).sync(moved)
+    assert found_by(tmp_path / "one", embedder) != found_by(tmp_path / "bare", embedder)
+    assert problems_of(tmp_path / "one" / FILE_NAME) == []
+    with pytest.raises(WorkspaceError, match="another chunking"):
+        open_live(tmp_path / "one", embedder).sync(moved)
+
+
 def test_an_access_list_that_changes_takes_effect(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
     live = open_live(tmp_path, embedder)
     live.sync(topics)
