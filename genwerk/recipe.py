@@ -74,6 +74,11 @@ class RetrievalSection(ChunkerConfig):
     embed: str = Field("minilm", description="embedding model: minilm, or a path to a Hugging Face directory")
     n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
 
+    @property
+    def indexed(self) -> IndexConfig:
+        """How the index is made."""
+        return IndexConfig(max_chars=self.chunk_chars, **self.model_dump(include=set(ChunkerConfig.model_fields)))
+
 
 class ServeSection(Config):
     """Where the server listens, and what computes its answers."""
@@ -204,9 +209,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
-    cutting = recipe.retrieval.model_dump(include=set(ChunkerConfig.model_fields))
-    chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars, **cutting)
-    index = parts["index"] = step("genwerk.retrieval.building:build_index", chunking, dataset, embedder, kind="index")
+    indexed = recipe.retrieval.indexed
+    index = parts["index"] = step("genwerk.retrieval.building:build_index", indexed, dataset, embedder, kind="index")
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 

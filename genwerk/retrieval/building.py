@@ -29,6 +29,7 @@ from genwerk.core.progress import track
 from genwerk.core.types import Chunk, Document
 from genwerk.core.workspace import Artifact, Source, Step
 from genwerk.data.documents import load_documents
+from genwerk.retrieval.cutting import cut_resumable
 from genwerk.retrieval.derived import derive
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index_config import IndexConfig
@@ -53,12 +54,9 @@ def build_index(
     chunker, texts_for = config.chunker_for(embedder), config.texts_for(embedder)
     chunks: list[Chunk] = []
     texts: list[str] = []
-    with track("cutting", total=len(documents), unit="documents") as bar:
-        for document in documents:
-            cut = chunker.chunk(document)
-            chunks += cut
-            texts += texts_for(document, cut)
-            bar.advance()
+    for document, cut in zip(documents, cut_resumable(chunker, documents, step.scratch), strict=True):
+        chunks += cut
+        texts += texts_for(document, cut)
     if not chunks:
         raise DataError(
             "there is nothing to index: the dataset has no text",

@@ -44,12 +44,16 @@ CHUNKERS: dict[ChunkerName, tuple[str, ...]] = {  # and the keys that each is to
 class ChunkerConfig(Config):
     """Which chunker, and what it is told. Keys of another chunker are refused."""
 
-    chunker: ChunkerName = Field("recursive", description="or structural, semantic, window, parent; docs/retrieval.md")
-    headers: bool = Field(False, description="embed chunks under the document's title and the path of their sections")
-    level: int = Field(2, ge=0, le=9, description="structural: headings down to this level always start a chunk")
+    chunker: ChunkerName = Field(
+        "recursive", description="any text has paragraphs and sentences; or structural, semantic, window, parent"
+    )
+    headers: bool = Field(
+        False, description="embed chunks under title and headings; a document that moves is then embedded anew"
+    )
+    level: int = Field(2, ge=0, le=9, description="structural: chapters and sections always start a chunk")
     percentile: float = Field(80, ge=0, le=100, description="semantic: of the distances; one sentence in five ends one")
-    sentences: int = Field(1, ge=1, description="window: sentences that are searched as one")
-    around: int = Field(3, ge=0, description="window: sentences read on either side of them")
+    sentences: int = Field(1, ge=1, description="window: sentences searched as one; a vector of one says one thing")
+    around: int = Field(3, ge=0, description="window: sentences read on either side; together about 700 characters")
     child_chars: int = Field(250, ge=20, description="parent: longest piece that is searched; about two sentences")
 
     @model_validator(mode="after")

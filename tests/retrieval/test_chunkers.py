@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from genwerk.core.errors import ConfigError
 from genwerk.core.types import Chunk, Document
 from genwerk.data.sections import split_sections
+from genwerk.retrieval import cutting
 from genwerk.retrieval.chunking import Chunker, Limits, RecursiveChunker, sentence_marks
 from genwerk.retrieval.index_config import CHUNKERS, IndexConfig
 from genwerk.retrieval.parent_child import ChildChunker, Parents
@@ -189,3 +191,21 @@ def test_a_config_says_which_keys_belong_to_its_chunker() -> None:
     assert IndexConfig.of({}) == IndexConfig()
     config = IndexConfig(chunker="window", around=1, headers=True)
     assert IndexConfig.of({"chunking": config.described}) == config
+
+
+def test_what_was_cut_before_a_kill_is_not_cut_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "_KEPT_EVERY_SECONDS", 0.0)
+    documents = [Document.create(f"{n}.txt", f"Text of document {n}. " * (n + 1)) for n in range(4)]
+    inner, seen = RecursiveChunker(max_chars=30, min_chars=0), list[str]()
+
+    class Dying:
+        def chunk(self, document: Document) -> list[Chunk]:
+            seen.append(document.source)
+            if len(seen) == 3:
+                raise KeyboardInterrupt
+            return inner.chunk(document)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(cutting.cut_resumable(Dying(), documents, tmp_path))
+    assert list(cutting.cut_resumable(Dying(), documents, tmp_path)) == [inner.chunk(one) for one in documents]
+    assert seen == ["0.txt", "1.txt", "2.txt", "2.txt", "3.txt"]

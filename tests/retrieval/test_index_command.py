@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from genwerk.cli import app
 from genwerk.core.errors import GenwerkError
+from genwerk.recipe import Recipe
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.index_config import IndexConfig
 
@@ -87,3 +88,10 @@ def test_a_chunker_and_headers_are_remembered(folder: Path, tmp_path: Path, tiny
     for wrong, said in (("wimdow", "window"), ("window:arund=1", "around"), ("window:around=-1", "greater")):
         with pytest.raises(GenwerkError, match=said):
             run("build", folder, "--index", tmp_path / "other", "--embed", tiny_encoder_dir, "--chunker", wrong)
+
+
+def test_a_recipe_says_how_its_index_is_made() -> None:
+    told = {"chunker": "window", "around": 2, "headers": True, "chunk_chars": 500}
+    recipe = Recipe.parse({"name": "a", "documents": "python:topics", "retrieval": told})
+    assert recipe.retrieval.indexed == IndexConfig(chunker="window", around=2, headers=True, max_chars=500)
+    assert Recipe.parse({"name": "a", "documents": "x"}).retrieval.indexed == IndexConfig(max_chars=600)
