@@ -7,6 +7,7 @@ of it is cut out of the document as ever.
 
 Chosen:   a chunk that stands in a better passage adds nothing and is left out; a passage ends where a better one
           begins. So passages never grow beyond what the index allows, however many are found side by side.
+Try it:   python benchmarks/chunkers.py --quick --chunkers window parent
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Structural chunking: a chunk is a branch of the document's tree of headings.
 
-    pack(branch): if it fits, keep it whole; else its own text, then its branches, each packed; while the piece before
-                  and a branch that is whole fit together, they are one
+    pack(branch): if it fits, keep it whole; else its own text, then its branches, each packed; a branch that fits
+                  together with its parent's text, or with the whole branches before it, joins them
 
 A heading whose level is `level` or higher always starts a chunk; headings below it are where a branch may be cut.
 
@@ -45,16 +45,16 @@ class StructuralChunker:
         """Spans of a section and those under it."""
         if len(tree) == 1 or self._fits(tree[0].start, tree[-1].end):
             return [(tree[0].start, tree[-1].end)]
-        done: list[Span] = []
-        start, end = tree[0].start, tree[0].end  # the piece that the next branch may join
+        pieces = [(tree[0].start, tree[0].end)]
+        whole = True  # nothing of what the last piece began lies in an earlier one
         for branch in _branches(tree[1:]):
-            if self._fits(start, branch[-1].end):
-                end = branch[-1].end
+            if whole and self._fits(pieces[-1][0], branch[-1].end):
+                pieces[-1] = (pieces[-1][0], branch[-1].end)
                 continue
-            *inner, (last, _) = self._pack(branch)
-            done += [(start, end), *inner]
-            start, end = last, branch[-1].end
-        return [*done, (start, end)]
+            inner = self._pack(branch)
+            pieces += inner
+            whole = len(inner) == 1
+        return pieces
 
     def _fits(self, start: int, end: int) -> bool:
         return end - start <= self._limits.max_chars

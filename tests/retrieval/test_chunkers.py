@@ -108,7 +108,7 @@ def test_no_chunk_crosses_a_heading_of_the_level(text: str, level: int, source: 
 def test_branches_of_the_tree_stay_whole_where_they_fit() -> None:
     body = "Something is said about it here.\n\n"
     text = f"# Book\n\n{body}## Small\n\n{body}### Detail\n\n{body}"
-    text += f"## Large\n\n{body * 3}### One\n\n{body}### Two\n\n{body * 4}"
+    text += f"## Large\n\n{body * 3}### One\n\n{body}### Two\n\n{body * 4}## End\n\n{body}"
     document = Document.create("book.md", text)
 
     def titles(level: int, max_chars: int) -> list[list[str]]:
@@ -118,10 +118,10 @@ def test_branches_of_the_tree_stay_whole_where_they_fit() -> None:
             for chunk in chunks
         ]
 
-    assert titles(2, 5000) == [["Book"], ["Small", "Detail"], ["Large", "One", "Two"]]
-    assert titles(2, 200) == [["Book"], ["Small", "Detail"], ["Large", "One"], ["Two"]]
-    assert titles(1, 200) == [["Book", "Small", "Detail"], ["Large", "One"], ["Two"]]
-    assert titles(0, 5000) == [["Book", "Small", "Detail", "Large", "One", "Two"]]
+    assert titles(2, 5000) == [["Book"], ["Small", "Detail"], ["Large", "One", "Two"], ["End"]]
+    assert titles(2, 200) == [["Book"], ["Small", "Detail"], ["Large", "One"], ["Two"], ["End"]]
+    assert titles(1, 200) == [["Book", "Small", "Detail"], ["Large", "One"], ["Two"], ["End"]]  # End is not under Large
+    assert titles(0, 5000) == [["Book", "Small", "Detail", "Large", "One", "Two", "End"]]
     bare = Document.create("bare.md", f"# Book\n\n## Part\n\n{body}")
     assert len(StructuralChunker(Limits(500, 0), 2).chunk(bare)) == 1  # no chunk is a lone title
 
