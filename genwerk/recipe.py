@@ -30,8 +30,8 @@ from genwerk.guardrails.policy import GuardsConfig
 from genwerk.inference.engines import OURS, SERVED
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
-from genwerk.retrieval.building import IndexConfig
 from genwerk.retrieval.fitting import FitConfig
+from genwerk.retrieval.index_config import ChunkerConfig, IndexConfig
 from genwerk.retrieval.precision import Precision
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
@@ -68,13 +68,21 @@ class TuneStep(Config):
     sft: SFTConfig
 
 
-class RetrievalSection(Config):
+class RetrievalSection(ChunkerConfig):
     """Step 6: how passages are found."""
 
     chunk_chars: int = Field(600, ge=100, le=4000, description="fits MiniLM's window of 256 tokens with room to spare")
     embed: str = Field("minilm", description="minilm, e5 (many languages), or a path to a Hugging Face directory")
     precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
     n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
+
+    @property
+    def indexed(self) -> IndexConfig:
+        """How the index is made."""
+        return IndexConfig(
+            max_chars=self.chunk_chars, precision=self.precision,
+            **self.model_dump(include=set(ChunkerConfig.model_fields)),
+        )  # fmt: skip
 
 
 class ServeSection(Config):
@@ -206,8 +214,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
-    chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars, precision=recipe.retrieval.precision)
-    index = parts["index"] = step("genwerk.retrieval.building:build_index", chunking, dataset, embedder, kind="index")
+    indexed = recipe.retrieval.indexed
+    index = parts["index"] = step("genwerk.retrieval.building:build_index", indexed, dataset, embedder, kind="index")
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 

@@ -33,24 +33,43 @@ EmbedOption = Annotated[
 GroupsOption = Annotated[
     list[str] | None, typer.Option("--group", help="Groups the reader belongs to; may be repeated.")
 ]
+ChunkerOption = Annotated[
+    str,
+    typer.Option(
+        show_default="the index's own, recursive for a new one",
+        help="recursive, structural, semantic, window or parent; with its keys as in `window:around=2`.",
+    ),
+]
+HeadersOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--headers/--no-headers",
+        show_default="the index's own, none for a new one",
+        help="Embed each chunk under its document's title and the path of its sections.",
+    ),
+]
 
 
-@index.command("build", epilog="Example: `genwerk index build ./docs --index handbook-index`")
+@index.command("build", epilog="Example: `genwerk index build ./docs --chunker parent --headers`")
 def build(
     documents: Paths,
     folder: FolderOption = FOLDER,
     embed: EmbedOption = "",
     chars: Annotated[
-        int, typer.Option(min=0, show_default="the index's own, 700 for a new one", help="Longest chunk in characters.")
+        int,
+        typer.Option(min=0, show_default="the index's own, 700 for a new one", help="Longest passage in characters."),
     ] = 0,
     precision: Annotated[
         str, typer.Option(show_default="the index's own, float32 for a new one", help="float32, or int8: faster.")
     ] = "",
+    chunker: ChunkerOption = "",
+    headers: HeadersOption = None,
 ) -> None:
     """Build an index, or bring one in step: what changed is embedded, what is no longer there is removed."""
-    from genwerk.recipes.indexing import sync
+    from genwerk.recipes.indexing import cutting_of, sync
 
-    _say(sync(folder, documents, embed=embed, chars=chars, precision=precision, whole=True))
+    cutting = cutting_of(chunker, chars, headers, precision)
+    _say(sync(folder, documents, embed=embed, cutting=cutting, whole=True))
 
 
 @index.command("add", epilog="Example: `genwerk index add new/contract.pdf --group legal`")

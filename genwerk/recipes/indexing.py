@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +21,11 @@ from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.precision import precision_of
 from genwerk.retrieval.search import FusionChoice, Searcher
 from genwerk.retrieval.stores import is_url, open_store
 from genwerk.retrieval.truth import Store
 
-__all__ = ["Asked", "inspect_index", "remove_documents", "search_index", "sync"]
+__all__ = ["Asked", "cutting_of", "inspect_index", "remove_documents", "search_index", "sync"]
 
 _EMBEDDER = "minilm"
 _SHOWN = 160  # characters of a passage
@@ -49,18 +47,18 @@ def sync(
     sources: Sequence[str],
     *,
     embed: str = "",
-    chars: int = 0,
-    precision: str = "",
+    cutting: Mapping[str, object] | None = None,
     groups: tuple[str, ...] = (),
     whole: bool = False,
 ) -> str:
     """Take files into the index at `place`, a folder or the URL of a database; what was done, in words.
 
+    cutting keys of `IndexConfig` that are asked for; the others are as they are in the index, or by default.
     groups  who may see them; none: whoever may see them now, everyone where they are new.
     whole   these are all there shall be: others are removed, and the index is made if it is not there.
     """
     started = time.perf_counter()
-    live = _live(place, embed, chars, precision, make=whole)
+    live = _live(place, embed, cutting, make=whole)
     documents = (replace(one, acl=groups) for one in read_documents(PrepareConfig(sources=tuple(sources))))
     change = live.sync(documents, prune=whole, keep_limits=True)
     return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {live.store.where}"
@@ -121,21 +119,32 @@ def inspect_index(found: str, workspace: Path, *, documents: bool = False, check
     return not problems
 
 
-def _live(place: str, embed: str = "", chars: int = 0, precision: str = "", *, make: bool = False) -> LiveIndex:
-    """The index at `place` as it was made; the others are for one that is not there yet, or must agree."""
-    asked: dict[str, object] = {"max_chars": chars} if chars else {}
-    asked |= {"precision": precision} if precision else {}
+def cutting_of(chunker: str, chars: int, headers: bool | None, precision: str = "") -> dict[str, object]:
+    """What the command line asks for; `chunker` is a name, or a name and keys as in `window:around=2,sentences=2`."""
+    name, _, told = chunker.partition(":")
+    asked: dict[str, object] = {
+        "chunker": name or None, "max_chars": chars or None, "headers": headers, "precision": precision or None,
+    }  # fmt: skip
+    asked |= {key.strip(): value for key, _, value in (item.partition("=") for item in told.split(",") if item)}
+    return {key: value for key, value in asked.items() if value is not None}
+
+
+def _live(place: str, embed: str = "", cutting: Mapping[str, object] | None = None, *, make: bool = False) -> LiveIndex:
+    """The index at `place` as it was made; `embed` and `cutting` are for one that is not there yet, or must agree."""
+    held, asked = dict[str, object](), dict(cutting or {})
     store = open_store(place)
     if store.exists():
         meta = _meta(store)
-        held = {} if chars else json.loads(meta["chunking"].split(" ", 1)[1])
-        asked = held | {"precision": precision_of(meta["embedder"])} | asked
+        held = IndexConfig.of(meta).model_dump()
         embed = embed or meta["embedder_name"]
     elif not make:
         raise WorkspaceError(
             "there is no index", where=store.where, remedy="Build it: genwerk index build DOCUMENTS, with this --index."
         )
-    embed, config = embed or _EMBEDDER, IndexConfig.model_validate(asked)
+    embed = embed or _EMBEDDER
+    if asked.get("chunker", held.get("chunker")) != held.get("chunker"):
+        held = {}  # what another chunker was told
+    config = IndexConfig.parse({**held, **asked}, where="how documents are cut")
     return LiveIndex(place, Embedder.load(fetch_source(embed).path, config.precision), config, name=embed)
 
 

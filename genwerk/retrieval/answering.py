@@ -30,6 +30,7 @@ from genwerk.retrieval.answer_events import AnswerEvent, Done, Passages, Sentenc
 from genwerk.retrieval.citations import Passage, align, strip_markers, verify
 from genwerk.retrieval.extract import best_quote, is_readable
 from genwerk.retrieval.index import Index
+from genwerk.retrieval.reading import Reader
 from genwerk.retrieval.search import Searcher
 from genwerk.retrieval.words import content_words, words_of
 
@@ -98,6 +99,7 @@ class Answerer:
         groups: Collection[str] = (),
     ) -> None:
         self._index, self._searcher, self._generate = index, searcher, generate
+        self._reader = Reader(index)
         self._abstention, self._count_tokens = abstention, count_tokens or _estimate_tokens
         self._check = check or _pass
         self._k, self._prompt_tokens, self._groups = k, prompt_tokens, groups
@@ -116,12 +118,13 @@ class Answerer:
         score, threshold = found.signals.cosine, -1.0
         if self._abstention is not None:
             score, threshold = self._abstention.score(found.signals), self._abstention.threshold
-        yield Passages(found.results, query, score, threshold)
-        if not found.results or score < threshold:
+        results = self._reader.read(found.results)
+        yield Passages(results, query, score, threshold)
+        if not results or score < threshold:
             yield Sentence(ABSTAIN_TEXT, None)
             yield Done(ABSTAIN_TEXT, (), True, Usage(0, 0), "stop")
             return
-        passages = [Passage(item.chunk, self._index.document(item.chunk.document_id)) for item in found.results]
+        passages = [Passage(item.chunk, self._index.document(item.chunk.document_id)) for item in results]
         prompt, used = self._prompt(question, passages, _history(messages))
         draft = _Draft(used)
         yield from self._write(Request(prompt, sampling, adapter, user), draft)

@@ -6,7 +6,7 @@
 Chosen:   in a step, embeddings are kept in the scratch folder every 1,024 chunks, so that a killed build goes on where
           it was and ends in the same bytes. A living index is changed document by document: each is there as a whole or
           not at all, what was killed is finished by doing it again, and a text that is already there is not embedded
-          again, whatever its document is called.
+          again, whatever its document is called (but under headers, which name the document).
           Several writers (postgres.py) embed side by side and change one after the other; what one looked at before
           embedding it looks at again inside its change.
 Try it:   python benchmarks/index.py --chunks 200
@@ -15,7 +15,6 @@ Try it:   python benchmarks/index.py --chunks 200
 from __future__ import annotations
 
 import io
-import json
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,16 +25,15 @@ from pathlib import Path
 import numpy as np
 
 from genwerk.core.atomic import write_bytes
-from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError, WorkspaceError
 from genwerk.core.progress import track
 from genwerk.core.types import Chunk, Document
 from genwerk.core.workspace import Artifact, Source, Step
 from genwerk.data.documents import load_documents
-from genwerk.retrieval.chunking import RecursiveChunker
+from genwerk.retrieval.cutting import cut_resumable
 from genwerk.retrieval.derived import derive, derive_if_stale
 from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.precision import Precision
+from genwerk.retrieval.index_config import IndexConfig
 from genwerk.retrieval.store import FILE_NAME, FileStore, write_store
 from genwerk.retrieval.stores import open_store
 from genwerk.retrieval.truth import digest_of
@@ -47,28 +45,6 @@ _CHECKPOINT_CHUNKS = 1024
 _Limits = Mapping[str, tuple[str, ...]]
 
 
-class IndexConfig(Config):
-    """How documents are cut into chunks, and how exactly these are embedded."""
-
-    max_chars: int = Field(700, ge=50, description="longest chunk in characters; the encoder's window limits it too")
-    min_chars: int = Field(200, ge=0, description="a section shorter than this is joined with the next one")
-    precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
-
-    @property
-    def chunking(self) -> str:
-        """How chunks are cut, as it stands in the index."""
-        return f"recursive {json.dumps(self.model_dump(mode='json', exclude={'precision'}), sort_keys=True)}"
-
-    def chunker(self, embedder: Embedder) -> RecursiveChunker:
-        """Cuts documents for this embedder."""
-        return RecursiveChunker(
-            max_chars=self.max_chars,
-            min_chars=min(self.min_chars, self.max_chars),
-            count_tokens=embedder.count_tokens,
-            max_tokens=embedder.window,
-        )
-
-
 def build_index(
     config: IndexConfig, step: Step, dataset: Artifact, embedder_dir: Source | Artifact
 ) -> dict[str, float | int | str]:
@@ -78,24 +54,26 @@ def build_index(
     for document in documents:
         check_text(document)
     embedder = Embedder.load(embedder_dir.path, config.precision)
-    chunker = config.chunker(embedder)
-    chunks = [chunk for document in documents for chunk in chunker.chunk(document)]
+    chunker, texts_for = config.chunker_for(embedder), config.texts_for(embedder)
+    chunks: list[Chunk] = []
+    texts: list[str] = []
+    for document, cut in zip(documents, cut_resumable(chunker, documents, step.scratch), strict=True):
+        chunks += cut
+        texts += texts_for(document, cut)
     if not chunks:
         raise DataError(
             "there is nothing to index: the dataset has no text",
             where=str(dataset.path),
             remedy="Check `documents:` in the recipe and the ledger of the dataset.",
         )
-    texts = {document.id: document.text for document in documents}
-    chunk_texts = [texts[chunk.document_id][chunk.start : chunk.end] for chunk in chunks]
     before = time.perf_counter()
-    vectors = embed_resumable(embedder, chunk_texts, step.scratch)
+    vectors = embed_resumable(embedder, texts, step.scratch)
     embedding = time.perf_counter() - before
     meta = {
         "dataset_sha256": dataset.content_sha256,
         "embedder": embedder.identity,
         "embedder_name": embedder_dir.name if isinstance(embedder_dir, Source) else embedder_dir.kind,
-        "chunking": config.chunking,
+        "chunking": config.described,
     }
     write_store(step.out / FILE_NAME, documents, chunks, vectors, meta)
     derive(FileStore(step.out / FILE_NAME))
@@ -170,11 +148,11 @@ class LiveIndex:
     ) -> None:
         self.store = open_store(place)
         self._embedder, self._config = embedder, config or IndexConfig()
-        self._chunker = self._config.chunker(embedder)
+        self._chunker, self._texts_for = self._config.chunker_for(embedder), self._config.texts_for(embedder)
         self._meta = {
             "embedder": embedder.identity,
             "embedder_name": name or embedder.name,
-            "chunking": self._config.chunking,
+            "chunking": self._config.described,
         }
         if not self.store.exists():
             self.store.create(embedder.dimension, {**self._meta, "identity": secrets.token_hex(8)})
@@ -196,7 +174,7 @@ class LiveIndex:
                 if writer.holds(_limited(document, writer, known)):
                     change.unchanged += 1
                     continue
-                waiting.append(_Coming(document, self._chunker.chunk(document)))
+                waiting.append(self._cut(document))
                 chunks += len(waiting[-1].chunks)
                 if chunks >= _CHECKPOINT_CHUNKS:
                     self._take_in(writer, waiting, change, known)
@@ -227,10 +205,14 @@ class LiveIndex:
     def _writing(self) -> Iterator[Writer]:
         """The index, open for changes, if it was made as this one would make it."""
         with open_writer(self.store) as writer:
-            for key, value in self._meta.items():
-                if key != "embedder_name" and writer.meta.get(key) != value:
+            alike = {
+                "embedder": writer.meta.get("embedder") == self._embedder.identity,
+                "chunking": IndexConfig.of(writer.meta) == self._config,
+            }
+            for key, same in alike.items():
+                if not same:
                     raise WorkspaceError(
-                        f"the index was made with another {key}: {writer.meta.get(key)}, not {value}",
+                        f"the index was made with another {key}: {writer.meta.get(key)}, not {self._meta[key]}",
                         where=self.store.where,
                         remedy="Give the same embedder and the same cutting, or build a new index in another place.",
                     )
@@ -240,8 +222,8 @@ class LiveIndex:
         """One change of the index: all of `coming`, and what they take the place of."""
         if not coming:
             return
-        texts = {digest_of(text): text for one in coming for text in one.texts()}
-        vectors = writer.vectors_of(list(texts))
+        texts = {digest_of(text): text for one in coming for text in one.texts}
+        vectors = {} if self._config.headers else writer.vectors_of(list(texts))  # what is known is a text by itself
         fresh = [digest for digest in texts if digest not in vectors]
         with track("embedding", total=len(fresh), unit="chunks") as bar:
             for rows, part in self._embedder.embed_batches(self._embedder.tokenize([texts[one] for one in fresh])):
@@ -254,11 +236,16 @@ class LiveIndex:
                     change.unchanged += 1
                     continue
                 replaced = writer.remove_like(document)
-                writer.add(document, one.chunks, [vectors[digest_of(text)] for text in one.texts()])
+                writer.add(document, one.chunks, [vectors[digest_of(text)] for text in one.texts])
                 change.replaced += replaced
                 change.added += not replaced
         change.embedded += len(fresh)
         change.reused += sum(len(one.chunks) for one in coming) - len(fresh)
+
+    def _cut(self, document: Document) -> _Coming:
+        check_text(document)
+        chunks = self._chunker.chunk(document)
+        return _Coming(document, chunks, self._texts_for(document, chunks))
 
     def _remove(self, writer: Writer, identities: Sequence[str], change: Change) -> None:
         for identity in identities:
@@ -276,11 +263,8 @@ def _limited(document: Document, writer: Writer, known: _Limits | None) -> Docum
 
 @dataclass(frozen=True, slots=True)
 class _Coming:
-    """A document that is to be taken in, cut."""
+    """A document that is to be taken in, its chunks, and the texts that are embedded for them."""
 
     document: Document
     chunks: list[Chunk]
-
-    def texts(self) -> list[str]:
-        check_text(self.document)
-        return [self.document.text[chunk.start : chunk.end] for chunk in self.chunks]
+    texts: list[str]

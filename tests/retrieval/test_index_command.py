@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from genwerk.cli import app
 from genwerk.core.errors import GenwerkError
+from genwerk.recipe import Recipe
 from genwerk.retrieval.index import Index
+from genwerk.retrieval.index_config import IndexConfig
 
 
 def run(*arguments: object) -> str:
@@ -71,3 +73,26 @@ def test_what_is_not_there_is_said(folder: Path, tmp_path: Path, tiny_encoder_di
         run("build", folder, "--index", index, "--chars", 99)
     with pytest.raises(GenwerkError, match="not in the index"):
         run("remove", "nothing.md", "--index", index)
+
+
+def test_a_chunker_and_headers_are_remembered(folder: Path, tmp_path: Path, tiny_encoder_dir: Path) -> None:
+    index, found = tmp_path / "index", ("search", "oil", "--index", tmp_path / "index", "--arm", "bm25")
+    built = "build", folder, "--index", index, "--embed", tiny_encoder_dir
+    run(*built, "--chunker", "window:around=1,sentences=2", "--headers")
+    assert IndexConfig.of(Index.open(index).meta) == IndexConfig(chunker="window", around=1, sentences=2, headers=True)
+    (folder / "oil.md").write_text("# Oil\n\nOil of the second kind is not for this machine at all.\n")
+    assert "1 added" in run("add", folder / "oil.md", "--index", index) and "second kind" in run(*found)
+    assert "unchanged" in run("build", folder, "--index", index, "--chunker", "window")
+    for other in (["--chunker", "parent"], ["--chunker", "window:around=2"], ["--no-headers"]):
+        with pytest.raises(GenwerkError, match="another chunking"):
+            run("build", folder, "--index", index, *other)
+    for wrong, said in (("wimdow", "window"), ("window:arund=1", "around"), ("window:around=-1", "greater")):
+        with pytest.raises(GenwerkError, match=said):
+            run("build", folder, "--index", tmp_path / "other", "--embed", tiny_encoder_dir, "--chunker", wrong)
+
+
+def test_a_recipe_says_how_its_index_is_made() -> None:
+    told = {"chunker": "window", "around": 2, "headers": True, "chunk_chars": 500}
+    recipe = Recipe.parse({"name": "a", "documents": "python:topics", "retrieval": told})
+    assert recipe.retrieval.indexed == IndexConfig(chunker="window", around=2, headers=True, max_chars=500)
+    assert Recipe.parse({"name": "a", "documents": "x"}).retrieval.indexed == IndexConfig(max_chars=600)

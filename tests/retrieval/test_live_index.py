@@ -28,6 +28,7 @@ from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
 from genwerk.retrieval.store import FILE_NAME
+from genwerk.retrieval.stores import open_store
 from genwerk.retrieval.writer import Writer
 
 CONFIG = IndexConfig(max_chars=80, min_chars=20)
@@ -99,6 +100,24 @@ def test_only_what_changed_is_embedded(place: Place, topics: list[Document], emb
     assert (change.replaced, change.added) == (1, 0) and 1 <= change.embedded <= 2 <= change.reused + 1
     assert Index.open(place("one")).document(edited.id).text.endswith("for years.\n")
     assert topics[1].id not in Index.open(place("one")).document_ids
+
+
+def test_under_headers_the_same_text_of_another_title_is_embedded_anew(
+    place: Place, topics: list[Document], embedder: Stub
+) -> None:
+    config = IndexConfig(max_chars=80, min_chars=20, headers=True)
+    live = LiveIndex(place("one"), embedder, config)  # type: ignore[arg-type]
+    live.sync(topics)
+    moved = [replace(one, metadata={"title": f"Everything about chapter {one.id}"}) for one in topics]
+    change = live.sync(moved)
+    assert change.replaced == 5 and change.reused == 0 < change.embedded
+    LiveIndex(place("anew"), embedder, config).sync(moved)  # type: ignore[arg-type]
+    assert found_by(place("one"), embedder) == found_by(place("anew"), embedder)
+    open_live(place("bare"), embedder).sync(moved)
+    assert found_by(place("one"), embedder) != found_by(place("bare"), embedder)
+    assert open_store(place("one")).problems() == []
+    with pytest.raises(WorkspaceError, match="another chunking"):
+        open_live(place("one"), embedder).sync(moved)
 
 
 def test_an_access_list_that_changes_takes_effect(place: Place, topics: list[Document], embedder: Stub) -> None:
