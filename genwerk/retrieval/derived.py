@@ -1,6 +1,6 @@
-"""What is derived from the truth of an index so that searching is fast: postings of words, vectors as bytes.
+"""What is derived from the truth of an index so that searching is fast: postings of words, vectors as bytes, spellings.
 
-    derived-N/   made.json (which index, up to which chunk), numbers.npy, postings.py's arrays, scan.py's arrays
+    derived-N/   made.json (which index, up to which chunk), numbers.npy, arrays of postings.py, scan.py and spelling.py
 
 Everything here can be deleted: what no folder covers is made in memory when the index is opened. A folder appears as a
 whole, is never changed, and belongs to chunks up to number N; chunks that came later are added in memory, those that
@@ -23,22 +23,25 @@ from genwerk.core.atomic import explained, fsync_tree
 from genwerk.core.progress import say, track
 from genwerk.retrieval.postings import Postings, load_postings, make_postings, save_postings
 from genwerk.retrieval.scan import ByteVectors
+from genwerk.retrieval.spelling import Vocabulary
 from genwerk.retrieval.store import connect, read_meta, stack
 from genwerk.retrieval.terms import language_of, terms_of
 
 __all__ = ["Derived", "derive", "find_derived", "make_derived"]
 
 _MADE = "made.json"
+_FORM = 2  # of the folder; another one is passed over
 _BLOCK = 8192
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Derived:
-    """Postings and bytes of the chunks `numbers` (n,), row by row."""
+    """Postings and bytes of the chunks `numbers` (n,), row by row; the terms of all of them."""
 
     numbers: np.ndarray
     postings: Postings
     vectors: ByteVectors
+    vocabulary: Vocabulary
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -48,11 +51,13 @@ def make_derived(connection: sqlite3.Connection, dimension: int, after: int = 0)
     """Of all chunks with numbers above `after`. Raises sqlite3.Error or ValueError where the truth is damaged."""
     query = "SELECT number FROM chunks WHERE number > ? ORDER BY number"
     numbers = np.fromiter((row[0] for row in connection.execute(query, (after,))), dtype=np.int64)
+    seen: set[str] = set()
     with track("reading the words", total=len(numbers), unit="chunks") as bar:
 
         def read() -> Iterator[list[str]]:
             for terms in _terms(connection, after):
                 bar.advance()
+                seen.update(terms)
                 yield terms
 
         postings = make_postings(read())
@@ -67,7 +72,7 @@ def make_derived(connection: sqlite3.Connection, dimension: int, after: int = 0)
     vectors = ByteVectors(*joined)
     if not len(numbers) == len(postings) == len(vectors):
         raise ValueError(f"{len(numbers)} chunks have {len(vectors)} vectors")
-    return Derived(numbers, postings, vectors)
+    return Derived(numbers, postings, vectors, Vocabulary.of(seen))
 
 
 def _terms(connection: sqlite3.Connection, after: int) -> Iterator[list[str]]:
@@ -90,7 +95,12 @@ def derive(path: Path) -> Path:
         connection.execute("BEGIN")  # one state of the truth, whoever writes meanwhile
         made = make_derived(connection, int(meta["dimension"]))
         covered = int(made.numbers[-1]) if len(made) else 0
-        about = {"identity": meta["identity"], "covered": covered, "digest": _digest(connection, covered)}
+        about = {
+            "identity": meta["identity"],
+            "covered": covered,
+            "form": _FORM,
+            "digest": _digest(connection, covered),
+        }
     finally:
         connection.close()
     folder = path.parent / f"derived-{covered}"
@@ -101,6 +111,7 @@ def derive(path: Path) -> Path:
         np.save(part / "numbers.npy", made.numbers, allow_pickle=False)
         save_postings(made.postings, part)
         made.vectors.save(part)
+        made.vocabulary.save(part)
         (part / _MADE).write_text(json.dumps(about), encoding="utf-8")
         fsync_tree(part)
         shutil.rmtree(folder, ignore_errors=True)
@@ -118,7 +129,7 @@ def find_derived(connection: sqlite3.Connection, path: Path, meta: dict[str, str
         with suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads((folder / _MADE).read_text(encoding="utf-8"))
             known = _digest(connection, about["covered"]) in (about["digest"], "")
-            fits = about["identity"] == meta["identity"] and known
+            fits = about["identity"] == meta["identity"] and about.get("form") == _FORM and known
             if fits and (best is None or about["covered"] > best[0]):
                 best = about["covered"], folder
     if best is None:
@@ -126,7 +137,8 @@ def find_derived(connection: sqlite3.Connection, path: Path, meta: dict[str, str
     folder = best[1]
     try:
         numbers = np.load(folder / "numbers.npy", allow_pickle=False)
-        found = Derived(numbers, load_postings(folder), ByteVectors.load(folder, int(meta["dimension"])))
+        vectors = ByteVectors.load(folder, int(meta["dimension"]))
+        found = Derived(numbers, load_postings(folder), vectors, Vocabulary.load(folder))
         if not len(numbers) == len(found.postings) == len(found.vectors):
             raise ValueError("the arrays do not belong together")
     except (OSError, ValueError) as error:

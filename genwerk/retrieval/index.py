@@ -22,7 +22,6 @@ from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Chunk, Document
 from genwerk.retrieval.derived import find_derived, make_derived
 from genwerk.retrieval.store import FILE_NAME, connect, damaged, read_document, read_meta, stack
-from genwerk.retrieval.terms import forms_of
 from genwerk.retrieval.view import NO_ROWS, Chunks, Documents, View, read_rows
 
 __all__ = ["Index"]
@@ -90,10 +89,6 @@ class Index:
     def may_see(self, document_id: str, groups: Collection[str] = ()) -> bool:
         """Whether somebody in `groups` may see the document: it is for everyone, or for one of them."""
         return self.view.may_see(document_id, groups)
-
-    def forms(self, word: str) -> tuple[str, ...]:
-        """The terms that a word of a question may stand for here."""
-        return forms_of(word, self._documents.languages)
 
     def refresh(self) -> bool:
         """Take in what others added and removed since; whether there was anything. Raises WorkspaceError."""
@@ -169,16 +164,27 @@ class Index:
     def vectors(self, numbers: np.ndarray) -> np.ndarray:
         """Vectors (m, D) float32 of chunks by number (m,), from the truth; 0 where one has gone meanwhile."""
         found = np.zeros((len(numbers), self.dimension), dtype=np.float32)
-        order = np.argsort(numbers)
+        held = self._held("SELECT chunk, vector FROM vectors WHERE chunk", numbers)
+        there = [place for place, number in enumerate(numbers.tolist()) if number in held]
         try:
-            with self.connection() as connection:
-                for start in range(0, len(numbers), _MANY):
-                    places = order[start : start + _MANY]
-                    wanted = numbers[places].tolist()
-                    query = f"SELECT chunk, vector FROM vectors WHERE chunk IN ({','.join('?' * len(wanted))})"
-                    held = dict(connection.execute(query, wanted).fetchall())
-                    there = [place for place, number in zip(places, wanted, strict=True) if number in held]
-                    found[there] = stack((held[number] for number in wanted if number in held), self.dimension)
-        except (sqlite3.Error, ValueError) as error:
+            found[there] = stack((held[number] for number in numbers[there].tolist()), self.dimension)
+        except ValueError as error:
             raise damaged(self.path, str(error)) from error
         return found
+
+    def digests(self, numbers: np.ndarray) -> list[bytes]:
+        """By which the texts of chunks by number (m,) are known; a different one for each that has gone meanwhile."""
+        held = self._held("SELECT number, digest FROM chunks WHERE number", numbers)
+        return [held.get(number, str(number).encode()) for number in numbers.tolist()]
+
+    def _held(self, query: str, numbers: np.ndarray) -> dict[int, bytes]:
+        """What the truth has for some chunks, by number. Raises WorkspaceError."""
+        wanted, held = np.sort(numbers).tolist(), dict[int, bytes]()
+        try:
+            with self.connection() as connection:
+                for start in range(0, len(wanted), _MANY):
+                    part = wanted[start : start + _MANY]
+                    held.update(connection.execute(f"{query} IN ({','.join('?' * len(part))})", part).fetchall())
+        except sqlite3.Error as error:
+            raise damaged(self.path, str(error)) from error
+        return held
