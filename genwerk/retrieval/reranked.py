@@ -44,11 +44,12 @@ from genwerk.retrieval.reranking import Reranker, Scored, Scorer
 from genwerk.retrieval.search import AS_FITTED, DEPTH, Findings, Found, Options, Searcher
 
 __all__ = [
-    "FILE_NAME", "FitRerankingConfig", "KeepRerankerConfig", "RerankChoice", "RerankedSearch", "Reranking",
+    "FILE_NAME", "FOLDER", "FitRerankingConfig", "KeepRerankerConfig", "RerankChoice", "RerankedSearch", "Reranking",
     "fit_reranked", "fit_reranking", "joined_scores", "keep_reranker", "load_reranking", "score_readable",
 ]  # fmt: skip
 
 FILE_NAME = "reranking.json"
+FOLDER = "reranker"  # beside it, where both stand beside an index
 _K = 10
 _WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _ENOUGH = 0.9  # of the largest gain: what a larger k adds beyond it is not worth its time
@@ -172,7 +173,7 @@ class RerankedSearch:
         """What the first search finds: all that the second one needs, where there is one."""
         if self.reranks(options):
             wide = DEPTH if options.mmr is not None else self.choice.k
-            k, options = max(k, wide), replace(options, mmr=None)
+            k, options = max(k, wide), replace(options, mmr=None, rerank=None)
         return self.searcher.find(query, k, arm, groups=groups, exclude=exclude, options=options)
 
     def _second(self, query: str, k: int, first: Found, options: Options) -> Found:
@@ -316,6 +317,7 @@ class FitRerankingConfig(Config):
     n_questions: int = Field(400, ge=2, description="development questions")
     depth: int = Field(20, ge=1, description="passages of the first search that may be reranked")
     seed: int = Field(0, ge=0, description="which questions are made; the same as in mining")
+    always: bool = Field(False, description="switch it on whatever is measured")
 
 
 def fit_reranked(
@@ -334,6 +336,8 @@ def fit_reranked(
     chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
     questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
     fitted = fit_reranking(searcher, Reranker.load(reranker.path), questions, depth=config.depth)
+    if config.always and not fitted.on:
+        fitted = replace(fitted, on=True, reason=f"{fitted.reason} The recipe wants it switched on.")
     fitted.save(step.out / FILE_NAME)
     opened.close()
     return {"on": int(fitted.on), "k": fitted.k, "weight": fitted.weight, "questions": fitted.n_questions,

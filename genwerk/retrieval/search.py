@@ -137,6 +137,9 @@ class Searcher:
         options: Options = AS_FITTED,
     ) -> Found:
         """`search` with what it was chosen from."""
+        if options.rerank:
+            remedy = "Train one: `genwerk index train-reranker`; or ask without it."
+            raise RequestError("there is no reranker for this index", param="rerank", remedy=remedy)
         arm = arm or self.fusion.arm
         if arm not in ARMS:
             raise RequestError(f"there is no arm {arm!r}", param="arm", remedy=f"Arms: {', '.join(ARMS)}.")
