@@ -159,10 +159,8 @@ def measure(size: int) -> dict[str, float]:
         searcher.candidates(query)
     found = {"open_s": opened, **spread("hybrid", times(lambda one: searcher.look(one[0], 10), questions))}
     words, scan = index.view.words(), index.view.scan
-    terms = {
-        query: [term for word in query.split() for term in forms_of(word, index.view.words().languages)]
-        for query, _ in questions
-    }
+    terms = {query: [term for word in query.split() for term in forms_of(word, words.languages)]
+             for query, _ in questions}  # fmt: skip
     found |= spread("words", times(lambda one: words.top(terms[one[0]], DEPTH), questions))
     found |= spread("meaning", times(lambda one: scan.top(one[1], DEPTH), questions))
     found["resident_mb"] = (resident() - before) / 1e6

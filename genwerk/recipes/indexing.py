@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from genwerk.core.artifact import RECORD, read_artifact
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.progress import say
 from genwerk.core.types import Document
@@ -110,14 +111,13 @@ def _search(index: Index, workspace: Path, options: Options) -> Search:
         return searcher
     folder = index.path.parent
     model, decision = folder / FOLDER, folder / RERANKING
-    if folder.parent.name == "index" and not decision.exists():  # an artifact: what was made from it
-        made = [
-            one for one in Workspace(workspace).artifacts() if one.kind == "reranking" and folder.name in one.parents
-        ]
+    if (folder / RECORD).is_file():  # an artifact: what was made from it last
+        held, identity = Workspace(workspace), read_artifact(folder).id
+        made = [one for one in held.artifacts() if one.kind == "reranking" and identity in one.parents]
         if made:
             newest = max(made, key=lambda one: one.created)
             decision = newest.path / RERANKING
-            model = next(one.path for one in Workspace(workspace).parents(newest) if one.kind == "reranker")
+            model = next(one.path for one in held.parents(newest) if one.kind == "reranker")
     if not decision.exists():
         return searcher
     return RerankedSearch(searcher, Reranker.load(model), load_reranking(decision).choice)

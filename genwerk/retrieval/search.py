@@ -135,15 +135,16 @@ class Searcher:
         groups: Collection[str] = (),
         exclude: Collection[str] = (),
         options: Options = AS_FITTED,
+        meaning: str | None = None,
     ) -> Found:
-        """`search` with what it was chosen from."""
+        """`search` with what it was chosen from. `meaning`: a text whose vector is halved with the question's."""
         if options.rerank:
             remedy = "Train one: `genwerk index train-reranker`; or ask without it."
             raise RequestError("there is no reranker for this index", param="rerank", remedy=remedy)
         arm = arm or self.fusion.arm
         if arm not in ARMS:
             raise RequestError(f"there is no arm {arm!r}", param="arm", remedy=f"Arms: {', '.join(ARMS)}.")
-        found = self.candidates(query, groups=groups, exclude=exclude, options=options)
+        found = self.candidates(query, groups=groups, exclude=exclude, options=options, meaning=meaning)
         weight = self.fusion.weight if options.weight is None else options.weight
         every = [Retrieved(found.chunks[place], score, arm)
                  for place, score in found.places(arm, weight, options.fusion)]  # fmt: skip
@@ -171,6 +172,7 @@ class Searcher:
         groups: Collection[str] = (),
         exclude: Collection[str] = (),
         options: Options = AS_FITTED,
+        meaning: str | None = None,
     ) -> Candidates:
         """Both arms' first 100, joined."""
         query = query.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
@@ -182,7 +184,7 @@ class Searcher:
         corrections = self._corrections(terms, words, view) if options.spelling else {}
         terms |= {word: (term,) for word, (term, _) in corrections.items()}
         by_words = _first(view.chunks, *words.top([term for forms in terms.values() for term in forms], DEPTH))
-        vector = self._vector(query)
+        vector = self._vector(query) if meaning is None else _middle(self._vector(query), self._vector(meaning))
         by_meaning = _first(view.chunks, *view.scan.top(vector, DEPTH, words.visible))
         chunks = {row: view.chunks[row] for row in {*by_words, *by_meaning}}
         rows = sorted(chunks, key=lambda row: chunks[row])
@@ -276,6 +278,12 @@ def query_words(query: str) -> list[str]:
         longest = set(sorted(chosen, key=lambda word: (-len(word), word))[:_MAX_QUERY_WORDS])
         chosen = [word for word in chosen if word in longest]
     return chosen
+
+
+def _middle(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The vector (D,) of length 1 half-way between two."""
+    both = one + other
+    return np.asarray(both / max(float(np.linalg.norm(both)), 1e-12), dtype=np.float32)
 
 
 def _numbers(results: Sequence[Retrieved], found: Candidates) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Search without an answer: passages that the reader may see, with the rank and score of each in every arm.
 
-POST /v1/search  {"query": "…", "k": 8, "arm": "hybrid", "weight": 0.4, "fusion": "weighted", "where": {"format": "pdf"},
-                  "mmr": 0.7, "distinct": true, "spelling": true, "rerank": true}
+POST /v1/search  {"query": "…", "k": 8, "arm": "hybrid", "weight": 0.4, "fusion": "weighted",
+                  "where": {"format": "pdf"}, "mmr": 0.7, "distinct": true, "spelling": true, "rerank": true}
 
 arm, weight   as fitted on the collection where they are left out;  rerank  as was decided
 where         see retrieval/where.py;  mmr, distinct  see diversity.py
