@@ -206,7 +206,7 @@ class Searcher:
         for word, forms in terms.items():
             if any(words.count(form) for form in forms):
                 continue
-            near = [best for form in forms if (best := nearest(form, view.vocabularies, words.count))]
+            near = [best for form in forms if (best := nearest(word, form, view.vocabularies, words.count))]
             if near:
                 term = min(near, key=lambda best: best[1])[0]
                 found[word] = term, Correction(word, self._spelled(word, term, words, view))

@@ -7,7 +7,8 @@ band of the table.
 
 a, b   a term that was asked for and one of the vocabulary; at most 1 mistake in 3 to 5 letters, 2 in longer ones
 
-    tmepfile → tempfile        the fewest mistakes, then the same first letter, then the word in the most passages
+    tmepfile → tempfile        the fewest mistakes in the stem, then in the word, then the same first letter, then the
+                               word in the most passages
 
 An edit changes at most two of the letters that occur: one look at a number of 32 bits for each term leaves few for the
 table, and those are done all at once, letter by letter. Without a near term, one that begins with the word is taken.
@@ -132,22 +133,25 @@ def allowed_mistakes(term: str) -> int:
     return 0 if len(term) < 3 or not term.isalpha() else 1 if len(term) < 6 else 2
 
 
-def nearest(word: str, vocabularies: Sequence[Vocabulary], count: Callable[[str], int]) -> tuple[str, int] | None:
-    """The nearest term that `count` says the reader may see, and its mistakes; None where there is none.
+def nearest(
+    asked: str, form: str, vocabularies: Sequence[Vocabulary], count: Callable[[str], int]
+) -> tuple[str, int] | None:
+    """The term nearest to one `form` of the word that was asked for, and its mistakes; None where there is none.
 
-    A term that only begins like `word` counts as one mistake more than are allowed.
+    count   in how many passages that the reader may see a term stands. One that only begins like the form counts as one
+            mistake more than are allowed.
     """
-    most = allowed_mistakes(word)
+    most = allowed_mistakes(form)
     for allowed in range(1, most + 1):
         found: dict[str, int] = {}
         for held in vocabularies:
-            found |= held.near(word, allowed)
-        seen = {term: holding for term in found if (holding := count(term))}
-        if seen:
-            best = min(seen, key=lambda term: (found[term], term[0] != word[0], -seen[term], term))
+            found |= held.near(form, allowed)
+        if seen := {term: holding for term in found if (holding := count(term))}:
+            apart = dict(zip(seen, mistakes(asked, np.array([*seen]), len(asked)).tolist(), strict=True))
+            best = min(seen, key=lambda term: (found[term], apart[term], term[0] != form[0], -seen[term], term))
             return best, found[best]
-    if most and len(word) >= _BEGINS:
-        longer = {term for held in vocabularies for term in held.longer(word)}
+    if most and len(form) >= _BEGINS:
+        longer = {term for held in vocabularies for term in held.longer(form)}
         if seen := {term: holding for term in longer if (holding := count(term))}:
             return min(seen, key=lambda term: (-seen[term], len(term), term)), most + 1
     return None

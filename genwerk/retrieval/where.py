@@ -1,6 +1,7 @@
 """Filters: which documents a search is about, by what is known of them.
 
-    {"source": "manuals/", "language": ["de", "en"], "date": {"from": "2024-03", "to": "2024"}}     in the API
+    {"source": "manuals/", "language": ["de", "en"], "date": {"from": "2024-03", "to": "2024"}}     in the API, or
+    ["source=manuals/", "language=de", "language=en", "date=2024-03..2024"]                         the same in pairs
     --where source=manuals/ --where language=de --where language=en --where date=2024-03..2024      on the command line
 
 Every key must hold; of several values of a key one must. A value that ends in / or names a folder is the beginning of
@@ -71,9 +72,11 @@ EVERYTHING = Where()
 
 
 def parse_where(value: Any) -> Where:
-    """A filter from JSON. Raises RequestError that says what it must look like."""
+    """A filter from JSON: keys with values, or a list of pairs. Raises RequestError that says how it is written."""
     if value is None:
         return EVERYTHING
+    if isinstance(value, list) and all(isinstance(pair, str) for pair in value):
+        return parse_pairs(value)
     if not isinstance(value, Mapping) or len(value) > _MOST:
         raise _refused("", f"it is {_shown(value)}", 'Write it as {"language": "de", "source": "manuals/"}.')
     return Where(tuple(sorted(_condition(str(key), wanted) for key, wanted in value.items())))
