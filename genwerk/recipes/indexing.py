@@ -74,7 +74,7 @@ def search_index(found: str, workspace: Path, asked: Asked) -> None:
     """Print the passages of one arm with their ranks and scores in every arm."""
     check_query(asked.query)
     index = Index.open(_place(found, workspace))
-    if not len(index.chunks):
+    if not index.document_ids:
         say(f"the index is empty; take documents in: genwerk index build DOCUMENTS --index {found}", style="yellow")
         return
     searcher = _search(index, workspace, asked.options)
