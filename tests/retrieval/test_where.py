@@ -69,7 +69,7 @@ FILTERS = [
     query=st.lists(st.sampled_from([*WORDS, "nectra", "ovne", "tmepfile", "tem", "riv"]), min_size=1, max_size=3),
     options=st.sampled_from([Options(), Options(spelling=True), Options(mmr=0.5, distinct=True, fusion="rrf")]),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_is_that_of_an_index_of_what_is_meant_and_may_be_seen(
     documents: list[Document], where: dict[str, object], groups: tuple[str, ...], query: list[str], options: Options,
     encoder: object,
@@ -88,7 +88,7 @@ def test_it_is_that_of_an_index_of_what_is_meant_and_may_be_seen(
             except RequestError as error:
                 assert error.code == "unknown_key" and not seen
                 continue
-            assert found == Searcher(alone, encoder).look(" ".join(query), 9, arm, options=options)  # type: ignore[arg-type]
+            assert found == Searcher(alone, encoder).look(" ".join(query), 9, arm, groups=groups, options=options)  # type: ignore[arg-type]
         whole.close()
         alone.close()
 
