@@ -8,9 +8,9 @@ Every key must hold; of several values of a key one must. A value that ends in /
 a source; one with * or ? is a pattern for the whole of it, in which * also stands for /. A span of ISO dates includes
 both ends, as far as they are given: "2024" as an end is the end of that year.
 
-Chosen:   documents are told apart, not chunks; they are taken out of both searches before anything is counted, by the
-          same road as those that a reader may not see (view.py). A key that no document has is refused, beside the
-          names of those that the reader's documents have.
+Chosen:   a format is the ending of the file's name. Documents are told apart, not chunks; they are taken out of both
+          searches before anything is counted, by the same road as those that a reader may not see (view.py). A key that
+          no document has is refused, beside the names of those that the reader's documents have.
 Left out: `or` between keys, `not`, comparing numbers.
 Try it:   genwerk index search "…" --where format=pdf
 """
@@ -22,6 +22,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -163,9 +164,9 @@ class Facets:
 
     def add(self, document: int, source: str, metadata: Mapping[str, str]) -> None:
         """The document with the next number."""
-        suffix = source.rsplit("/", 1)[-1].rpartition(".")
-        known = {"format": suffix[2] if suffix[0] else "", **metadata, "source": source}
-        known |= {"language": language_of(metadata)}
+        suffix = metadata.get("suffix") or PurePosixPath(source).suffix
+        own = {"source": source, "format": suffix.lstrip(".").lower(), "language": language_of(metadata)}
+        known = {**metadata, **own}
         for key, value in known.items():
             if value and key not in _NOT_ASKED:
                 self._columns.setdefault(key, _Column()).add(document, value)
