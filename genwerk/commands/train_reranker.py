@@ -35,9 +35,11 @@ def train_reranker_command(
     """Train a reranker on questions made from the documents, and measure whether search is better with it."""
     from genwerk.alignment.train_reranker import RerankerConfig
     from genwerk.core.workspace import Workspace
-    from genwerk.recipes.reranking import collection_of, keep, train_reranker_for
+    from genwerk.recipes.reranking import check_index, collection_of, keep, train_reranker_for
     from genwerk.retrieval.mining import MineConfig
 
+    if folder is not None:
+        check_index(folder)  # before anything is trained for it
     opened = Workspace(workspace)
     training = RerankerConfig(minutes=minutes or None, seed=seed)
     mining = MineConfig(n_questions=questions, seed=seed)

@@ -28,7 +28,7 @@ from genwerk.retrieval.reranked import FILE_NAME, FOLDER, FitRerankingConfig, Re
 from genwerk.retrieval.store import FILE_NAME as INDEX
 
 __all__ = [
-    "Collection", "TrainedReranker", "boolq_collection", "collection_of", "decide", "keep", "mine",
+    "Collection", "TrainedReranker", "boolq_collection", "check_index", "collection_of", "decide", "keep", "mine",
     "train_reranker_for",
 ]  # fmt: skip
 
@@ -112,15 +112,20 @@ def train_reranker_for(
     return TrainedReranker(reranker, decision, load_reranking(decision.path))
 
 
+def check_index(folder: Path) -> None:
+    """Raises WorkspaceError where there is no index in the folder."""
+    if not (folder / INDEX).is_file():
+        remedy = f"Build it: genwerk index build DOCUMENTS --index {folder}"
+        raise WorkspaceError("there is no index", where=str(folder), remedy=remedy)
+
+
 def keep(workspace: Workspace, name: str, made: TrainedReranker, folder: Path | None = None) -> str:
     """Let it be found: by the recipe `name` when it is run again, and beside the index in `folder`; how, in words.
 
     Raises WorkspaceError where there is no index in the folder, or it cannot be written.
     """
     if folder is not None:
-        if not (folder / INDEX).is_file():
-            remedy = f"Build it: genwerk index build DOCUMENTS --index {folder}"
-            raise WorkspaceError("there is no index", where=str(folder), remedy=remedy)
+        check_index(folder)
         part = folder / f".{FOLDER}.part"
         with explained(folder):
             shutil.rmtree(part, ignore_errors=True)

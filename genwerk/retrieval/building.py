@@ -31,7 +31,7 @@ from genwerk.core.types import Chunk, Document
 from genwerk.core.workspace import Artifact, Source, Step
 from genwerk.data.documents import load_documents
 from genwerk.retrieval.chunking import RecursiveChunker
-from genwerk.retrieval.derived import derive
+from genwerk.retrieval.derived import covered_by, derive
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.store import FILE_NAME, Writer, check_text, digest_of, write_store
 
@@ -257,7 +257,7 @@ class LiveIndex:
         change.removed += len(identities)
 
     def _derive_if_stale(self, last: int) -> None:
-        covered = max((int(folder.name.split("-")[1]) for folder in self.path.parent.glob("derived-*")), default=0)
+        covered = covered_by(self.path)
         if last - covered >= max(_STALE_AT_LEAST, _STALE * covered):
             derive(self.path)
 

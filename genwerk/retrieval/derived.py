@@ -27,7 +27,7 @@ from genwerk.retrieval.spelling import Vocabulary
 from genwerk.retrieval.store import connect, read_meta, stack
 from genwerk.retrieval.terms import language_of, terms_of
 
-__all__ = ["Derived", "derive", "find_derived", "make_derived"]
+__all__ = ["Derived", "covered_by", "derive", "find_derived", "make_derived"]
 
 _MADE = "made.json"
 _FORM = 2  # of the folder; another one is passed over
@@ -145,6 +145,16 @@ def find_derived(connection: sqlite3.Connection, path: Path, meta: dict[str, str
         say(f"{folder.name} is damaged ({error}): it is made anew in memory", style="yellow")
         return None
     return found
+
+
+def covered_by(path: Path) -> int:
+    """Up to which chunk something is derived for the index file `path`, in the form of this version; 0: nothing."""
+    found = [0]
+    for folder in path.parent.glob("derived-*"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            about = json.loads((folder / _MADE).read_text(encoding="utf-8"))
+            found.append(int(about["covered"]) if about.get("form") == _FORM else 0)
+    return max(found)
 
 
 def _digest(connection: sqlite3.Connection, number: int) -> str:

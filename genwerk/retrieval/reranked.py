@@ -41,7 +41,7 @@ from genwerk.retrieval.fusion import load_fusion, overlaps
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig, log_odds, questions_of
 from genwerk.retrieval.reranking import Reranker, Scored, Scorer
-from genwerk.retrieval.search import AS_FITTED, DEPTH, Findings, Found, Options, Searcher
+from genwerk.retrieval.search import AS_FITTED, Findings, Found, Options, Searcher
 
 __all__ = [
     "FILE_NAME", "FOLDER", "FitRerankingConfig", "KeepRerankerConfig", "RerankChoice", "RerankedSearch", "Reranking",
@@ -172,16 +172,15 @@ class RerankedSearch:
     ) -> Found:
         """What the first search finds: all that the second one needs, where there is one."""
         if self.reranks(options):
-            wide = DEPTH if options.mmr is not None else self.choice.k
-            k, options = max(k, wide), replace(options, mmr=None, rerank=None)
+            k, options = max(k, self.choice.k), replace(options, mmr=None, rerank=None)
         return self.searcher.find(query, k, arm, groups=groups, exclude=exclude, options=options)
 
     def _second(self, query: str, k: int, first: Found, options: Options) -> Found:
         if not self.reranks(options):
             return first
         head, tail = first.results[: self.choice.k], first.results[self.choice.k :]
-        results = (*self._reordered(query, head), *tail)
-        return replace(first, results=self.searcher.diverse(results, first.candidates, options, k))
+        moved = self.searcher.diverse(self._reordered(query, head), first.candidates, options, k)
+        return replace(first, results=(*moved, *tail)[:k])
 
     def _reordered(self, query: str, head: Sequence[Retrieved]) -> Sequence[Retrieved]:
         scored = score_readable(self.scorer, query, [self.index.chunk_text(item.chunk) for item in head])

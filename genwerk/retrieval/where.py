@@ -33,7 +33,7 @@ from genwerk.retrieval.terms import language_of
 __all__ = ["EVERYTHING", "Condition", "Facets", "Where", "parse_pairs", "parse_where"]
 
 _ALWAYS = ("format", "language", "source")
-_NOT_ASKED = frozenset(["places", "first_line", "encoding", "suffix"])  # where things stand in a file
+_NOT_ASKED = frozenset(["places", "first_line", "encoding", "suffix", "file_sha256"])  # of files, not of what they say
 _DATE = re.compile(r"\d{4}(-\d\d(-\d\d([T ][\d:.]+(Z|[+-]\d\d:?\d\d)?)?)?)?")
 _MOST = 64  # keys, and values of a key
 
