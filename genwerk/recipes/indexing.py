@@ -118,9 +118,9 @@ def _search(index: Index, workspace: Path, options: Options) -> Search:
             newest = max(made, key=lambda one: one.created)
             decision = newest.path / RERANKING
             model = next(one.path for one in held.parents(newest) if one.kind == "reranker")
-    if not decision.exists():
+    if not decision.exists() or not ((choice := load_reranking(decision).choice).on or options.rerank):
         return searcher
-    return RerankedSearch(searcher, Reranker.load(model), load_reranking(decision).choice)
+    return RerankedSearch(searcher, Reranker.load(model), choice)
 
 
 def inspect_index(found: str, workspace: Path, *, documents: bool = False, check: bool = False) -> bool:
