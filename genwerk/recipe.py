@@ -33,6 +33,7 @@ from genwerk.models.base import LoadBaseConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index_config import ChunkerConfig, IndexConfig
 from genwerk.retrieval.precision import Precision
+from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
@@ -75,6 +76,9 @@ class RetrievalSection(ChunkerConfig):
     embed: str = Field("minilm", description="minilm, e5 (many languages), or a path to a Hugging Face directory")
     precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
     n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
+    rerank: Literal["auto", "always", "never"] = Field(
+        "auto", description="the last word to a reranker: auto if it is better on questions it never saw"
+    )
 
     @property
     def indexed(self) -> IndexConfig:
@@ -105,7 +109,7 @@ class ServeSection(Config):
     window: int | None = Field(None, ge=1, description="see only so many last tokens; none: as the model has it")
     sinks: int = Field(0, ge=0, description="first tokens seen beside the window: texts may then outgrow the model")
     replicas: int = Field(1, ge=1, le=256, description="engines in processes of their own, by Ray Serve; 1: none")
-    reranker: str = Field("", description="cross-encoder for /v1/rerank: a directory or a spec; empty: none")
+    reranker: str = Field("", description="cross-encoder: a directory or a spec; empty: one trained for it, or none")
     draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
 
     def asked_for(self, *keys: str) -> dict[str, Any]:
@@ -219,6 +223,12 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 
+    # 6  a reranker, where there is one: the last word is its own if that is better on this collection
+    if recipe.retrieval.rerank != "never" and (reranker := _reranker(recipe, workspace)) is not None:
+        parts["reranker"], deciding = reranker, FitRerankingConfig(always=recipe.retrieval.rerank == "always")
+        known = (reranker, index, embedder, dataset, parts["fit"])
+        parts["reranking"] = step("genwerk.retrieval.reranked:fit_reranked", deciding, *known, kind="reranking")
+
     # measure what will be served, report, and let the gates decide
     served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
     measuring = recipe.evaluate.model_copy(update={**{key: getattr(recipe.serve, key) for key in SERVED}, **served})
@@ -270,6 +280,15 @@ def fetch_source(spec: str) -> Source:
         known = ", ".join(sorted(KNOWN))
         raise ConfigError(f"no model called `{spec}`", remedy=f"Use {known}, a path, or a spec such as hf:OWNER/NAME.")
     return Source.of_folder(spec, path) if path.is_dir() else Source.of_file(spec, path)
+
+
+def _reranker(recipe: Recipe, workspace: Workspace) -> Artifact | None:
+    """The one that `serve.reranker` names, or that was trained last for this recipe's documents."""
+    if spec := recipe.serve.reranker:
+        keeping, source = KeepRerankerConfig(name=spec), fetch_source(spec)
+        return workspace.step("genwerk.retrieval.reranked:keep_reranker", keeping, source, kind="reranker")
+    trained = workspace.pinned(f"reranker-{recipe.name}")
+    return workspace.find(trained["artifact"]) if trained else None
 
 
 def _check_engine(recipe: Recipe, where: str) -> None:

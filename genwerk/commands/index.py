@@ -91,20 +91,39 @@ def remove(names: Annotated[list[str], typer.Argument(help="Documents by source 
     _say(remove_documents(folder, names))
 
 
-@index.command("search", epilog='Example: `genwerk index search "reset the pump" -k 5 --arm bm25`')
+@index.command("search", epilog='Example: `genwerk index search "reset the pump" -k 5 --where format=pdf --rerank`')
 def search(
     query: Annotated[str, typer.Argument(help="What is looked for.")],
     found: FoundOption = FOLDER,
     k: Annotated[int, typer.Option("-k", min=1, max=100, help="Passages to show.")] = 8,
     arm: Annotated[str, typer.Option(help="bm25 (words), dense (meaning) or hybrid (both).")] = "hybrid",
-    weight: Annotated[float, typer.Option(min=0, max=1, help="Share of meaning in hybrid.")] = 0.5,
+    weight: Annotated[float, typer.Option(min=0, max=1, help="Share of meaning in the weighted fusion.")] = 0.5,
+    fusion: Annotated[str, typer.Option(help="Of both: weighted, or rrf (reciprocal ranks).")] = "weighted",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="key=value or key=from..to (dates): source (folder or pattern), format, language, or any "
+                     "metadata. Repeated: all keys, any value of one."),
+    ] = None,
+    mmr: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Prefer what is unlike: 1 is the order of scores, 0 unlike only.")
+    ] = None,
+    distinct: Annotated[bool, typer.Option("--distinct", help="Of identical texts only the first.")] = False,
+    spelling: Annotated[
+        bool, typer.Option("--spelling/--no-spelling", help="Look words that no document has up by their nearest.")
+    ] = True,
+    rerank: Annotated[
+        bool | None, typer.Option("--rerank/--no-rerank", show_default="as was measured", help="Ask the reranker.")
+    ] = None,
     groups: GroupsOption = None,
     workspace: WorkspaceOption = HERE,
-) -> None:
-    """Search, with each passage's rank and score in both arms."""
+) -> None:  # fmt: skip
+    """Search, with each passage's rank and score in every arm."""
     from genwerk.recipes.indexing import Asked, search_index
+    from genwerk.retrieval.search import Options
+    from genwerk.retrieval.where import parse_pairs
 
-    search_index(found, workspace, Asked(query, k, arm, weight, tuple(groups or ())))
+    options = Options(parse_pairs(where or ()), fusion, weight, mmr, distinct, spelling, rerank)
+    search_index(found, workspace, Asked(query, k, arm, tuple(groups or ()), options))
 
 
 @index.command("inspect", epilog="Example: `genwerk index inspect --documents --check`")

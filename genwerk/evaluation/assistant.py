@@ -14,6 +14,7 @@ from typing import Any
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Message, Retrieved, Sampling
 from genwerk.evaluation.artifacts import Inputs
+from genwerk.evaluation.measures import ARMS, RERANKED
 from genwerk.evaluation.speed import Stopwatch
 from genwerk.inference.engines import load_engine
 from genwerk.inference.streaming import with_window
@@ -27,7 +28,9 @@ from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.search import Searcher
+from genwerk.retrieval.reranked import RerankedSearch, load_reranking
+from genwerk.retrieval.reranking import Reranker
+from genwerk.retrieval.search import Options, Search, Searcher
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Assistant"]
@@ -99,10 +102,25 @@ class Assistant:
         return self.engine.tokenizer
 
     @cached_property
-    def searcher(self) -> Searcher:
+    def searcher(self) -> Search:
         index = Index.open(self._given.need("index", measure="retrieval").path)
         embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path, index.precision)
-        return Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        first = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        reranker, decided = self._given.artifact("reranker"), self._given.artifact("reranking")
+        if reranker is None or decided is None:
+            return first
+        return RerankedSearch(first, Reranker.load(reranker.path), load_reranking(decided.path).choice)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Those of the search, and the second stage where there is one."""
+        return (*ARMS, RERANKED) if isinstance(self.searcher, RerankedSearch) else ARMS
+
+    @property
+    def served_arm(self) -> str:
+        """The one that has the last word."""
+        second = isinstance(self.searcher, RerankedSearch) and self.searcher.reranks()
+        return RERANKED if second else self.searcher.fusion.arm
 
     @cached_property
     def abstention(self) -> Abstention:
@@ -121,7 +139,8 @@ class Assistant:
 
     def search(self, question: str, arm: str, k: int) -> Sequence[Retrieved]:
         """The first `k` passages of one arm."""
-        return self.searcher.search(question, k, arm)
+        second = arm == RERANKED
+        return self.searcher.search(question, k, None if second else arm, options=Options(rerank=second))
 
     def score(self, question: str, without: str | None) -> float:
         """What abstention looks at, with a document left out of the search where `without` names one."""

@@ -196,8 +196,9 @@ class _Bench:
         return measure_retrieval(
             self._questions,
             assistant.search,
-            served=assistant.searcher.fusion.arm,
+            served=assistant.served_arm,
             chunks=len(assistant.searcher.index.chunks),
+            arms=assistant.arms,
         )
 
     def abstention(self) -> Outcome:

@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from genwerk.core.errors import RequestError, WorkspaceError
+from genwerk.core.artifact import RECORD, read_artifact
+from genwerk.core.errors import WorkspaceError
 from genwerk.core.progress import say
 from genwerk.core.workspace import Workspace
 from genwerk.data.places import place_of_span
@@ -21,7 +22,10 @@ from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.search import FusionChoice, Searcher
+from genwerk.retrieval.reranked import FILE_NAME as RERANKING
+from genwerk.retrieval.reranked import FOLDER, RerankedSearch, load_reranking
+from genwerk.retrieval.reranking import Reranker
+from genwerk.retrieval.search import FusionChoice, Options, Rank, Search, Searcher, check_query
 from genwerk.retrieval.stores import is_url, open_store
 from genwerk.retrieval.truth import Store
 
@@ -38,8 +42,8 @@ class Asked:
     query: str
     k: int
     arm: str
-    weight: float
     groups: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
 
 
 def sync(
@@ -70,26 +74,56 @@ def remove_documents(place: str, names: Sequence[str]) -> str:
 
 
 def search_index(found: str, workspace: Path, asked: Asked) -> None:
-    """Print the passages of one arm with their ranks and scores in both."""
+    """Print the passages of one arm with their ranks and scores in every arm."""
+    check_query(asked.query)
     index = Index.open(_place(found, workspace))
-    searcher = Searcher(index, _embedder(index), FusionChoice(asked.arm, asked.weight))
+    if not index.document_ids:
+        say(f"the index is empty; take documents in: genwerk index build DOCUMENTS --index {found}", style="yellow")
+        return
+    searcher = _search(index, workspace, asked.options)
+    weight = 0.5 if asked.options.weight is None else asked.options.weight
     started = time.perf_counter()
-    ranks = searcher.candidates(asked.query, groups=asked.groups).ranks(asked.weight)
+    held = searcher.find(asked.query, asked.k, asked.arm, groups=asked.groups, options=asked.options)
     took = time.perf_counter() - started
-    if asked.arm not in ranks:
-        raise RequestError(f"there is no arm {asked.arm!r}", param="arm", remedy=f"Arms: {', '.join(ranks)}.")
+    ranks = held.candidates.ranks(weight, asked.options.fusion)
+    if held.results and held.results[0].source == "reranked":
+        second = (item for item in held.results if item.source == "reranked")
+        ranks["reranked"] = {item.chunk: Rank(place, item.score) for place, item in enumerate(second, 1)}
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("", *ranks, "document", "passage"):
         table.add_column(heading, overflow="fold")
-    shown = list(ranks[asked.arm])[: asked.k]
-    for place, chunk in enumerate(shown, 1):
-        cells = [f"{held.rank}. {held.score:.3f}" if (held := arm.get(chunk)) else "–" for arm in ranks.values()]
+    for number, item in enumerate(held.results, 1):
+        chunk = item.chunk
+        cells = [f"{place.rank}. {place.score:.3f}" if (place := arm.get(chunk)) else "–" for arm in ranks.values()]
         text = " ".join(index.chunk_text(chunk).split())
         document = index.document(chunk.document_id)
         spot = place_of_span(document, chunk.start, chunk.end)
-        table.add_row(str(place), *cells, f"{document.source}\n{spot}".rstrip(), text[:_SHOWN])
+        table.add_row(str(number), *cells, f"{document.source}\n{spot}".rstrip(), text[:_SHOWN])
     Console().print(table)
-    say(f"{len(shown)} of {index.view.words(asked.groups).n_rows} chunks, {1000 * took:.0f} ms")
+    words = held.candidates.words
+    told = [f"{len(held.results)} of {words.n_rows if words else 0} chunks, {1000 * took:.0f} ms"]
+    told += map(str, held.candidates.corrections)
+    told += [f"{held.repeated} identical texts left out"] if held.repeated else []
+    say("; ".join(told))
+
+
+def _search(index: Index, workspace: Path, options: Options) -> Search:
+    """The search of an index, with the reranker that stands beside it or was measured on it in the workspace."""
+    searcher = Searcher(index, _embedder(index), FusionChoice())
+    if options.rerank is False:
+        return searcher
+    folder = index.folder
+    model, decision = folder / FOLDER, folder / RERANKING
+    if (folder / RECORD).is_file():  # an artifact: what was made from it last
+        held, identity = Workspace(workspace), read_artifact(folder).id
+        made = [one for one in held.artifacts() if one.kind == "reranking" and identity in one.parents]
+        if made:
+            newest = max(made, key=lambda one: one.created)
+            decision = newest.path / RERANKING
+            model = next(one.path for one in held.parents(newest) if one.kind == "reranker")
+    if not decision.exists() or not ((choice := load_reranking(decision).choice).on or options.rerank):
+        return searcher
+    return RerankedSearch(searcher, Reranker.load(model), choice)
 
 
 def inspect_index(found: str, workspace: Path, *, documents: bool = False, check: bool = False) -> bool:

@@ -31,7 +31,7 @@ from genwerk.retrieval.citations import Passage, align, strip_markers, verify
 from genwerk.retrieval.extract import best_quote, is_readable
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.reading import Reader
-from genwerk.retrieval.search import Searcher
+from genwerk.retrieval.search import Search
 from genwerk.retrieval.words import content_words, words_of
 
 __all__ = [
@@ -88,7 +88,7 @@ class Answerer:
     def __init__(
         self,
         index: Index,
-        searcher: Searcher,
+        searcher: Search,
         generate: Generate,
         abstention: Abstention | None,
         *,

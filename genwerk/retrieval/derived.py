@@ -1,6 +1,6 @@
-"""What is derived from the truth of an index so that searching is fast: postings of words, vectors as bytes.
+"""What is derived from the truth of an index so that searching is fast: postings of words, vectors as bytes, spellings.
 
-    derived-N/   made.json (which index, up to which chunk), numbers.npy, postings.py's arrays, scan.py's arrays
+    derived-N/   made.json (which index, up to which chunk), numbers.npy, arrays of postings.py, scan.py and spelling.py
 
 Everything here can be deleted: what no folder covers is made in memory when the index is opened. A folder appears as a
 whole, is never changed, and belongs to chunks up to number N; chunks that came later are added in memory, those that
@@ -27,23 +27,26 @@ from genwerk.core.lock import hold
 from genwerk.core.progress import say, track
 from genwerk.retrieval.postings import Postings, load_postings, make_postings, save_postings
 from genwerk.retrieval.scan import ByteVectors
+from genwerk.retrieval.spelling import Vocabulary
 from genwerk.retrieval.terms import language_of, terms_of
 from genwerk.retrieval.truth import State, Store
 
 __all__ = ["Derived", "derive", "derive_if_stale", "find_derived", "make_derived"]
 
 _MADE = "made.json"
+_FORM = 2  # of the folder; another one is passed over
 _STALE = 0.1  # share of chunks that came later, from which on what is derived is made anew
 _STALE_AT_LEAST = 4096
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Derived:
-    """Postings and bytes of the chunks `numbers` (n,), row by row."""
+    """Postings and bytes of the chunks `numbers` (n,), row by row; the terms of all of them."""
 
     numbers: np.ndarray
     postings: Postings
     vectors: ByteVectors
+    vocabulary: Vocabulary
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -52,11 +55,13 @@ class Derived:
 def make_derived(state: State, spans: np.ndarray, dimension: int) -> Derived:
     """Of the chunks `spans` (n, 4), all above a number. Raises ValueError, or an error of its database, for damage."""
     after = int(spans[0, 0]) - 1 if len(spans) else state.last().chunk
+    seen: set[str] = set()
     with track("reading the words", total=len(spans), unit="chunks") as bar:
 
         def read() -> Iterator[list[str]]:
             for terms in _terms(state, spans):
                 bar.advance()
+                seen.update(terms)
                 yield terms
 
         postings = make_postings(read())
@@ -68,7 +73,7 @@ def make_derived(state: State, spans: np.ndarray, dimension: int) -> Derived:
     vectors = ByteVectors(*joined)
     if not len(spans) == len(postings) == len(vectors):
         raise ValueError(f"{len(spans)} chunks have {len(postings)} texts and {len(vectors)} vectors")
-    return Derived(spans[:, 0].copy(), postings, vectors)
+    return Derived(spans[:, 0].copy(), postings, vectors, Vocabulary.of(seen))
 
 
 def _terms(state: State, spans: np.ndarray) -> Iterator[list[str]]:
@@ -90,7 +95,8 @@ def derive(store: Store) -> Path:
         spans = state.spans(0)
         made = make_derived(state, spans, int(meta["dimension"]))
         covered = int(spans[-1, 0]) if len(spans) else 0
-        about = {"identity": meta["identity"], "covered": covered, "digest": state.digest(covered)}
+        digest = state.digest(covered)
+    about = {"identity": meta["identity"], "covered": covered, "form": _FORM, "digest": digest}
     folder = store.folder / f"derived-{covered}"
     part = store.folder / f".derived-{covered}.part"
     with explained(folder):
@@ -100,6 +106,7 @@ def derive(store: Store) -> Path:
         np.save(part / "numbers.npy", made.numbers, allow_pickle=False)
         save_postings(made.postings, part)
         made.vectors.save(part)
+        made.vocabulary.save(part)
         (part / _MADE).write_text(json.dumps(about), encoding="utf-8")
         fsync_tree(part)
         shutil.rmtree(folder, ignore_errors=True)
@@ -132,7 +139,8 @@ def _made(root: Path, identity: str) -> Iterator[tuple[dict[str, Any], Path]]:
     for folder in root.glob("derived-*"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads((folder / _MADE).read_text(encoding="utf-8"))
-            if about["identity"] == identity and isinstance(about["covered"], int):
+            mine = about["identity"] == identity and about.get("form") == _FORM
+            if mine and isinstance(about["covered"], int):
                 yield about, folder
 
 
@@ -148,7 +156,8 @@ def find_derived(state: State, root: Path, meta: dict[str, str]) -> Derived | No
     folder = best[1]
     try:
         numbers = np.load(folder / "numbers.npy", allow_pickle=False)
-        found = Derived(numbers, load_postings(folder), ByteVectors.load(folder, int(meta["dimension"])))
+        vectors = ByteVectors.load(folder, int(meta["dimension"]))
+        found = Derived(numbers, load_postings(folder), vectors, Vocabulary.load(folder))
         if not len(numbers) == len(found.postings) == len(found.vectors):
             raise ValueError("the arrays do not belong together")
     except (OSError, ValueError) as error:

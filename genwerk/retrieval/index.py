@@ -22,7 +22,6 @@ from genwerk.core.types import Chunk, Document
 from genwerk.retrieval.derived import Derived, derive_if_stale, find_derived, make_derived
 from genwerk.retrieval.precision import Precision, precision_of
 from genwerk.retrieval.stores import open_store
-from genwerk.retrieval.terms import forms_of
 from genwerk.retrieval.truth import Last, Sql, State, stack
 from genwerk.retrieval.view import NO_ROWS, Chunks, Documents, View, rows_of
 
@@ -84,10 +83,6 @@ class Index:
     def may_see(self, document_id: str, groups: Collection[str] = ()) -> bool:
         """Whether somebody in `groups` may see the document: it is for everyone, or for one of them."""
         return self.view.may_see(document_id, groups)
-
-    def forms(self, word: str) -> tuple[str, ...]:
-        """The terms that a word of a question may stand for here."""
-        return forms_of(word, self._documents.languages)
 
     def refresh(self) -> bool:
         """Take in what others added and removed since; whether there was anything. Raises WorkspaceError."""
@@ -175,3 +170,10 @@ class Index:
             there = [place for place, number in enumerate(wanted) if number in held]
             found[there] = stack((held[wanted[place]] for place in there), self.dimension)
         return found
+
+    def digests(self, numbers: np.ndarray) -> list[bytes]:
+        """By which the texts of chunks by number (m,) are known; a different one for each that has gone meanwhile."""
+        wanted = numbers.tolist()
+        with self._store.explained(), self.connection() as sql:
+            held = State(sql).digests_of(sorted(wanted))
+        return [held.get(number, str(number).encode()) for number in wanted]

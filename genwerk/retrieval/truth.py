@@ -122,9 +122,9 @@ class State:
         highest = ", ".join(f"(SELECT coalesce(max(number), 0) FROM {table})" for table in tables)
         return Last(*self._sql.execute(f"SELECT {highest}").fetchone())
 
-    def documents(self, after: int) -> Iterator[tuple[int, str, str, str]]:
-        """(number, id, acl, metadata) of documents with numbers above `after`, in order."""
-        query = "SELECT number, id, acl, metadata FROM documents WHERE number > ? ORDER BY number"
+    def documents(self, after: int) -> Iterator[tuple[int, str, str, str, str]]:
+        """(number, id, source, acl, metadata) of documents with numbers above `after`, in order."""
+        query = "SELECT number, id, source, acl, metadata FROM documents WHERE number > ? ORDER BY number"
         return (row for page in self._pages(query, after, _SPANS) for row in page)
 
     def texts(self, after: int) -> Iterator[tuple[int, str, str]]:
@@ -151,12 +151,11 @@ class State:
 
     def vectors_of(self, numbers: Sequence[int]) -> dict[int, bytes]:
         """Vectors of chunks by number, of those that are there."""
-        found: dict[int, bytes] = {}
-        for start in range(0, len(numbers), _MANY):
-            part = numbers[start : start + _MANY]
-            query = f"SELECT chunk, vector FROM vectors WHERE chunk IN ({','.join('?' * len(part))})"
-            found.update(self._sql.execute(query, part))
-        return found
+        return self._of("SELECT chunk, vector FROM vectors WHERE chunk", numbers)
+
+    def digests_of(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        """By which the texts of chunks are known, by number, of those that are there."""
+        return self._of("SELECT number, digest FROM chunks WHERE number", numbers)
 
     def document(self, identity: str) -> Document | None:
         """The document with its whole text, or None."""
@@ -182,6 +181,13 @@ class State:
         query = "SELECT start, stop, digest, vector FROM chunks LEFT JOIN vectors ON chunk = number WHERE document = ?"
         rows = self._sql.execute(query, (document,))
         return [(start, stop, digest, vector and len(vector)) for start, stop, digest, vector in rows]
+
+    def _of(self, query: str, numbers: Sequence[int]) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        for start in range(0, len(numbers), _MANY):
+            part = numbers[start : start + _MANY]
+            found.update(self._sql.execute(f"{query} IN ({','.join('?' * len(part))})", part))
+        return found
 
     def _pages(self, query: str, after: int, size: int) -> Iterator[list[tuple[Any, ...]]]:
         """Rows in the order of their first column, so many at once as memory is to hold."""
