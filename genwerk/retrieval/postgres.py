@@ -8,7 +8,7 @@ that follows misses none. What is derived lies in the cache of each machine that
 compared there, by the same code and with the same results as from a file.
 
 Chosen:   vectors are halfvec where the server has pgvector, for whoever asks it by SQL, else bytea; the same 16 bits.
-Left out: ranking by pgvector: its graphs see hidden documents, its exact search is slower than the bytes in memory.
+Left out: ranking by pgvector: its graphs see hidden documents, and it would be a second ranking (decision 14).
 Try it:   pip install 'genwerk[postgres]'; genwerk index build ./docs --index postgresql://localhost/team
 """
 
