@@ -81,7 +81,7 @@ class E5File:
         values = found.view(np.float32) if kind == _FLOAT else _unpacked(found)
         if values.size != count:
             raise _damaged(self.path, f"{short} has {values.size} numbers, not {count}")
-        return torch.from_numpy(np.require(values, np.float32, "AW")).view(_shape(short, self.config))
+        return torch.from_numpy(np.require(values, np.float32, ["A", "W"])).view(_shape(short, self.config))
 
 
 def is_e5_file(path: Path) -> bool:
