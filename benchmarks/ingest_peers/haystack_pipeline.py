@@ -42,10 +42,7 @@ def main(folder: str, model: str, chars: str, threads: str) -> None:
         pipeline.connect(f"converter{number}", "joiner")
     # Without its separator "sentence", which fetches rules of NLTK.
     splitter = RecursiveDocumentSplitter(
-        split_length=int(chars), split_overlap=0, split_unit="char", separators=["
-
-", "
-", ". ", " "]
+        split_length=int(chars), split_overlap=0, split_unit="char", separators=["\n\n", "\n", ". ", " "]
     )
     pipeline.add_component("splitter", splitter)
     pipeline.add_component("embedder", embedder)
