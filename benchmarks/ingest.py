@@ -50,7 +50,8 @@ PEERS = {
         "docx2txt", *_SHARED,
     ), {}),
     "haystack": Peer("Haystack", "haystack_pipeline.py", (
-        "haystack-ai==3.3.0", "sentence-transformers-haystack==2.0.0", "trafilatura", "python-docx", *_SHARED,
+        "haystack-ai==3.3.0", "sentence-transformers-haystack==2.0.0", "trafilatura", "lxml-html-clean",
+        "python-docx", *_SHARED,
     ), {}),
 }  # fmt: skip
 

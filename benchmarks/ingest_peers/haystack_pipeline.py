@@ -40,9 +40,11 @@ def main(folder: str, model: str, chars: str, threads: str) -> None:
         pipeline.add_component(f"converter{number}", converter())
         pipeline.connect(f"router.{kind}", f"converter{number}.sources")
         pipeline.connect(f"converter{number}", "joiner")
-    pipeline.add_component(
-        "splitter", RecursiveDocumentSplitter(split_length=int(chars), split_overlap=0, split_unit="char")
+    # Without its separator "sentence", which fetches rules of NLTK.
+    splitter = RecursiveDocumentSplitter(
+        split_length=int(chars), split_overlap=0, split_unit="char", separators=["\n\n", "\n", ". ", " "]
     )
+    pipeline.add_component("splitter", splitter)
     pipeline.add_component("embedder", embedder)
     pipeline.add_component("writer", DocumentWriter(store))
     for one, other in (("joiner", "splitter"), ("splitter", "embedder"), ("embedder", "writer")):

@@ -18,7 +18,6 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-import gguf
 import numpy as np
 import tokenizers
 import torch
@@ -34,7 +33,7 @@ __all__ = ["E5File", "is_e5_file", "read_e5"]
 _MAGIC, _VERSION, _GROUP = b"E5S1", 1, 32
 _HEADER = struct.Struct("<4sI7ifi5iQ")
 _ENTRY = struct.Struct("<BIQQ")
-_KINDS = {0: gguf.GGMLQuantizationType.F32, 1: gguf.GGMLQuantizationType.Q4_0}
+_FLOAT, _HALVES = 0, 1
 _NAMES = {
     "q": "attention.self.query",
     "k": "attention.self.key",
@@ -79,10 +78,10 @@ class E5File:
     def _tensor(self, short: str) -> Tensor:
         kind, count, offset, size = self.entries[short]
         found = self.data[offset : offset + size]
-        values = found.view(np.float32) if kind == 0 else gguf.dequantize(found, _KINDS[kind])
+        values = found.view(np.float32) if kind == _FLOAT else _unpacked(found)
         if values.size != count:
             raise _damaged(self.path, f"{short} has {values.size} numbers, not {count}")
-        return torch.from_numpy(np.array(values, dtype=np.float32)).view(_shape(short, self.config))
+        return torch.from_numpy(np.require(values, np.float32, ["A", "W"])).view(_shape(short, self.config))
 
 
 def is_e5_file(path: Path) -> bool:
@@ -134,10 +133,21 @@ def _entries(data: np.ndarray, at: int) -> dict[str, tuple[int, int, int, int]]:
         at += length
         kind, numbers, offset, size = _ENTRY.unpack(data[at : at + _ENTRY.size].tobytes())
         at += _ENTRY.size
-        if kind not in _KINDS or offset + size > len(data):
+        if kind not in (_FLOAT, _HALVES) or offset + size > len(data):
             raise ValueError(f"{name} lies outside of the file or is of kind {kind}")
         entries[name] = (kind, numbers, offset, size)
     return entries
+
+
+def _unpacked(blocks: np.ndarray) -> np.ndarray:
+    """(half byte - 8) · scale; of 16 bytes the lower halves are numbers 0 .. 15, the upper ones 16 .. 31. This is
+    GGUF's Q4_0; with 96 million of them `gguf.dequantize` takes seconds."""
+    rows = blocks.reshape(-1, 18)
+    scale = rows[:, :2].copy().view(np.float16).astype(np.float32)  # (N, 1)
+    values = np.empty((len(rows), _GROUP), np.float32)
+    for part, halves in enumerate((rows[:, 2:] & 15, rows[:, 2:] >> 4)):
+        np.multiply(halves.astype(np.int8) - 8, scale, out=values[:, 16 * part : 16 * part + 16])
+    return values.reshape(-1)
 
 
 def _name(short: str) -> str:
