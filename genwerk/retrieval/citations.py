@@ -81,8 +81,13 @@ def strip_markers(text: str) -> str:
     return " ".join(text.split())
 
 
-def align(sentence: str, passages: Sequence[Passage]) -> Citation | None:
-    """The citation of the span that says `sentence`, or None if none does. The first of equally good passages wins."""
+def align(sentence: str, passages: Sequence[Passage], hint: int = 0) -> Citation | None:
+    """The citation of the span that says `sentence`, or None if none does. The first of equally good passages wins.
+
+    hint   passage, from 1, that is taken for the first; 0: none
+    """
+    if 0 < hint <= len(passages):
+        passages = [passages[hint - 1], *passages[: hint - 1], *passages[hint:]]
     for claim in dict.fromkeys((" ".join(sentence.split()), strip_markers(sentence))):
         if (found := _align(claim, passages)) is not None:
             return found

@@ -1,0 +1,45 @@
+"""Cited form: the model can only write sentences that each end in the number of a passage.
+
+Source: Geng et al. (2023), Grammar-constrained decoding, for the method; inference/constraint.py for how.
+
+    answer   →  sentence (" " sentence)*
+    sentence →  words mark " [" n "]"         1 <= n <= passages; mark . ! ? or the end of a word
+    words    →  no line break; a mark inside them is followed by a character other than white space
+
+What it buys: every sentence names a passage, which is tried first when it is aligned. The number is a hint and no more:
+the sentence is cited where it stands, or dropped.
+
+Chosen:   abbreviations before a blank (e.g., z. B.) count as words.
+Left out: a way to say that the passages do not answer: abstention is decided before the model is asked. Lists, code
+          on lines of its own.
+Try it:   python benchmarks/citations.py --answers 20 --cited-form
+"""
+
+from __future__ import annotations
+
+import re
+
+from genwerk.core.types import Constraint
+
+__all__ = ["cited_form", "marker_of"]
+
+_GRAMMAR = r"""
+start: sentence (" " sentence)*
+sentence: WORDS MARK " [" NUMBER "]"
+NUMBER: %s
+MARK: /[.!?]/
+WORDS: /([^.!?\[\]\s]|[.!?][^\s\[\]]|\[[^\]\s]{0,12}\]|(e\.g|i\.e|vs|etc|bzw|z\. ?B|d\. ?h)\. | [^.!?\[\s])+/
+"""
+_MARKER = re.compile(r"\[(\d{1,2})\]\s*[.!?]?\s*$")
+
+
+def cited_form(passages: int) -> Constraint:
+    """The form of an answer over so many numbered passages."""
+    numbers = " | ".join(f'"{number}"' for number in range(1, passages + 1))
+    return Constraint("grammar", _GRAMMAR % numbers)
+
+
+def marker_of(sentence: str) -> int:
+    """The passage that the model says a sentence is from, from 1; 0 where it ends without a marker."""
+    found = _MARKER.search(sentence)
+    return int(found[1]) if found else 0
