@@ -24,7 +24,7 @@ from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import FusionChoice, Searcher
 from genwerk.retrieval.store import FILE_NAME, connect, problems_of, read_meta
 
-__all__ = ["Asked", "inspect_index", "remove_documents", "search_index", "sync"]
+__all__ = ["Asked", "inspect_index", "open_index", "remove_documents", "search_index", "sync"]
 
 _EMBEDDER = "minilm"
 _SHOWN = 160  # characters of a passage
@@ -61,6 +61,11 @@ def sync(
     return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {folder}"
 
 
+def open_index(found: str, workspace: Path) -> Index:
+    """The index of a folder, or an artifact by its id or the beginning of it."""
+    return Index.open(_place(found, workspace))
+
+
 def remove_documents(folder: Path, names: Sequence[str]) -> str:
     """Remove documents by source or id; what was done, in words."""
     return _told(_live(folder).remove(names))
@@ -68,7 +73,7 @@ def remove_documents(folder: Path, names: Sequence[str]) -> str:
 
 def search_index(found: str, workspace: Path, asked: Asked) -> None:
     """Print the passages of one arm with their ranks and scores in both."""
-    index = Index.open(_place(found, workspace))
+    index = open_index(found, workspace)
     searcher = Searcher(index, _embedder(index.meta), FusionChoice(asked.arm, asked.weight))
     started = time.perf_counter()
     ranks = searcher.candidates(asked.query, groups=asked.groups).ranks(asked.weight)

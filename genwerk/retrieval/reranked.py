@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -141,14 +141,16 @@ class RerankedSearch:
         groups: Collection[str] = (),
         exclude: Collection[str] = (),
     ) -> Findings:
-        """`search` with the signals of the first search."""
+        """`search` with the signals of the first search and the reranker's own."""
         if not self.choice.on:
             return self.searcher.look(query, k, arm, groups=groups, exclude=exclude)
         found = self.searcher.look(query, max(k, self.choice.k), arm, groups=groups, exclude=exclude)
         head, tail = found.results[: self.choice.k], found.results[self.choice.k :]
-        return Findings((*self._reordered(query, head), *tail)[:k], found.signals)
+        reordered, best = self._reordered(query, head)
+        return Findings((*reordered, *tail)[:k], replace(found.signals, reranker=best))
 
-    def _reordered(self, query: str, head: Sequence[Retrieved]) -> Sequence[Retrieved]:
+    def _reordered(self, query: str, head: Sequence[Retrieved]) -> tuple[Sequence[Retrieved], float]:
+        """`head` in its new order, and the log-odds of the passage that the reranker finds best; 0 if it reads none."""
         try:
             scored = self.scorer.score(query, [self.index.chunk_text(item.chunk) for item in head])
         except RequestError as error:
@@ -157,10 +159,11 @@ class RerankedSearch:
             if not self._told:
                 self._told = True
                 say(f"a query keeps the order of the first search: {error.what}", style="yellow")
-            return head
+            return head, 0.0
         joined = joined_scores(scored.scores, [item.score for item in head], self.choice.weight)
         order = np.argsort(-joined, kind="stable")
-        return [Retrieved(head[place].chunk, float(joined[place]), "reranked") for place in order]
+        best = max((log_odds(float(score)) for score in scored.scores), default=0.0)
+        return [Retrieved(head[place].chunk, float(joined[place]), "reranked") for place in order], best
 
 
 def joined_scores(scores: Sequence[float] | np.ndarray, first: Sequence[float], weight: float) -> np.ndarray:

@@ -22,8 +22,8 @@ from genwerk.retrieval.replies import ABSTAIN_TEXT, HELD_BACK_TEXT
 from genwerk.retrieval.search import Searcher
 
 QUESTION = "How long is the Elbe and what do ships need?"
-ALWAYS = Abstention("cosine", (1.0, 0.0, 0.0, 0.0, 0.0), 0.0, -9.0, "", 1.0, 0.0, 0.0, 1)
-NEVER = Abstention("cosine", (1.0, 0.0, 0.0, 0.0, 0.0), 0.0, 9.0, "", 1.0, 0.0, 0.0, 1)
+ALWAYS = Abstention("cosine", (1.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0, -9.0, "", 1.0, 0.0, 0.0, 1)
+NEVER = Abstention("cosine", (1.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0, 9.0, "", 1.0, 0.0, 0.0, 1)
 
 
 class Model:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binom, norm
 
 from genwerk.core.errors import DataError, WorkspaceError
 from genwerk.core.types import Chunk
@@ -70,7 +71,7 @@ def test_false_silence_keeps_to_its_share_and_the_file_round_trips(tmp_path: Pat
     assert fitted.method == "logistic regression" and fitted.false_abstention <= 0.1
     assert fitted.true_abstention > 0.9
     silent = sum(fitted.abstains(item) for item in present) / len(present)
-    assert silent == pytest.approx(fitted.false_abstention)
+    assert silent == pytest.approx(fitted.false_abstention, abs=0.02)  # that of the regressions of the folds
     assert [point.coverage for point in fitted.curve] == sorted((p.coverage for p in fitted.curve), reverse=True)
     assert fitted.curve[0].coverage == 1.0 and fitted.curve[0].risk >= fitted.curve[-1].risk
     fitted.save(tmp_path / abstention.FILE_NAME)
@@ -86,6 +87,19 @@ def test_one_signal_is_enough_when_it_separates_alone() -> None:
     fitted = fit_abstention(signals(rows), signals(gone), max_false_abstention=0.0)
     assert fitted.method == "cosine" and fitted.threshold == pytest.approx(0.6)
     assert (fitted.auc, fitted.false_abstention, fitted.true_abstention) == (1.0, 0.0, 1.0)
+
+
+def test_other_questions_keep_to_the_share_as_often_as_is_promised() -> None:
+    generator, passed = np.random.default_rng(1), 0
+    for _ in range(200):
+        rows = np.zeros((150, 5))
+        rows[:, 0] = generator.normal(1.0, 1.0, 150)
+        gone = rows.copy()
+        gone[:, 0] -= 9.0
+        fitted = fit_abstention(signals(rows), signals(gone), max_false_abstention=0.1, confidence=0.9)
+        passed += norm.cdf(fitted.threshold, 1.0, 1.0) <= 0.1  # the share among all questions of this kind
+    assert passed >= 0.85 * 200
+    assert binom.cdf(round(fitted.false_abstention * 150), 150, 0.1) <= 0.1
 
 
 def test_no_questions_and_broken_files_are_named(tmp_path: Path) -> None:
