@@ -31,7 +31,7 @@ from genwerk.retrieval.abstention import Abstention
 from genwerk.retrieval.agreement import Claim, agreed
 from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answer_events import AnswerEvent, Done, Passages, Sentence
-from genwerk.retrieval.citations import Passage, align, strip_markers, verify
+from genwerk.retrieval.citations import Passage, align, may_be_shown, strip_markers
 from genwerk.retrieval.cited_form import cited_form, marker_of
 from genwerk.retrieval.context import Shown, best_at_ends, compress, distinct, fit_budget
 from genwerk.retrieval.extract import best_quote, is_readable
@@ -240,7 +240,7 @@ class Answerer:
         yield sentence
 
     def _holds(self, citation: Citation) -> bool:
-        return verify(citation, self._index.document(citation.document_id))
+        return may_be_shown(citation, self._index, self._groups)
 
 
 def _done(draft: _Draft, kept: int) -> Done:

@@ -189,10 +189,10 @@ def _swapped(before: str, rest: str, embed: Embed | None) -> str:
                 return f"{before[: word.start]}{new}{before[words[end - 1].end :]}"
     content = [word for word in _content(words) if word.folded not in _LIGHT]
     head = " ".join(word.text for word in _content(named))
-    place = _counterpart(content, head, embed) if len(content) > 1 else None
-    if place is None:
+    counterpart = _counterpart(content, head, embed) if len(content) > 1 else None
+    if counterpart is None:
         return f"{before.rstrip(' ?.!')} {new}"
-    return f"{before[: content[place].start]}{head}{before[content[place].end :]}"
+    return f"{before[: counterpart.start]}{head}{before[counterpart.end :]}"
 
 
 def _ends_phrase(words: Sequence[Word], place: int) -> bool:
@@ -200,10 +200,10 @@ def _ends_phrase(words: Sequence[Word], place: int) -> bool:
     return word.folded in _PREPOSITIONS or word.folded in _ASKING or word.folded in _CONJUNCTIONS
 
 
-def _counterpart(content: Sequence[Word], head: str, embed: Embed | None) -> int | None:
-    """The place of the word that `head` stands for: of the same shape, or the nearest in meaning."""
+def _counterpart(content: Sequence[Word], head: str, embed: Embed | None) -> Word | None:
+    """The word that `head` stands for: of the same shape, or the nearest in meaning."""
     shape = _shape(head)
-    alike = [place for place, word in enumerate(content) if shape and _shape(word.text) == shape]
+    alike = [word for word in content if shape and _shape(word.text) == shape]
     if alike:
         return alike[-1]
     if embed is None:
@@ -211,7 +211,7 @@ def _counterpart(content: Sequence[Word], head: str, embed: Embed | None) -> int
     vectors = embed([head, *(word.text for word in content)])
     likeness = vectors[1:] @ vectors[0]
     best = int(np.argmax(likeness))
-    return best if likeness[best] >= _NEAR else None
+    return content[best] if likeness[best] >= _NEAR else None
 
 
 def _shape(text: str) -> str:

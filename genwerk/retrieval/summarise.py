@@ -143,8 +143,10 @@ class _Writer:
         groups = [found[start : start + self.config.group] for start in range(0, len(found), self.config.group)]
         wanted = max(self.config.sentences, math.ceil(len(found) / 2))
         kept: list[Statement] = []
-        for number, group in enumerate(groups):
-            room = (number + 1) * wanted // len(groups) - len(kept)  # so that all groups together keep `wanted`
+        seen = 0
+        for group in groups:
+            seen += len(group)
+            room = seen * wanted // len(found) - len(kept)  # by size, so that all groups together keep `wanted`
             kept += self._of_group(group, room, sections)
         return kept
 
