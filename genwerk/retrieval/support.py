@@ -26,7 +26,7 @@ from genwerk.retrieval.words import Word, content_words, stem, words_of
 
 __all__ = ["Support", "score_support", "share_held", "word_key"]
 
-WEIGHTS = (-12.0, 10.0, 6.0)  # w_0, w_1, w_2
+WEIGHTS = (-34.9, 33.6, 3.7)  # w_0, w_1, w_2
 
 
 @dataclass(frozen=True, slots=True)
