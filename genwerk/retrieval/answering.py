@@ -32,7 +32,7 @@ from genwerk.retrieval.agreement import Claim, agreed
 from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answer_events import AnswerEvent, Done, Passages, Sentence
 from genwerk.retrieval.citations import Passage, align, may_be_shown, strip_markers
-from genwerk.retrieval.cited_form import cited_form, marker_of
+from genwerk.retrieval.cited_form import begins_marker, cited_form, marker_of
 from genwerk.retrieval.context import Shown, best_at_ends, compress, distinct, fit_budget
 from genwerk.retrieval.extract import best_quote, is_readable
 from genwerk.retrieval.follow_up import retrieval_query
@@ -185,9 +185,9 @@ class Answerer:
                 written.usage = delta.usage or written.usage
                 written.finish_reason = delta.finish_reason or written.finish_reason
                 spans = split_sentences(held) if delta.text.strip() else []
-                for start, end in spans[:-1]:
-                    yield from self._consider(held[start:end], said, written, draft)
-                if len(spans) > 1:
+                if len(spans) > 1 and not begins_marker(held[spans[-2][1] :]):
+                    for start, end in spans[:-1]:
+                        yield from self._consider(held[start:end], said, written, draft)
                     held = held[spans[-1][0] :]
                 if written.repeats >= _REPEATS:
                     return

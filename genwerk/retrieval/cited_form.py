@@ -22,9 +22,10 @@ import re
 
 from genwerk.core.types import Constraint
 
-__all__ = ["cited_form", "marker_of"]
+__all__ = ["begins_marker", "cited_form", "marker_of"]
 
 _WORDS = r"([^.!?\[\]\s]|[.!?][^\s\[\]]|\[[^\]\s]{0,12}\]| ?(e\.g|i\.e|vs|etc|bzw|z\. ?B|d\. ?h)\. | [^.!?\[\s])+"
+_BEGINS = re.compile(r"\s*\[\d{0,2}\]?\s*")
 _MARKER = re.compile(r"\[(\d{1,2})\]\s*[.!?]?\s*$")
 
 
@@ -33,6 +34,11 @@ def cited_form(passages: int) -> Constraint:
     numbers = "|".join(map(str, range(1, passages + 1)))
     sentence = rf"{_WORDS}[.!?] \[({numbers})\]"
     return Constraint("regex", f"{sentence}( {sentence})*")
+
+
+def begins_marker(text: str) -> bool:
+    """Whether what comes after a sentence may be its marker, or the beginning of it."""
+    return _BEGINS.fullmatch(text) is not None
 
 
 def marker_of(sentence: str) -> int:
