@@ -136,7 +136,7 @@ class _Writer:
         if found or not spans:
             return found
         citation = cite(self.document, *spans[self._central([self.document.text[slice(*span)] for span in spans])])
-        return [Statement(" ".join(citation.quote.split()), citation, False)]
+        return [Statement(strip_markers(citation.quote), citation, False)]
 
     def reduce(self, found: Sequence[Statement], sections: Sequence[Section]) -> list[Statement]:
         """About half of the statements, at least as many as the summary may have."""
