@@ -25,7 +25,6 @@ Try it:   genwerk run recipes/quickstart.yaml --no-serve, then read abstention.j
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
@@ -151,14 +150,14 @@ def fit_abstention(
             weights, intercept = _regression(x, y)
             method, auc, scores = "logistic regression", _auc(y, crossed), crossed
     threshold = _threshold(scores[y == 1], _safely_below(len(present), max_false_abstention, confidence))
-    few = len(present) < fewest_questions(max_false_abstention, confidence)
-    promised = f"; {len(present)} questions are too few to promise more than silence below all of them" if few else ""
+    few = binom.cdf(0, len(present), max_false_abstention) > 1.0 - confidence
+    promise = "; there are too few questions to promise the share for others" if few else ""
     return Abstention(
         method=method,
         weights=tuple(float(weight) for weight in weights),
         intercept=float(intercept),
         threshold=threshold,
-        reason=f"{reason}: {method} is used{promised}.",
+        reason=f"{reason}: {method} is used{promise}.",
         auc=auc,
         false_abstention=float((scores[y == 1] < threshold).mean()),
         true_abstention=float((scores[y == 0] < threshold).mean()),
@@ -176,11 +175,6 @@ def _safely_below(n: int, share: float, confidence: float) -> int:
     """How many of `n` may lie below a threshold that is to keep silent on at most `share` of all others."""
     allowed = np.searchsorted(binom.cdf(np.arange(n), n, share), 1.0 - confidence, side="right")
     return max(int(allowed) - 1, 0)
-
-
-def fewest_questions(share: float, confidence: float) -> int:
-    """How many questions it takes until a threshold above the lowest score can keep the promise: (1 - share)^n <= 1 - c."""
-    return math.ceil(math.log(1.0 - confidence) / math.log(1.0 - share)) if share > 0 else 0
 
 
 def _curve(answerable: np.ndarray, unanswerable: np.ndarray) -> tuple[RiskPoint, ...]:

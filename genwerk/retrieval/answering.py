@@ -133,7 +133,7 @@ class Answerer:
         passages = [Passage(item.chunk, self._index.document(item.chunk.document_id)) for item in found.results]
         prompt, used = self._prompt(question, query, passages, _history(messages), language)
         draft = _Draft(language, used, [passage for passage in passages if passage in used])
-        yield from self._written(Request(prompt, sampling or Sampling(), adapter, user), draft)
+        yield from self._sentences(Request(prompt, sampling or Sampling(), adapter, user), draft)
         kept = len(draft.sentences)
         if not kept:
             yield from self._quote(query, draft)
@@ -156,7 +156,7 @@ class Answerer:
             shown = best_at_ends(shown)
         return prompt(shown), [one.passage for one in shown]
 
-    def _written(self, request: Request, draft: _Draft) -> Iterator[Sentence]:
+    def _sentences(self, request: Request, draft: _Draft) -> Iterator[Sentence]:
         """The sentences of the model that hold, or those that most of several answers agree on."""
         if self._config.cited_form:
             request = replace(request, constraint=cited_form(len(draft.passages)))
