@@ -94,7 +94,7 @@ def retrieval_query(messages: Sequence[Message], embed: Embed | None = None) -> 
     asked = [text for message in messages if message.role == "user" and (text := message.content.strip())]
     resolved, topic = "", list[str]()
     for question in asked:
-        rest = question[_LEAD.match(question).end() :].strip()  # type: ignore[union-attr]  # it matches anything
+        rest = _LEAD.sub("", question, count=1).strip()
         if not resolved or not rest:
             resolved, topic = question, topic_words(question)
         elif _only_names(question, rest):
