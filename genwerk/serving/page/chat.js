@@ -174,7 +174,8 @@ class Turn {
 // How well the quote holds its sentence, in words; also how many of several answers say it.
 function held(extra) {
   const share = (part) => `${Math.round(100 * part)} %`;
-  const grounding = extra.grounding ? `held by its source: ${share(extra.grounding.score)}` : "";
+  const { words, cosine } = extra.grounding || {};
+  const grounding = extra.grounding ? `${share(words)} of its words stand there, likeness ${cosine.toFixed(2)}` : "";
   return [grounding, extra.agreed ? `in ${share(extra.agreed)} of the answers drawn` : ""].filter(Boolean).join(", ");
 }
 
