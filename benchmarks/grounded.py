@@ -32,6 +32,7 @@ from genwerk.data.questions import known_item_questions
 from genwerk.inference.engine import Delta
 from genwerk.monitoring.answers import AnswerLog
 from genwerk.retrieval.abstention import load_abstention
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
@@ -82,8 +83,9 @@ def with_long_prompts(deployment: Deployment, tokens: int) -> Deployment:
 
     def make(generate: Any, check: Any, groups: Sequence[str]) -> Answerer:
         count = deployment.engine.count_tokens
-        options = {"count_tokens": count, "check": check, "groups": groups, "k": 16, "prompt_tokens": tokens}
-        return Answerer(index, searcher, generate, silence, **options)
+        options = {"count_tokens": count, "check": check, "groups": groups}
+        config = AnswerConfig(passages=16, prompt_tokens=tokens)
+        return Answerer(index, searcher, generate, silence, config=config, **options)
 
     return replace(deployment, make_answerer=make)
 

@@ -30,6 +30,7 @@ from genwerk.guardrails.policy import GuardsConfig
 from genwerk.inference.engines import OURS, SERVED
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index_config import ChunkerConfig, IndexConfig
 from genwerk.retrieval.precision import Precision
@@ -132,6 +133,7 @@ class Recipe(Config):
         None, description="calibrated rounding of the tuned model; none: to nearest, as serve.precision says"
     )
     retrieval: RetrievalSection = Field(RetrievalSection(), description="step 6")
+    answer: AnswerConfig = Field(AnswerConfig(), description="how passages become an answer")
     guards: GuardsConfig = Field(GuardsConfig(), description="what is checked on the way in and out")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is measured before anything is served")
     gates: tuple[str, ...] = Field(("citations.valid == 1.0",), description="what must hold to be promoted")
@@ -231,7 +233,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # measure what will be served, report, and let the gates decide
     served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
-    measuring = recipe.evaluate.model_copy(update={**{key: getattr(recipe.serve, key) for key in SERVED}, **served})
+    as_served = {**{key: getattr(recipe.serve, key) for key in SERVED}, **served, "answer": recipe.answer}
+    measuring = recipe.evaluate.model_copy(update=as_served)
     measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
     report = step(
@@ -252,6 +255,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
     pin["serve"] |= recipe.serve.asked_for(*OURS, "draft", "reranker", "keep_prefixes", "replicas")
+    if recipe.answer != AnswerConfig():
+        pin["answer"] = recipe.answer.model_dump(mode="json")
     if recipe.serve.questions:
         pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):

@@ -140,6 +140,29 @@ def inspect(
         raise typer.Exit(1)
 
 
+@index.command("summarise", epilog="Example: `genwerk index summarise handbook.md --index handbook-index --outline`")
+def summarise(
+    document: Annotated[str, typer.Argument(help="Source or id of a document, see `inspect --documents`.")],
+    found: FoundOption = str(FOLDER),
+    sentences: Annotated[int, typer.Option(min=1, help="Longest summary.")] = 8,
+    outline: Annotated[bool, typer.Option("--outline", help="Show what each section says instead.")] = False,
+    model: Annotated[
+        str, typer.Option(help="What writes: a name, a spec, a directory or an artifact.")
+    ] = "smollm2-135m-instruct",
+    precision: Annotated[str, typer.Option(help="float32, int8 or int4.")] = "float32",
+    groups: GroupsOption = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Summarise a document of any length; each sentence names the place that says it."""
+    from genwerk.recipes.summarising import summarise_document
+    from genwerk.retrieval.summarise import SummariseConfig
+
+    summarise_document(
+        found, document, workspace, SummariseConfig(sentences=sentences), model=model, precision=precision,
+        groups=tuple(groups or ()), outline=outline,
+    )  # fmt: skip
+
+
 index.command("train-reranker", epilog=EXAMPLES)(train_reranker_command)
 
 

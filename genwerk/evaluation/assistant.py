@@ -23,6 +23,7 @@ from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.lora import load_adapter
 from genwerk.retrieval.abstention import Abstention, load_abstention
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.embedding import Embedder
@@ -41,7 +42,8 @@ _ADAPTER = "tuned"
 class Assistant:
     """Searches, answers and stays silent with the artifacts of `given`; greedy, so that it says the same each time.
 
-    served  what `load_engine` is told beside the model and its adapters
+    served     what `load_engine` is told beside the model and its adapters
+    answering  how passages become an answer
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class Assistant:
         *,
         max_tokens: int,
         served: Mapping[str, Any],
+        answering: AnswerConfig | None = None,
     ) -> None:
-        self._given, self._served = given, served
+        self._given, self._served, self._answering = given, served, answering
         self._sampling = Sampling(max_tokens=max_tokens)
         self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
         self._quantised = given.artifact("quantised")
@@ -134,8 +137,9 @@ class Assistant:
     @cached_property
     def answerer(self) -> Answerer:
         return Answerer(
-            self.searcher.index, self.searcher, self.watch, self.abstention, count_tokens=self.engine.count_tokens
-        )
+            self.searcher.index, self.searcher, self.watch, self.abstention, count_tokens=self.engine.count_tokens,
+            config=self._answering,
+        )  # fmt: skip
 
     def search(self, question: str, arm: str, k: int) -> Sequence[Retrieved]:
         """The first `k` passages of one arm."""

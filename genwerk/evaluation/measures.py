@@ -167,6 +167,12 @@ CATALOGUE: dict[str, Definition] = {
         "Answers where nothing the model wrote could be supported, so the best passage was quoted.",
         higher_is_better=False,
     ),
+    "citations.grounding": Definition(
+        "Grounding score", "How well quotations hold the sentences that cite them, in words and meaning; 1: wholly.", ""
+    ),
+    "citations.language": Definition(
+        "In the language asked", "Answers in the language of their question; a quotation is in that of its document."
+    ),
     "citations.gold": Definition(
         "Cites the right section", "Answers with a citation from the very section the question was made from."
     ),

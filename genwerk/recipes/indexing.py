@@ -29,7 +29,7 @@ from genwerk.retrieval.search import FusionChoice, Options, Rank, Search, Search
 from genwerk.retrieval.stores import is_url, open_store
 from genwerk.retrieval.truth import Store
 
-__all__ = ["Asked", "cutting_of", "inspect_index", "remove_documents", "search_index", "sync"]
+__all__ = ["Asked", "cutting_of", "inspect_index", "open_index", "remove_documents", "search_index", "sync"]
 
 _EMBEDDER = "minilm"
 _SHOWN = 160  # characters of a passage
@@ -68,6 +68,11 @@ def sync(
     return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {live.store.where}"
 
 
+def open_index(found: str, workspace: Path) -> Index:
+    """The index of a folder or a database, or an artifact by its id or the beginning of it."""
+    return Index.open(_place(found, workspace))
+
+
 def remove_documents(place: str, names: Sequence[str]) -> str:
     """Remove documents by source or id; what was done, in words."""
     return _told(_live(place).remove(names))
@@ -76,7 +81,7 @@ def remove_documents(place: str, names: Sequence[str]) -> str:
 def search_index(found: str, workspace: Path, asked: Asked) -> None:
     """Print the passages of one arm with their ranks and scores in every arm."""
     check_query(asked.query)
-    index = Index.open(_place(found, workspace))
+    index = open_index(found, workspace)
     if not index.document_ids:
         say(f"the index is empty; take documents in: genwerk index build DOCUMENTS --index {found}", style="yellow")
         return

@@ -40,6 +40,7 @@ class Signals:
     lead        how far its BM25 score stands above the mean of the first ten by words
     coverage    largest share of the query's words found in one of the first three passages, rare words weighing more:
                 a word in n of N passages weighs ln((N + 1) / (n + 0.5))
+    reranker    log-odds of the best of the first passages by a reranker; 0 without one
     """
 
     cosine: float = 0.0
@@ -47,6 +48,7 @@ class Signals:
     bm25: float = 0.0
     lead: float = 0.0
     coverage: float = 0.0
+    reranker: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

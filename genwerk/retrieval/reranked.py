@@ -145,10 +145,11 @@ class RerankedSearch:
         exclude: Collection[str] = (),
         options: Options = AS_FITTED,
     ) -> Findings:
-        """`search` with the signals of the first search."""
+        """`search` with the signals of the first search and the reranker's own."""
         first = self._first(query, k, arm, groups, exclude, options)
-        found = self._second(query, k, first, options)
-        return Findings(found.results, self.searcher.signals(query, first), found.candidates.corrections)
+        found, best = self._second(query, k, first, options)
+        signals = replace(self.searcher.signals(query, first), reranker=best)
+        return Findings(found.results, signals, found.candidates.corrections)
 
     def find(
         self,
@@ -161,7 +162,7 @@ class RerankedSearch:
         options: Options = AS_FITTED,
     ) -> Found:
         """`search` with what it was chosen from."""
-        return self._second(query, k, self._first(query, k, arm, groups, exclude, options), options)
+        return self._second(query, k, self._first(query, k, arm, groups, exclude, options), options)[0]
 
     def reranks(self, options: Options = AS_FITTED) -> bool:
         """Whether the reranker has the last word."""
@@ -175,23 +176,26 @@ class RerankedSearch:
             k, options = max(k, self.choice.k), replace(options, mmr=None, rerank=None)
         return self.searcher.find(query, k, arm, groups=groups, exclude=exclude, options=options)
 
-    def _second(self, query: str, k: int, first: Found, options: Options) -> Found:
+    def _second(self, query: str, k: int, first: Found, options: Options) -> tuple[Found, float]:
+        """What is found after the second stage, and the log-odds of its best passage; 0 if it read none."""
         if not self.reranks(options):
-            return first
+            return first, 0.0
         head, tail = first.results[: self.choice.k], first.results[self.choice.k :]
-        moved = self.searcher.diverse(self._reordered(query, head), first.candidates, options, k)
-        return replace(first, results=(*moved, *tail)[:k])
+        reordered, best = self._reordered(query, head)
+        moved = self.searcher.diverse(reordered, first.candidates, options, k)
+        return replace(first, results=(*moved, *tail)[:k]), best
 
-    def _reordered(self, query: str, head: Sequence[Retrieved]) -> Sequence[Retrieved]:
+    def _reordered(self, query: str, head: Sequence[Retrieved]) -> tuple[Sequence[Retrieved], float]:
         scored = score_readable(self.scorer, query, [self.index.chunk_text(item.chunk) for item in head])
         if scored is None:
             if not self._told:
                 self._told = True
                 say("a query too long for the reranker keeps the order of the first search", style="yellow")
-            return head
+            return head, 0.0
         joined = joined_scores(scored.scores, [item.score for item in head], self.choice.weight)
         order = np.argsort(-joined, kind="stable")
-        return [Retrieved(head[place].chunk, float(joined[place]), "reranked") for place in order]
+        best = max((log_odds(float(score)) for score in scored.scores), default=0.0)
+        return [Retrieved(head[place].chunk, float(joined[place]), "reranked") for place in order], best
 
 
 def score_readable(scorer: Scorer, query: str, texts: Sequence[str]) -> Scored | None:

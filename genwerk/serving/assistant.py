@@ -38,6 +38,7 @@ from genwerk.inference.several import Answer
 from genwerk.monitoring.answers import AnswerLog, AnswerRecord
 from genwerk.monitoring.metrics import ServerMetrics
 from genwerk.retrieval.answer_events import Done, Passages, Sentence
+from genwerk.retrieval.support import Support
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.holdback import Holdback
 
@@ -97,12 +98,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text that may leave. All pieces of an answer, joined, are `reply.text`. `number` is the citation's, 0 without."""
+    """Text that may leave. All pieces of an answer, joined, are `reply.text`.
+
+    number    the citation's, 0 without; support, agreed: see `Sentence`.
+    """
 
     text: str
     citation: Citation | None = None
     number: int = 0
     quoted: bool = False
+    support: Support | None = None
+    agreed: float | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
@@ -236,7 +242,8 @@ class _Run:
     def _generate(self, request: Request) -> Iterator[Delta]:
         """The engine's stream, ended by `stop` between two tokens."""
         request = replace(request, user=self._user, priority=self.ask.priority)
-        self.prompt = request.messages
+        if not self.prompt:  # of several answers drawn the first is the one that can be replayed
+            self.prompt, self.receipt = request.messages, self.deployment.engine.receipt(request)
         return until(self.stop, self.deployment.engine.stream(request))
 
     def _single(self, request: Request) -> Callable[[], Answer]:
@@ -270,7 +277,9 @@ class _Run:
                 case Sentence():
                     text = event.shown if not sent else f" {event.shown}"
                     sent += 1
-                    yield Piece(text, event.citation, event.number, event.quoted)
+                    yield Piece(
+                        text, event.citation, event.number, event.quoted, support=event.support, agreed=event.agreed
+                    )
                 case Done():
                     if event.dropped and all(verdict.allowed for verdict in self.outbound):
                         reason = f"{len(event.dropped)} sentence(s) that no passage supports were left out"

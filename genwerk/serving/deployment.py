@@ -30,6 +30,7 @@ from genwerk.inference.engines import OURS, SERVED, choose_engine, load_engine
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import TextEngine
 from genwerk.retrieval.abstention import Abstention, load_abstention
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.citations import Passage, align
@@ -176,10 +177,13 @@ def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, An
     embedder.share(engine.between_steps)
     searcher = _search(deployment, Searcher(index, embedder, load_fusion(fit.path).choice if fit else None))
     abstention = load_abstention(fit.path) if fit else None
+    config = AnswerConfig.parse(ids.get("answer") or {}, where=f"pin serving-{deployment.name}")
 
     def make_answerer(generate: Generate, check: Check, groups: Sequence[str]) -> AnswerSource:
         count = engine.count_tokens
-        return Answerer(index, searcher, generate, abstention, count_tokens=count, check=check, groups=groups)
+        return Answerer(
+            index, searcher, generate, abstention, count_tokens=count, check=check, config=config, groups=groups
+        )
 
     return replace(
         deployment, index=index, embedder=embedder, embedder_name=embedder_name, searcher=searcher,
