@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genwerk.core.types import Document, Message, Retrieved
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answering import Answerer, Passages, Sentence
 from genwerk.retrieval.citations import verify
 from genwerk.retrieval.embedding import TextEncoder
@@ -96,7 +97,7 @@ def test_an_answer_reads_and_cites_the_window_around_what_was_found(opened: Open
         prompts.append(request.messages[-1].content)  # type: ignore[attr-defined]
         return []
 
-    answerer = Answerer(index, searcher, model, None, k=1)  # type: ignore[arg-type]
+    answerer = Answerer(index, searcher, model, None, config=AnswerConfig(passages=1))  # type: ignore[arg-type]
     events = list(answerer.answer([Message("user", "When does the express to Hamburg leave?")]))
     passages = next(event for event in events if isinstance(event, Passages))
     (read,) = passages.results
