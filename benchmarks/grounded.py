@@ -81,9 +81,9 @@ def with_long_prompts(deployment: Deployment, tokens: int) -> Deployment:
     searcher = Searcher(index, deployment.embedder, load_fusion(fit).choice)  # type: ignore[arg-type]
     silence = replace(load_abstention(fit), threshold=-1e9)
 
-    def make(generate: Any, check: Any, groups: Sequence[str]) -> Answerer:
+    def make(generate: Any, check: Any, admit: Any, groups: Sequence[str]) -> Answerer:
         count = deployment.engine.count_tokens
-        options = {"count_tokens": count, "check": check, "groups": groups}
+        options = {"count_tokens": count, "check": check, "admit": admit, "groups": groups}
         config = AnswerConfig(passages=16, prompt_tokens=tokens)
         return Answerer(index, searcher, generate, silence, config=config, **options)
 

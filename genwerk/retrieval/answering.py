@@ -93,6 +93,7 @@ class Answerer:
     generate          the engine's stream; closed as soon as nothing more is needed.
     count_tokens      of messages in the model's template; without it a token is taken for three characters.
     check             the output guards' verdict on one sentence.
+    admit             the verdict on a passage before the model reads it; one that is not allowed is not quoted either.
     """
 
     def __init__(
@@ -104,13 +105,15 @@ class Answerer:
         *,
         count_tokens: CountTokens | None = None,
         check: Check | None = None,
+        admit: Check | None = None,
         config: AnswerConfig | None = None,
         groups: Collection[str] = (),
     ) -> None:
         self._index, self._searcher, self._generate = index, searcher, generate
         self._reader = Reader(index)
         self._abstention, self._count_tokens = abstention, count_tokens or _estimate_tokens
-        self._check, self._config, self._groups = check or _pass, config or AnswerConfig(), groups
+        self._check, self._admit = check or _pass, admit or _pass
+        self._config, self._groups = config or AnswerConfig(), groups
 
     def answer(
         self, messages: Sequence[Message], sampling: Sampling | None = None, adapter: str | None = None, user: str = ""
@@ -134,6 +137,12 @@ class Answerer:
             yield Done(silence, (), True, Usage(0, 0), "stop", language=language, said_in=language)
             return
         passages = [Passage(item.chunk, self._index.document(item.chunk.document_id)) for item in results]
+        passages = [passage for passage in passages if self._admit(passage.text).allowed]
+        if not passages:
+            silence = replies_in(language).held_back
+            yield Sentence(silence, None)
+            yield Done(silence, (), True, Usage(0, 0), "content_filter", language=language, said_in=language)
+            return
         prompt, used = self._prompt(question, query, passages, _history(messages), language)
         draft = _Draft(language, used, [passage for passage in passages if passage in used])
         yield from self._sentences(Request(prompt, sampling or Sampling(), adapter, user), draft)

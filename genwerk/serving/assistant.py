@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -30,7 +30,7 @@ from genwerk.core.types import (
     new_answer_id,
 )
 from genwerk.guardrails.grounding import Grounding
-from genwerk.guardrails.guard import GuardContext, inspect_text, outcome
+from genwerk.guardrails.guard import Guard, GuardContext, inspect_text, outcome
 from genwerk.guardrails.pii import mask_pii
 from genwerk.inference.engine import Delta, TokenLogprob
 from genwerk.inference.prompts import RAW, raw_text
@@ -255,16 +255,23 @@ class _Run:
         guards = [
             guard for guard in self.deployment.guards.outbound if self.ask.grounded or guard.name != Grounding.name
         ]
+        return self._looked(guards, text, "output")
+
+    def _admit(self, text: str) -> Verdict:
+        """All guards of passages as one verdict."""
+        return self._looked(self.deployment.guards.passages, text, "passage")
+
+    def _looked(self, guards: Sequence[Guard], text: str, name: str) -> Verdict:
         seen = inspect_text(guards, text, self.context)
         self.outbound += map(_mute, seen.verdicts)
         acted = [verdict for verdict in seen.verdicts if outcome(verdict) != "passed"]
         if not acted:
-            return Verdict(True, text, "output", "")
+            return Verdict(True, text, name, "")
         return Verdict(seen.allowed, seen.text if seen.allowed else "", acted[-1].rule, acted[-1].reason)
 
     def _grounded(self, messages: tuple[Message, ...]) -> Iterator[AssistantEvent | _Draft]:
         sent = 0
-        answerer = self.deployment.answerer(self._generate, self._check, self.ask.groups)
+        answerer = self.deployment.answerer(self._generate, self._check, self._admit, self.ask.groups)
         for event in answerer.answer(messages, self.ask.sampling, self.ask.adapter):
             match event:
                 case Passages():

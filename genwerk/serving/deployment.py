@@ -77,7 +77,7 @@ class Deployment:
     embedder: Embedder | None = None
     embedder_name: str = ""
     searcher: Search | None = None
-    make_answerer: Callable[[Generate, Check, Sequence[str]], AnswerSource] | None = None
+    make_answerer: Callable[[Generate, Check, Check, Sequence[str]], AnswerSource] | None = None
     questions: tuple[str, ...] = ()
     adapter: str = ""
     reranker: Reranker | None = None
@@ -102,11 +102,11 @@ class Deployment:
         """Changes when any part changes."""
         return f"fp_{digest({part: artifact.id for part, artifact in self.artifacts.items()})[:12]}"
 
-    def answerer(self, generate: Generate, check: Check, groups: Sequence[str] = ()) -> AnswerSource:
-        """Raises RequestError where there are no documents."""
+    def answerer(self, generate: Generate, check: Check, admit: Check, groups: Sequence[str] = ()) -> AnswerSource:
+        """Raises RequestError where there are no documents. check, admit: see `Answerer`."""
         if self.make_answerer is None:
             raise RequestError("this deployment has no documents", param="grounded", remedy="Ask with it false.")
-        return self.make_answerer(generate, check, groups)
+        return self.make_answerer(generate, check, admit, groups)
 
     def document(self, identity: str, groups: Sequence[str] = ()) -> Document:
         """A document that `groups` may see. Raises RequestError (404)."""
@@ -179,11 +179,11 @@ def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, An
     abstention = load_abstention(fit.path) if fit else None
     config = AnswerConfig.parse(ids.get("answer") or {}, where=f"pin serving-{deployment.name}")
 
-    def make_answerer(generate: Generate, check: Check, groups: Sequence[str]) -> AnswerSource:
-        count = engine.count_tokens
+    def make_answerer(generate: Generate, check: Check, admit: Check, groups: Sequence[str]) -> AnswerSource:
         return Answerer(
-            index, searcher, generate, abstention, count_tokens=count, check=check, config=config, groups=groups
-        )
+            index, searcher, generate, abstention, count_tokens=engine.count_tokens, check=check, admit=admit,
+            config=config, groups=groups,
+        )  # fmt: skip
 
     return replace(
         deployment, index=index, embedder=embedder, embedder_name=embedder_name, searcher=searcher,

@@ -189,3 +189,20 @@ def test_headings_are_no_answers_and_a_colon_brings_what_it_announces(make_index
     sentences = [event for event in events if isinstance(event, Sentence)]
     assert [sentence.quoted for sentence in sentences] == [True]
     assert sentences[0].text == "Mutable sequences hold these parts: * items that may change later on."
+
+
+def test_a_passage_that_is_not_admitted_is_neither_read_to_the_model_nor_quoted(answer) -> None:  # type: ignore[no-untyped-def]
+    open_model, model = Model(""), Model("")
+    _, before = answer(open_model)
+    quoted = before.citations[0].quote
+    assert quoted in " ".join(open_model.requests[0].messages[-1].content.split())
+
+    def admit(text: str) -> Verdict:
+        return Verdict(quoted not in " ".join(text.split()), "", "passage.injection", "gives orders")
+
+    _, done = answer(model, admit=admit)
+    assert quoted not in " ".join(model.requests[0].messages[-1].content.split())
+    assert all(citation.quote != quoted for citation in done.citations)
+    sentences, nothing = answer(model, admit=lambda text: Verdict(False, "", "passage.injection", "gives orders"))
+    assert [sentence.text for sentence in sentences] == [HELD_BACK_TEXT] and nothing.finish_reason == "content_filter"
+    assert len(model.requests) == 1, "the model is not asked where nothing may be read to it"

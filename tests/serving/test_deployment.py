@@ -62,7 +62,7 @@ def test_a_model_alone_is_served_without_documents(tiny_workspace: Workspace) ->
     assert bare.index is None and bare.default_model == "bare-base"
     assert "input.pii" not in bare.guards.names
     with pytest.raises(RequestError, match="no documents"):
-        bare.answerer(lambda request: iter(()), lambda text: Verdict(True, text, "output", ""))
+        bare.answerer(lambda request: iter(()), *[lambda text: Verdict(True, text, "output", "")] * 2)
     assert Browser(bare).info(keys=False)["grounded"] is False
 
 
