@@ -6,6 +6,10 @@ questions are made from the Python language reference, a tenth of it held out fr
     python benchmarks/citations.py                     # 200 answers
     python benchmarks/citations.py --answers 4         # in a minute or two
     python benchmarks/citations.py --adapter FOLDER    # with a tuned adapter
+    python benchmarks/citations.py --order ends        # the best passages at both ends of the prompt
+    python benchmarks/citations.py --keep 0.5          # the half of each passage that is nearest to the question
+    python benchmarks/citations.py --cited-form        # sentences that each end in [n]
+    python benchmarks/citations.py --drawn 3           # what two of three answers agree on
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -24,10 +29,11 @@ from genwerk.core.types import Citation, Document, Message, Sampling
 from genwerk.core.workspace import Workspace
 from genwerk.data.documents import load_documents
 from genwerk.data.prepare import PrepareConfig
-from genwerk.data.questions import known_item_questions
+from genwerk.data.questions import Question, known_item_questions
 from genwerk.inference.engine import Engine
 from genwerk.models.gguf import convert_gguf
 from genwerk.retrieval.abstention import load_abstention
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answering import Answerer, Done, Sentence
 from genwerk.retrieval.building import IndexConfig
 from genwerk.retrieval.embedding import Embedder
@@ -43,6 +49,11 @@ def reslices(citation: Citation, documents: dict[str, Document]) -> bool:
     return cut == citation.quote and cut != "" and hashlib.sha256(data).hexdigest() == citation.sha256
 
 
+def touches(citation: Citation, question: Question) -> bool:
+    overlaps = citation.start < question.end and question.start < citation.end
+    return citation.document_id == question.document_id and overlaps
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", type=int, default=200)
@@ -50,6 +61,13 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workspace", type=Path, help="kept for the next run; a temporary one by default")
+    parser.add_argument(
+        "--order", choices=["best_first", "ends"], default="best_first", help="of passages in the prompt"
+    )
+    parser.add_argument("--keep", type=float, default=1.0, help="share of each passage that is shown")
+    parser.add_argument("--cited-form", action="store_true", help="hold the model to sentences that end in [n]")
+    parser.add_argument("--drawn", type=int, default=1, help="answers drawn, of which most must agree")
+    parser.add_argument("--prompt-tokens", type=int, default=900)
     parser.add_argument("--show", type=int, default=3, help="answers to print")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -68,14 +86,20 @@ def measure(chosen: argparse.Namespace, root: Path, folder: Path) -> None:
     engine = Engine.load(folder / "model", adapters={"tuned": chosen.adapter} if chosen.adapter else {}, name="smollm2")
     opened = Index.open(index.path)
     searcher = Searcher(opened, Embedder.load(minilm.path), load_fusion(fit.path).choice)
-    answerer = Answerer(
-        opened, searcher, engine.stream, load_abstention(fit.path), count_tokens=engine.count_tokens
+    config = AnswerConfig(
+        order=chosen.order, keep=chosen.keep, cited_form=chosen.cited_form, drawn=chosen.drawn,
+        prompt_tokens=chosen.prompt_tokens,
     )  # fmt: skip
+    answerer = Answerer(
+        opened, searcher, engine.stream, load_abstention(fit.path), count_tokens=engine.count_tokens, config=config
+    )
     documents = {document.id: document for document in load_documents(dataset.path)}
     questions = known_item_questions(list(documents.values()), seed=1, limit=chosen.answers)
     sampling = Sampling(max_tokens=chosen.max_tokens)
     done: list[Done] = []
-    valid = total = 0
+    valid = total = gold = named = right = 0
+    scores: list[float] = []
+    started = time.perf_counter()
     with track("answers", total=len(questions), unit="answers") as bar:
         for number, question in enumerate(questions):
             adapter = "tuned" if chosen.adapter else None
@@ -84,6 +108,11 @@ def measure(chosen: argparse.Namespace, root: Path, folder: Path) -> None:
             cited = [event.citation for event in events if isinstance(event, Sentence) and event.citation is not None]
             valid += sum(reslices(citation, documents) for citation in cited)
             total += len(cited)
+            gold += any(touches(citation, question) for citation in cited)
+            shown = [event for event in events if isinstance(event, Sentence)]
+            scores += [event.support.score for event in shown if event.support is not None]
+            hints = [event.hinted for event in shown if event.hinted is not None]
+            named, right = named + len(hints), right + sum(hints)
             if number < chosen.show:
                 print(f"\nQ  {question.text}\nA  {done[-1].text}\n   dropped: {list(done[-1].dropped)}")
             bar.advance()
@@ -91,6 +120,11 @@ def measure(chosen: argparse.Namespace, root: Path, folder: Path) -> None:
     print(f"\n{len(done)} questions: {sum(item.abstained for item in done)} left unanswered")
     print(f"citations that re-slice exactly   {valid} of {total}")
     print(f"sentences of the model kept       {kept} of {kept + dropped}")
+    print(f"answers that cite the gold span   {gold} of {sum(not item.abstained for item in done)}")
+    print(f"markers that name their passage   {right} of {named}")
+    print(f"grounding score, mean             {sum(scores) / max(1, len(scores)):.3f}")
+    tokens = sum(item.usage.completion_tokens for item in done)
+    print(f"tokens written                    {tokens} in {time.perf_counter() - started:.0f} s")
     print(f"answers quoted from the passage   {sum(item.quoted for item in done)}")
     if valid != total:
         raise SystemExit("a citation does not re-slice")

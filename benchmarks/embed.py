@@ -1,10 +1,10 @@
-"""Embedding speed: our encoder beside sentence-transformers, same weights, same texts, float32.
+"""Embedding speed: our encoder in float32 and in int8 beside sentence-transformers in float32, same weights and texts.
 
-Runs in turn in one process with the same number of threads; prints texts per second, the ratio pair by pair, and how
-far the vectors are apart.
+Runs in turn in one process with the same number of threads; prints texts per second, the ratio to sentence-transformers
+round by round, and how near the vectors are to its vectors.
 
     python benchmarks/embed.py                    # MiniLM over 512 passages of the Python language reference
-    python benchmarks/embed.py --texts 64 --pairs 3
+    python benchmarks/embed.py --texts 64 --rounds 3
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pydoc_data.topics import topics
 
 import numpy as np
@@ -23,6 +23,10 @@ from genwerk.core.assets import KNOWN, fetch
 from genwerk.core.types import Document
 from genwerk.retrieval.chunking import RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.precision import precision_of
+
+PEER = "sentence-transformers"
+Run = Callable[[Sequence[str]], np.ndarray]
 
 
 def passages(count: int, embedder: Embedder) -> list[str]:
@@ -36,7 +40,7 @@ def passages(count: int, embedder: Embedder) -> list[str]:
     return found[:: max(1, len(found) // count)][:count]
 
 
-def timed(run: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> float:
+def timed(run: Run, texts: Sequence[str]) -> float:
     start = time.perf_counter()
     run(texts)
     return len(texts) / (time.perf_counter() - start)
@@ -51,33 +55,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=512)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     path = fetch(KNOWN["minilm"].spec, KNOWN["minilm"].sha256)
-    ours, theirs = Embedder.load(path), SentenceTransformer(str(path), device="cpu")
-    texts = passages(chosen.texts, ours)
-
-    def run_ours(batch: Sequence[str]) -> np.ndarray:
-        return ours.embed(batch)
+    exact, rounded = Embedder.load(path), Embedder.load(path, "int8")
+    theirs = SentenceTransformer(str(path), device="cpu")
+    texts = passages(chosen.texts, exact)
 
     def run_theirs(batch: Sequence[str]) -> np.ndarray:
         return np.asarray(theirs.encode(list(batch), batch_size=chosen.batch, normalize_embeddings=True))
 
-    apart = float(np.abs(run_ours(texts[:64]) - run_theirs(texts[:64])).max())
-    rates: list[tuple[float, float]] = []
-    for pair in range(chosen.pairs):
-        if pair % 2:  # who goes first changes, so that neither always finds the warmer machine
-            second = timed(run_theirs, texts)
-            rates.append((timed(run_ours, texts), second))
-        else:
-            rates.append((timed(run_ours, texts), timed(run_theirs, texts)))
-    print(f"{len(texts)} passages, theirs in batches of {chosen.batch}, {chosen.threads} threads, {chosen.pairs} pairs")
-    print(f"genwerk                {spread([one for one, _ in rates], '.1f')} passages/s")
-    print(f"sentence-transformers  {spread([other for _, other in rates], '.1f')} passages/s")
-    print(f"ratio                  {spread([one / other for one, other in rates], '.2f')}")
-    print(f"vectors differ by at most {apart:.1e}")
+    runs: dict[str, Run] = {
+        "genwerk float32": exact.embed, f"genwerk {precision_of(rounded.identity)}": rounded.embed, PEER: run_theirs,
+    }  # fmt: skip
+    rates = measured(runs, texts, chosen.rounds)
+    lengths = exact.count_tokens(texts)
+    print(f"{len(texts)} passages of {statistics.median(lengths):.0f} tokens (longest {max(lengths)}), ", end="")
+    print(f"theirs in batches of {chosen.batch}, {chosen.threads} threads, {chosen.rounds} rounds")
+    reference = run_theirs(texts)
+    for name, found in rates.items():
+        line = f"{name:22} {spread(found, '.1f')} passages/s"
+        if name != PEER:
+            ratio = spread([one / other for one, other in zip(found, rates[PEER], strict=True)], ".2f")
+            cosines = (runs[name](texts) * reference).sum(-1)
+            line += f", {ratio} times theirs, cosine {cosines.mean():.5f} (lowest {cosines.min():.5f})"
+        print(line)
+
+
+def measured(runs: Mapping[str, Run], texts: Sequence[str], rounds: int) -> dict[str, list[float]]:
+    """Rates of each, round by round; who goes first changes, so that none always finds the warmer machine."""
+    for run in runs.values():
+        run(texts[:64])
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs)
+    for _ in range(rounds):
+        for name in order:
+            rates[name].append(timed(runs[name], texts))
+        order = [*order[1:], order[0]]
+    return rates
 
 
 if __name__ == "__main__":

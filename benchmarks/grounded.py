@@ -32,6 +32,7 @@ from genwerk.data.questions import known_item_questions
 from genwerk.inference.engine import Delta
 from genwerk.monitoring.answers import AnswerLog
 from genwerk.retrieval.abstention import load_abstention
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
@@ -80,10 +81,11 @@ def with_long_prompts(deployment: Deployment, tokens: int) -> Deployment:
     searcher = Searcher(index, deployment.embedder, load_fusion(fit).choice)  # type: ignore[arg-type]
     silence = replace(load_abstention(fit), threshold=-1e9)
 
-    def make(generate: Any, check: Any, groups: Sequence[str]) -> Answerer:
+    def make(generate: Any, check: Any, admit: Any, groups: Sequence[str]) -> Answerer:
         count = deployment.engine.count_tokens
-        options = {"count_tokens": count, "check": check, "groups": groups, "k": 16, "prompt_tokens": tokens}
-        return Answerer(index, searcher, generate, silence, **options)
+        options = {"count_tokens": count, "check": check, "admit": admit, "groups": groups}
+        config = AnswerConfig(passages=16, prompt_tokens=tokens)
+        return Answerer(index, searcher, generate, silence, config=config, **options)
 
     return replace(deployment, make_answerer=make)
 

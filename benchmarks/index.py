@@ -27,7 +27,6 @@ from genwerk.core.types import Document
 from genwerk.data.documents import write_documents
 from genwerk.data.questions import known_item_questions
 from genwerk.retrieval.building import IndexConfig, build_index
-from genwerk.retrieval.chunking import RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import FusionChoice, Searcher
@@ -44,13 +43,7 @@ def documents() -> Iterator[Document]:
 
 def enough(chunks: int, embedder: Embedder) -> tuple[list[Document], int]:
     """Documents that make about `chunks` chunks; the last one is cut to fit."""
-    limits = IndexConfig()
-    chunker = RecursiveChunker(
-        max_chars=limits.max_chars,
-        min_chars=limits.min_chars,
-        count_tokens=embedder.count_tokens,
-        max_tokens=embedder.window,
-    )
+    chunker = IndexConfig().chunker_for(embedder)
     chosen: list[Document] = []
     total = 0
     for document in documents():

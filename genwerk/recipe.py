@@ -30,8 +30,11 @@ from genwerk.guardrails.policy import GuardsConfig
 from genwerk.inference.engines import OURS, SERVED
 from genwerk.inference.quantisation.config import QuantiseConfig
 from genwerk.models.base import LoadBaseConfig
-from genwerk.retrieval.building import IndexConfig
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.fitting import FitConfig
+from genwerk.retrieval.index_config import ChunkerConfig, IndexConfig
+from genwerk.retrieval.precision import Precision
+from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
@@ -67,12 +70,24 @@ class TuneStep(Config):
     sft: SFTConfig
 
 
-class RetrievalSection(Config):
+class RetrievalSection(ChunkerConfig):
     """Step 6: how passages are found."""
 
     chunk_chars: int = Field(600, ge=100, le=4000, description="fits MiniLM's window of 256 tokens with room to spare")
-    embed: str = Field("minilm", description="embedding model: minilm, or a path to a Hugging Face directory")
+    embed: str = Field("minilm", description="minilm, e5 (many languages), or a path to a Hugging Face directory")
+    precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
     n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
+    rerank: Literal["auto", "always", "never"] = Field(
+        "auto", description="the last word to a reranker: auto if it is better on questions it never saw"
+    )
+
+    @property
+    def indexed(self) -> IndexConfig:
+        """How the index is made."""
+        return IndexConfig(
+            max_chars=self.chunk_chars, precision=self.precision,
+            **self.model_dump(include=set(ChunkerConfig.model_fields)),
+        )  # fmt: skip
 
 
 class ServeSection(Config):
@@ -95,7 +110,7 @@ class ServeSection(Config):
     window: int | None = Field(None, ge=1, description="see only so many last tokens; none: as the model has it")
     sinks: int = Field(0, ge=0, description="first tokens seen beside the window: texts may then outgrow the model")
     replicas: int = Field(1, ge=1, le=256, description="engines in processes of their own, by Ray Serve; 1: none")
-    reranker: str = Field("", description="cross-encoder for /v1/rerank: a directory or a spec; empty: none")
+    reranker: str = Field("", description="cross-encoder: a directory or a spec; empty: one trained for it, or none")
     draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
 
     def asked_for(self, *keys: str) -> dict[str, Any]:
@@ -118,6 +133,7 @@ class Recipe(Config):
         None, description="calibrated rounding of the tuned model; none: to nearest, as serve.precision says"
     )
     retrieval: RetrievalSection = Field(RetrievalSection(), description="step 6")
+    answer: AnswerConfig = Field(AnswerConfig(), description="how passages become an answer")
     guards: GuardsConfig = Field(GuardsConfig(), description="what is checked on the way in and out")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is measured before anything is served")
     gates: tuple[str, ...] = Field(("citations.valid == 1.0",), description="what must hold to be promoted")
@@ -204,14 +220,21 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # 6  index, and fit what depends on this collection
     embedder = fetch_source(recipe.retrieval.embed)
-    chunking = IndexConfig(max_chars=recipe.retrieval.chunk_chars)
-    index = parts["index"] = step("genwerk.retrieval.building:build_index", chunking, dataset, embedder, kind="index")
+    indexed = recipe.retrieval.indexed
+    index = parts["index"] = step("genwerk.retrieval.building:build_index", indexed, dataset, embedder, kind="index")
     fitting = FitConfig(n_questions=recipe.retrieval.n_questions)
     parts["fit"] = step("genwerk.retrieval.fitting:fit_retrieval", fitting, index, embedder, dataset, kind="fit")
 
+    # 6  a reranker, where there is one: the last word is its own if that is better on this collection
+    if recipe.retrieval.rerank != "never" and (reranker := _reranker(recipe, workspace)) is not None:
+        parts["reranker"], deciding = reranker, FitRerankingConfig(always=recipe.retrieval.rerank == "always")
+        known = (reranker, index, embedder, dataset, parts["fit"])
+        parts["reranking"] = step("genwerk.retrieval.reranked:fit_reranked", deciding, *known, kind="reranking")
+
     # measure what will be served, report, and let the gates decide
     served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
-    measuring = recipe.evaluate.model_copy(update={**{key: getattr(recipe.serve, key) for key in SERVED}, **served})
+    as_served = {**{key: getattr(recipe.serve, key) for key in SERVED}, **served, "answer": recipe.answer}
+    measuring = recipe.evaluate.model_copy(update=as_served)
     measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
     report = step(
@@ -232,6 +255,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
     pin["serve"] |= recipe.serve.asked_for(*OURS, "draft", "reranker", "keep_prefixes", "replicas")
+    if recipe.answer != AnswerConfig():
+        pin["answer"] = recipe.answer.model_dump(mode="json")
     if recipe.serve.questions:
         pin["questions"] = list(recipe.serve.questions)
     for name in (f"latest-{recipe.name}", *([f"serving-{recipe.name}"] if promoted else [])):
@@ -260,6 +285,15 @@ def fetch_source(spec: str) -> Source:
         known = ", ".join(sorted(KNOWN))
         raise ConfigError(f"no model called `{spec}`", remedy=f"Use {known}, a path, or a spec such as hf:OWNER/NAME.")
     return Source.of_folder(spec, path) if path.is_dir() else Source.of_file(spec, path)
+
+
+def _reranker(recipe: Recipe, workspace: Workspace) -> Artifact | None:
+    """The one that `serve.reranker` names, or that was trained last for this recipe's documents."""
+    if spec := recipe.serve.reranker:
+        keeping, source = KeepRerankerConfig(name=spec), fetch_source(spec)
+        return workspace.step("genwerk.retrieval.reranked:keep_reranker", keeping, source, kind="reranker")
+    trained = workspace.pinned(f"reranker-{recipe.name}")
+    return workspace.find(trained["artifact"]) if trained else None
 
 
 def _check_engine(recipe: Recipe, where: str) -> None:

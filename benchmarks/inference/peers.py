@@ -90,9 +90,9 @@ def folder_of(name: str) -> Path:
     return cache_directory() / "benchmarks" / name
 
 
-def install(name: str) -> str:
+def install(name: str, peer: Peer | None = None) -> str:
     """The Python of a peer's environment, made if it is not there. Raises FailedError with pip's last words."""
-    peer, folder = PEERS[name], folder_of(name)
+    peer, folder = peer or PEERS[name], folder_of(name)
     python, stamp, log = folder / "bin" / "python", folder / "installed", folder / "install.log"
     build = [f"{key}={value}" for key, value in peer.build.items()]
     wanted = "\n".join([*peer.packages, *build, *(f"without {package}" for package in peer.without)])

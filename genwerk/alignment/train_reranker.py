@@ -111,7 +111,7 @@ def train_reranker(
                 if last or state.step % config.checkpoint_every == 0:
                     state.save()
                 watch.done(state.step, loss, **value)
-    save_cross_encoder(model, step.out, encoder.path)
+    save_cross_encoder(model, step.out, encoder.path, window=config.max_tokens)
     state.curve.finish(step.out / "loss.jsonl")
     write_json(step.out / "documents.json", run.documents(found, plan.steps))
     return {**_results(state), **run.pairs.counts, "parameters": sum(p.numel() for p in model.parameters()),

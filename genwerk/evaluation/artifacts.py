@@ -21,6 +21,8 @@ KINDS = {
     "quantised": "the rounded model that is served, its adapter merged",
     "index": "passages, words and vectors",
     "fit": "fusion weight and abstention threshold",
+    "reranker": "the cross-encoder that may have the last word",
+    "reranking": "whether it has",
     "dataset": "the prepared documents",
     "embedder": "the model that turns text into vectors",
     "pretrained": "the small model trained from scratch",

@@ -14,6 +14,7 @@ from typing import Any
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Message, Retrieved, Sampling
 from genwerk.evaluation.artifacts import Inputs
+from genwerk.evaluation.measures import ARMS, RERANKED
 from genwerk.evaluation.speed import Stopwatch
 from genwerk.inference.engines import load_engine
 from genwerk.inference.streaming import with_window
@@ -22,12 +23,15 @@ from genwerk.models.decoder import Decoder
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.lora import load_adapter
 from genwerk.retrieval.abstention import Abstention, load_abstention
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.search import Searcher
+from genwerk.retrieval.reranked import RerankedSearch, load_reranking
+from genwerk.retrieval.reranking import Reranker
+from genwerk.retrieval.search import Options, Search, Searcher
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Assistant"]
@@ -38,7 +42,8 @@ _ADAPTER = "tuned"
 class Assistant:
     """Searches, answers and stays silent with the artifacts of `given`; greedy, so that it says the same each time.
 
-    served  what `load_engine` is told beside the model and its adapters
+    served     what `load_engine` is told beside the model and its adapters
+    answering  how passages become an answer
     """
 
     def __init__(
@@ -47,8 +52,9 @@ class Assistant:
         *,
         max_tokens: int,
         served: Mapping[str, Any],
+        answering: AnswerConfig | None = None,
     ) -> None:
-        self._given, self._served = given, served
+        self._given, self._served, self._answering = given, served, answering
         self._sampling = Sampling(max_tokens=max_tokens)
         self.adapter = _ADAPTER if given.artifact("adapter") is not None else None
         self._quantised = given.artifact("quantised")
@@ -99,10 +105,25 @@ class Assistant:
         return self.engine.tokenizer
 
     @cached_property
-    def searcher(self) -> Searcher:
+    def searcher(self) -> Search:
         index = Index.open(self._given.need("index", measure="retrieval").path)
-        embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path)
-        return Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path, index.precision)
+        first = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        reranker, decided = self._given.artifact("reranker"), self._given.artifact("reranking")
+        if reranker is None or decided is None:
+            return first
+        return RerankedSearch(first, Reranker.load(reranker.path), load_reranking(decided.path).choice)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Those of the search, and the second stage where there is one."""
+        return (*ARMS, RERANKED) if isinstance(self.searcher, RerankedSearch) else ARMS
+
+    @property
+    def served_arm(self) -> str:
+        """The one that has the last word."""
+        second = isinstance(self.searcher, RerankedSearch) and self.searcher.reranks()
+        return RERANKED if second else self.searcher.fusion.arm
 
     @cached_property
     def abstention(self) -> Abstention:
@@ -116,12 +137,14 @@ class Assistant:
     @cached_property
     def answerer(self) -> Answerer:
         return Answerer(
-            self.searcher.index, self.searcher, self.watch, self.abstention, count_tokens=self.engine.count_tokens
-        )
+            self.searcher.index, self.searcher, self.watch, self.abstention, count_tokens=self.engine.count_tokens,
+            config=self._answering,
+        )  # fmt: skip
 
     def search(self, question: str, arm: str, k: int) -> Sequence[Retrieved]:
         """The first `k` passages of one arm."""
-        return self.searcher.search(question, k, arm)
+        second = arm == RERANKED
+        return self.searcher.search(question, k, None if second else arm, options=Options(rerank=second))
 
     def score(self, question: str, without: str | None) -> float:
         """What abstention looks at, with a document left out of the search where `without` names one."""

@@ -1,6 +1,8 @@
 """Whether answers cite what is there: every citation is cut out of its document again and compared byte by byte.
 
     valid   = citations with text[start:end] == quote and sha256(text) == the cited hash, of all citations
+    grounding = mean score of the sentences shown (retrieval/support.py)
+    language  = answers in the language of their question, of all answers given
     gold    = answers with a citation in the section the question was made from, of all answers given
 
 Chosen:   documents are read from the prepared dataset, not from the index that answered, and their hashes are computed
@@ -76,6 +78,8 @@ def measure_citations(answers: Sequence[Answered], documents: Mapping[str, Docum
         _per_answer([len(item.done.citations) for item in given], of),
         _supported(given, of),
         Measure.share("citations.fallback", quoted, len(given), of[3:]),
+        _grounding(given, of),
+        Measure.share("citations.language", sum(_as_asked(item.done) for item in given), len(given), of[3:]),
         Measure.share("citations.gold", gold, len(given), of[3:]),
     )
     return Outcome(measures, {"citations": {"answers": [_sample(item, documents) for item in answers]}})
@@ -98,6 +102,20 @@ def _supported(given: Sequence[Answered], of: str) -> Measure:
     found = ratio_interval(kept, written)
     spread = "95 % bootstrap over answers"
     return Measure("citations.supported_sentences", found.mean, sum(written), how, found.low, found.high, spread)
+
+
+def _grounding(given: Sequence[Answered], of: str) -> Measure:
+    scores = [[one.support.score for one in item.sentences if one.support is not None] for item in given]
+    how = f"sentences shown, {of}"
+    if not any(scores):
+        return Measure("citations.grounding", math.nan, 0, how)
+    found = ratio_interval([sum(some) for some in scores], [len(some) for some in scores])
+    spread = "95 % bootstrap over answers"
+    return Measure("citations.grounding", found.mean, sum(map(len, scores)), how, found.low, found.high, spread)
+
+
+def _as_asked(done: Done) -> bool:
+    return done.language == done.said_in
 
 
 def _cites_gold(item: Answered, documents: Mapping[str, Document]) -> bool:

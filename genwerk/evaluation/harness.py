@@ -46,6 +46,7 @@ from genwerk.inference.engines import SERVED
 from genwerk.inference.runner import window_title
 from genwerk.models.huggingface import load_decoder
 from genwerk.models.lora import adapter as adapter_on
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["EvaluateConfig", "evaluate"]
@@ -72,6 +73,7 @@ class EvaluateConfig(Config):
     cache_precision: str = Field("auto", description="of keys and values, as they will be served; set likewise")
     window: int | None = Field(None, description="what is seen of a text, as it will be served; set likewise")
     sinks: int = Field(0, description="first tokens seen beside the window; set likewise")
+    answer: AnswerConfig = Field(AnswerConfig(), description="how passages become an answer; set by the recipe's own")
 
 
 def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> Mapping[str, float | int | str]:
@@ -81,7 +83,7 @@ def evaluate(config: EvaluateConfig, step: Step, *inputs: Artifact | Source) -> 
     """
     given = Inputs.of(inputs)
     served = {key: getattr(config, key) for key in SERVED}
-    with closing(Assistant(given, max_tokens=config.max_tokens, served=served)) as assistant:
+    with closing(Assistant(given, max_tokens=config.max_tokens, served=served, answering=config.answer)) as assistant:
         outcomes = _measure(config, step, _Bench(config, given, assistant))
     measures = [measure for outcome in outcomes for measure in outcome.measures]
     timings = [measure for outcome in outcomes for measure in outcome.timings]
@@ -196,8 +198,9 @@ class _Bench:
         return measure_retrieval(
             self._questions,
             assistant.search,
-            served=assistant.searcher.fusion.arm,
+            served=assistant.served_arm,
             chunks=len(assistant.searcher.index.chunks),
+            arms=assistant.arms,
         )
 
     def abstention(self) -> Outcome:

@@ -25,6 +25,7 @@ __all__ = [
     "ENLARGED",
     "GROUPS",
     "RANKS",
+    "RERANKED",
     "Definition",
     "Measure",
     "definition",
@@ -34,6 +35,7 @@ __all__ = [
 
 GROUPS = ("perplexity", "retrieval", "citations", "abstention", "speed")
 ARMS = ("bm25", "dense", "hybrid")
+RERANKED = "reranked"
 RANKS = ("hit@1", "hit@5", "ndcg@10")
 _Z95 = 1.959963984540054
 
@@ -99,7 +101,9 @@ _RANK_WORDS = {
     "ndcg@10": "how high the right passage stands among the first ten: 1 is first place, 0 is not among them",
 }
 _RANK_LABELS = {"hit@1": "hit@1", "hit@5": "hit@5", "ndcg@10": "nDCG@10"}
-_ARM_LABELS = {"bm25": "BM25 (words)", "dense": "dense (meaning)", "hybrid": "hybrid (both)"}
+_ARM_LABELS = {
+    "bm25": "BM25 (words)", "dense": "dense (meaning)", "hybrid": "hybrid (both)", RERANKED: "reranked (cross-encoder)",
+}  # fmt: skip
 
 
 def _bits(label: str, meaning: str) -> Definition:
@@ -148,7 +152,7 @@ CATALOGUE: dict[str, Definition] = {
         f"retrieval.{arm}.{rank}": Definition(
             f"{_ARM_LABELS[arm]}, {_RANK_LABELS[rank]}", f"{_ARM_LABELS[arm]}: {_RANK_WORDS[rank]}."
         )
-        for arm in ARMS
+        for arm in (*ARMS, RERANKED)
         for rank in RANKS
     },
     "citations.valid": Definition(
@@ -162,6 +166,12 @@ CATALOGUE: dict[str, Definition] = {
         "Answers quoted instead",
         "Answers where nothing the model wrote could be supported, so the best passage was quoted.",
         higher_is_better=False,
+    ),
+    "citations.grounding": Definition(
+        "Grounding score", "How well quotations hold the sentences that cite them, in words and meaning; 1: wholly.", ""
+    ),
+    "citations.language": Definition(
+        "In the language asked", "Answers in the language of their question; a quotation is in that of its document."
     ),
     "citations.gold": Definition(
         "Cites the right section", "Answers with a citation from the very section the question was made from."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genwerk.evaluation import plots
-from genwerk.evaluation.measures import ARMS, CATALOGUE, RANKS, Measure
+from genwerk.evaluation.measures import CATALOGUE, RANKS, RERANKED, Measure
 from genwerk.evaluation.plots import CurvePoint, Dot
 from genwerk.evaluation.wording import Row, format_interval, format_value, row
 
@@ -147,11 +147,13 @@ def _retrieval(evidence: Evidence) -> View | None:
     details = evidence.details.get("retrieval")
     if not details:
         return None
-    chosen, labels = details["arm"], {"bm25": "BM25", "dense": "dense", "hybrid": "hybrid"}
+    chosen = details["arm"]
+    labels = {"bm25": "BM25", "dense": "dense", "hybrid": "hybrid", RERANKED: "reranked"}
+    arms = [arm for arm in labels if f"retrieval.{arm}.{RANKS[0]}" in evidence.measures]
     panels = {
         head: [
             Dot(labels[arm], item.value, item.low, item.high, arm == chosen)
-            for arm in ARMS
+            for arm in arms
             if (item := evidence.measures.get(f"retrieval.{arm}.{rank}")) is not None
         ]
         for rank, head in zip(RANKS, _RANK_HEADS, strict=True)
@@ -163,7 +165,7 @@ def _retrieval(evidence: Evidence) -> View | None:
         "head": _RANK_HEADS,
         "arms": [
             {"label": labels[arm], "strong": arm == chosen, "cells": _cells(evidence.measures, f"retrieval.{arm}")}
-            for arm in ARMS
+            for arm in arms
         ],
         "styles": [_style(style) for style in details.get("styles", ())],
         **_fusion(evidence.fusion),

@@ -6,7 +6,8 @@
 Source: Voorhees and Harman (2005), TREC, on known-item search; Järvelin and Kekäläinen (2002) for nDCG.
 
 Chosen:   search runs over the whole index, training documents included, as it will when served; the interval is a
-          bootstrap over questions. `retrieval.RANK` without an arm is the arm that the fit chose to serve.
+          bootstrap over questions. `retrieval.RANK` without an arm is the arm that serves: the one that
+          the fit chose, or `reranked` where the reranker was decided to have the last word.
 Left out: graded relevance, questions by people.
 Try it:   genwerk evaluate
 """
@@ -33,12 +34,14 @@ _STYLES = {"title": "about a section, by its title", "terms": "about one sentenc
 _SPREAD = "95 % bootstrap over questions"
 
 
-def measure_retrieval(questions: Sequence[Question], search: Search, *, served: str, chunks: int) -> Outcome:
+def measure_retrieval(
+    questions: Sequence[Question], search: Search, *, served: str, chunks: int, arms: Sequence[str] = ARMS
+) -> Outcome:
     """Every arm on every question; details for the report by style of question for the arm that is `served`."""
-    scores: dict[str, dict[str, list[float]]] = {arm: {rank: [] for rank in RANKS} for arm in ARMS}
+    scores: dict[str, dict[str, list[float]]] = {arm: {rank: [] for rank in RANKS} for arm in arms}
     with track("retrieval", total=len(questions), unit="questions") as bar:
         for question in questions:
-            for arm in ARMS:
+            for arm in arms:
                 results = search(question.text, arm, _DEPTH)
                 found = known_item_gains([item.chunk for item in results], question)
                 scores[arm]["hit@1"].append(hit_at_k(found, 1))
@@ -47,7 +50,7 @@ def measure_retrieval(questions: Sequence[Question], search: Search, *, served: 
             bar.advance()
     how = f"known-item questions from held-out documents, all {chunks:,} passages searched"
     measures = [_measure(f"retrieval.{rank}", scores[served][rank], f"{served} arm; {how}") for rank in RANKS]
-    measures += [_measure(f"retrieval.{arm}.{rank}", scores[arm][rank], how) for arm in ARMS for rank in RANKS]
+    measures += [_measure(f"retrieval.{arm}.{rank}", scores[arm][rank], how) for arm in arms for rank in RANKS]
     styles = [_style(style, questions, scores[served]) for style in dict.fromkeys(item.style for item in questions)]
     details = {"arm": served, "n": len(questions), "chunks": chunks, "styles": styles}
     return Outcome(tuple(measures), {"retrieval": details})

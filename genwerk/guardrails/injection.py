@@ -5,8 +5,10 @@ case folded), so that full-width letters and zero-width joints do not hide a phr
 object ("ignore … previous … instructions"), because either alone is ordinary prose; on the Python language reference
 they find nothing.
 
-Left out:  classifiers, encoded payloads, and instructions inside retrieved documents. Patterns catch the careless;
-           what protects against the careful is that answers are only what a passage supports.
+What a document says to the model is looked for by the same rules, but one: such passages are not read to it.
+
+Left out:  classifiers and encoded payloads. Patterns catch the careless; what protects against the careful is that
+           answers are only what a passage supports.
 """
 
 from __future__ import annotations
@@ -93,8 +95,8 @@ _PATTERNS = {
     r"(?:system)?(?:anweisungen|regeln|befehle|instruktionen)\s*[:.]|\bneuer system[- ]?prompt\s*:",
     # Any language
     "chat_markup": r"<\|(?:im_start|im_end|system|user|assistant|endoftext|start_header_id|eot_id)\|>|\[/?inst\]|"
-    r"<</?sys>>"
-    r"|(?:^|\n) ?(?:#{2,} ?)?(?:system|systemprompt|system prompt|developer) ?: ?(?=\S)",
+    r"<</?sys>>",
+    "role_line": r"(?:^|\n) ?(?:#{2,} ?)?(?:system|systemprompt|system prompt|developer) ?: ?(?=\S)",
 }  # fmt: skip
 
 
@@ -107,6 +109,8 @@ class Rule:
 
 
 RULES = tuple(Rule(name, re.compile(pattern)) for name, pattern in _PATTERNS.items())
+PASSAGE_RULES = tuple(rule for rule in RULES if rule.name != "role_line")
+"""Of documents: lines that begin with `System:` are ordinary there."""
 
 
 class Injection:
@@ -124,6 +128,15 @@ class Injection:
             return passed(self.name, text)
         reason = "reads like an attempt to change the assistant's instructions"
         return Verdict(False, "", f"{self.name}.{rule.name}", reason)
+
+
+class PassageInjection(Injection):
+    """The same for what is about to be read to the model out of a document."""
+
+    name = "passage.injection"
+
+    def __init__(self) -> None:
+        super().__init__(PASSAGE_RULES)
 
 
 def find_injection(text: str, rules: tuple[Rule, ...] = RULES) -> Rule | None:

@@ -8,7 +8,7 @@ from typing import Literal
 from genwerk.core.config import Config, Field
 from genwerk.guardrails.grounding import Grounding, Support
 from genwerk.guardrails.guard import Guard
-from genwerk.guardrails.injection import Injection
+from genwerk.guardrails.injection import Injection, PassageInjection
 from genwerk.guardrails.pii import InputPii, OutputPii
 
 
@@ -21,6 +21,9 @@ class GuardsConfig(Config):
     input_injection: Literal["block", "off"] = Field(
         "block", description="attempts to change the assistant's instructions are refused"
     )
+    passage_injection: Literal["drop", "off"] = Field(
+        "drop", description="passages that give the assistant orders are found and shown, but not read to the model"
+    )
     output_pii: Literal["redact", "block", "off"] = Field(
         "redact", description="personal data in an answer is masked unless a cited passage holds it"
     )
@@ -31,14 +34,18 @@ class GuardsConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """Guards in the order they look: injection and grounding first (the raw text), then personal data."""
+    """Guards in the order they look: injection and grounding first (the raw text), then personal data.
+
+    passages   look at what is about to be read to the model.
+    """
 
     inbound: tuple[Guard, ...]
     outbound: tuple[Guard, ...]
+    passages: tuple[Guard, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(guard.name for guard in (*self.inbound, *self.outbound))
+        return tuple(guard.name for guard in (*self.inbound, *self.passages, *self.outbound))
 
 
 def build_guards(config: GuardsConfig, supported: Support | None = None) -> Guards:
@@ -53,4 +60,6 @@ def build_guards(config: GuardsConfig, supported: Support | None = None) -> Guar
         outbound.append(Grounding(supported))
     if config.output_pii != "off":
         outbound.append(OutputPii(config.output_pii))
-    return Guards(tuple(inbound), tuple(outbound))
+    read = config.passage_injection == "drop" and supported is not None
+    passages = (PassageInjection(),) if read else ()
+    return Guards(tuple(inbound), tuple(outbound), passages)

@@ -102,15 +102,18 @@ def new_cross_encoder(path: Path) -> CrossEncoder:
     return CrossEncoder(encoder, pooler, classifier, torch.zeros(1), trainable=True)
 
 
-def save_cross_encoder(model: CrossEncoder, path: Path, files: Path) -> None:
+def save_cross_encoder(model: CrossEncoder, path: Path, files: Path, *, window: int | None = None) -> None:
     """Write a trainable cross-encoder as a Hugging Face directory; config and tokenizer are those of `files`.
 
+    window   most tokens of query and passage that it was trained for, and will read at once; None: all positions.
     transformers reads it as BertForSequenceClassification, sentence-transformers as a CrossEncoder.
     """
     path.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         if (files / name).is_file():
             shutil.copyfile(files / name, path / name)
+    if window is not None:
+        write_json(path / "sentence_bert_config.json", {"max_seq_length": window, "do_lower_case": False})
     head = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"},
             "label2id": {"LABEL_0": 0}, "torch_dtype": "float32"}  # fmt: skip
     write_json(path / "config.json", dict(read_json(files / "config.json")) | head)

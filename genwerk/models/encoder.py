@@ -51,6 +51,14 @@ class EncoderConfig:
     n_types: int = 2
     norm_eps: float = 1e-12
 
+    def check_length(self, tokens: int) -> None:
+        """Raise ModelError for a text that has more tokens than there are positions."""
+        if tokens > self.max_positions:
+            raise ModelError(
+                f"a text of {tokens} tokens is longer than the encoder's {self.max_positions} positions",
+                remedy="Split the text into smaller chunks.",
+            )
+
 
 class EncoderBlock(nn.Module):
     """One layer of BERT: attention, then the feed-forward part, each followed by its norm."""
@@ -123,11 +131,7 @@ class Encoder(nn.Module):
         """lengths   of the texts, whose sum is R; neighbours of equal length share one attention.
         types     0 or 1 for each token: which text of a pair it is of; None: all are of the first.
         """
-        if max(lengths) > self.config.max_positions:
-            raise ModelError(
-                f"a text of {max(lengths)} tokens is longer than the encoder's {self.config.max_positions} positions",
-                remedy="Split the text into smaller chunks.",
-            )
+        self.config.check_length(max(lengths))
         at = torch.cat([torch.arange(length) for length in lengths]).to(tokens.device)
         kind = self.types[0] if types is None else F.embedding(types, self.types)
         x = self.embedding_norm(F.embedding(tokens, self.words) + (F.embedding(at, self.positions) + kind))
@@ -196,17 +200,20 @@ def join_tokens(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, list[int]]:
     return torch.tensor([token for sequence in sequences for token in sequence]), lengths
 
 
-def load_encoder(path: Path, tensors: Mapping[str, Tensor] | None = None, *, trainable: bool = False) -> Encoder:
+def load_encoder(
+    path: Path,
+    tensors: Mapping[str, Tensor] | None = None,
+    *,
+    config: EncoderConfig | None = None,
+    trainable: bool = False,
+) -> Encoder:
     """Read a Hugging Face directory of a BERT encoder. Raises ModelError for missing or unsupported files.
 
-    tensors     of its files, where they have been read already
+    tensors     of its files, and `config`, where they have been read already
     trainable   leave the weights unpacked, so that they can change; a text's numbers may then differ in company
     """
-    values = read_json(path / "config.json")
-    config = _config(values, path)
-    with torch.device("meta"):
-        encoder = Encoder(config)
-    encoder = encoder.to_empty(device="cpu")
+    config = config or _config(read_json(path / "config.json"), path)
+    encoder = Encoder(config)
     tensors = read_model_tensors(path) if tensors is None else tensors
     prefix = "bert." if "bert.embeddings.word_embeddings.weight" in tensors else ""
     fill_slots(((prefix + name, slot) for name, slot in _slots(encoder)), tensors, path)

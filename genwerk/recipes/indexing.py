@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from genwerk.core.errors import RequestError, WorkspaceError
+from genwerk.core.artifact import RECORD, read_artifact
+from genwerk.core.errors import WorkspaceError
 from genwerk.core.progress import say
-from genwerk.core.types import Document
 from genwerk.core.workspace import Workspace
 from genwerk.data.places import place_of_span
 from genwerk.data.prepare import PrepareConfig, read_documents
@@ -21,10 +22,14 @@ from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.search import FusionChoice, Searcher
-from genwerk.retrieval.store import FILE_NAME, connect, problems_of, read_meta
+from genwerk.retrieval.reranked import FILE_NAME as RERANKING
+from genwerk.retrieval.reranked import FOLDER, RerankedSearch, load_reranking
+from genwerk.retrieval.reranking import Reranker
+from genwerk.retrieval.search import FusionChoice, Options, Rank, Search, Searcher, check_query
+from genwerk.retrieval.stores import is_url, open_store
+from genwerk.retrieval.truth import Store
 
-__all__ = ["Asked", "inspect_index", "remove_documents", "search_index", "sync"]
+__all__ = ["Asked", "cutting_of", "inspect_index", "open_index", "remove_documents", "search_index", "sync"]
 
 _EMBEDDER = "minilm"
 _SHOWN = 160  # characters of a passage
@@ -37,64 +42,101 @@ class Asked:
     query: str
     k: int
     arm: str
-    weight: float
     groups: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
 
 
 def sync(
-    folder: Path,
+    place: str,
     sources: Sequence[str],
     *,
     embed: str = "",
-    chars: int = 0,
+    cutting: Mapping[str, object] | None = None,
     groups: tuple[str, ...] = (),
     whole: bool = False,
 ) -> str:
-    """Take files into the index of `folder`; what was done, in words.
+    """Take files into the index at `place`, a folder or the URL of a database; what was done, in words.
 
+    cutting keys of `IndexConfig` that are asked for; the others are as they are in the index, or by default.
     groups  who may see them; none: whoever may see them now, everyone where they are new.
     whole   these are all there shall be: others are removed, and the index is made if it is not there.
     """
     started = time.perf_counter()
-    live = _live(folder, embed, chars, make=whole)
-    change = live.sync(_documents(sources, groups, live.limited()), prune=whole)
-    return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {folder}"
+    live = _live(place, embed, cutting, make=whole)
+    documents = (replace(one, acl=groups) for one in read_documents(PrepareConfig(sources=tuple(sources))))
+    change = live.sync(documents, prune=whole, keep_limits=True)
+    return f"{_told(change)}, in {time.perf_counter() - started:.1f} s; the index is {live.store.where}"
 
 
-def remove_documents(folder: Path, names: Sequence[str]) -> str:
+def open_index(found: str, workspace: Path) -> Index:
+    """The index of a folder or a database, or an artifact by its id or the beginning of it."""
+    return Index.open(_place(found, workspace))
+
+
+def remove_documents(place: str, names: Sequence[str]) -> str:
     """Remove documents by source or id; what was done, in words."""
-    return _told(_live(folder).remove(names))
+    return _told(_live(place).remove(names))
 
 
 def search_index(found: str, workspace: Path, asked: Asked) -> None:
-    """Print the passages of one arm with their ranks and scores in both."""
-    index = Index.open(_place(found, workspace))
-    searcher = Searcher(index, _embedder(index.meta), FusionChoice(asked.arm, asked.weight))
+    """Print the passages of one arm with their ranks and scores in every arm."""
+    check_query(asked.query)
+    index = open_index(found, workspace)
+    if not index.document_ids:
+        say(f"the index is empty; take documents in: genwerk index build DOCUMENTS --index {found}", style="yellow")
+        return
+    searcher = _search(index, workspace, asked.options)
+    weight = 0.5 if asked.options.weight is None else asked.options.weight
     started = time.perf_counter()
-    ranks = searcher.candidates(asked.query, groups=asked.groups).ranks(asked.weight)
+    held = searcher.find(asked.query, asked.k, asked.arm, groups=asked.groups, options=asked.options)
     took = time.perf_counter() - started
-    if asked.arm not in ranks:
-        raise RequestError(f"there is no arm {asked.arm!r}", param="arm", remedy=f"Arms: {', '.join(ranks)}.")
+    ranks = held.candidates.ranks(weight, asked.options.fusion)
+    if held.results and held.results[0].source == "reranked":
+        second = (item for item in held.results if item.source == "reranked")
+        ranks["reranked"] = {item.chunk: Rank(place, item.score) for place, item in enumerate(second, 1)}
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("", *ranks, "document", "passage"):
         table.add_column(heading, overflow="fold")
-    shown = list(ranks[asked.arm])[: asked.k]
-    for place, chunk in enumerate(shown, 1):
-        cells = [f"{held.rank}. {held.score:.3f}" if (held := arm.get(chunk)) else "–" for arm in ranks.values()]
+    for number, item in enumerate(held.results, 1):
+        chunk = item.chunk
+        cells = [f"{place.rank}. {place.score:.3f}" if (place := arm.get(chunk)) else "–" for arm in ranks.values()]
         text = " ".join(index.chunk_text(chunk).split())
         document = index.document(chunk.document_id)
         spot = place_of_span(document, chunk.start, chunk.end)
-        table.add_row(str(place), *cells, f"{document.source}\n{spot}".rstrip(), text[:_SHOWN])
+        table.add_row(str(number), *cells, f"{document.source}\n{spot}".rstrip(), text[:_SHOWN])
     Console().print(table)
-    say(f"{len(shown)} of {index.view.words(asked.groups).n_rows} chunks, {1000 * took:.0f} ms")
+    words = held.candidates.words
+    told = [f"{len(held.results)} of {words.n_rows if words else 0} chunks, {1000 * took:.0f} ms"]
+    told += map(str, held.candidates.corrections)
+    told += [f"{held.repeated} identical texts left out"] if held.repeated else []
+    say("; ".join(told))
+
+
+def _search(index: Index, workspace: Path, options: Options) -> Search:
+    """The search of an index, with the reranker that stands beside it or was measured on it in the workspace."""
+    searcher = Searcher(index, _embedder(index), FusionChoice())
+    if options.rerank is False:
+        return searcher
+    folder = index.folder
+    model, decision = folder / FOLDER, folder / RERANKING
+    if (folder / RECORD).is_file():  # an artifact: what was made from it last
+        held, identity = Workspace(workspace), read_artifact(folder).id
+        made = [one for one in held.artifacts() if one.kind == "reranking" and identity in one.parents]
+        if made:
+            newest = max(made, key=lambda one: one.created)
+            decision = newest.path / RERANKING
+            model = next(one.path for one in held.parents(newest) if one.kind == "reranker")
+    if not decision.exists() or not ((choice := load_reranking(decision).choice).on or options.rerank):
+        return searcher
+    return RerankedSearch(searcher, Reranker.load(model), choice)
 
 
 def inspect_index(found: str, workspace: Path, *, documents: bool = False, check: bool = False) -> bool:
     """Print what is in an index; whether it is whole, as far as was looked."""
-    path = _place(found, workspace) / FILE_NAME
-    index = Index.open(path)
-    sizes = {"the truth": path.stat().st_size}
-    sizes |= {one.name: sum(file.stat().st_size for file in one.iterdir()) for one in path.parent.glob("derived-*")}
+    place = _place(found, workspace)
+    index, store = Index.open(place), open_store(place)
+    sizes = {"the truth": store.size()}
+    sizes |= {one.name: sum(file.stat().st_size for file in one.iterdir()) for one in store.folder.glob("derived-*")}
     lines = {
         "documents": f"{len(index.document_ids):,}",
         "chunks": f"{index.view.words().n_rows:,} that everyone may see of {len(index.chunks):,}",
@@ -108,7 +150,7 @@ def inspect_index(found: str, workspace: Path, *, documents: bool = False, check
             document = index.document(identity)
             limited = f"  only {', '.join(document.acl)}" if document.acl else ""
             sys.stdout.write(f"{identity}  {len(document.text):>10,} characters  {document.source}{limited}\n")
-    problems = problems_of(path) if check else []
+    problems = store.problems() if check else []
     for problem in problems:
         sys.stdout.write(f"damaged: {problem}\n")
     if check and not problems:
@@ -116,38 +158,47 @@ def inspect_index(found: str, workspace: Path, *, documents: bool = False, check
     return not problems
 
 
-def _documents(
-    sources: Sequence[str], groups: tuple[str, ...], limited: Mapping[str, tuple[str, ...]]
-) -> Iterator[Document]:
-    for document in read_documents(PrepareConfig(sources=tuple(sources))):
-        held = limited.get(document.source) or limited.get(document.sha256, ())  # a text is not opened by another name
-        yield replace(document, acl=groups or held)
+def cutting_of(chunker: str, chars: int, headers: bool | None, precision: str = "") -> dict[str, object]:
+    """What the command line asks for; `chunker` is a name, or a name and keys as in `window:around=2,sentences=2`."""
+    name, _, told = chunker.partition(":")
+    asked: dict[str, object] = {
+        "chunker": name or None, "max_chars": chars or None, "headers": headers, "precision": precision or None,
+    }  # fmt: skip
+    asked |= {key.strip(): value for key, _, value in (item.partition("=") for item in told.split(",") if item)}
+    return {key: value for key, value in asked.items() if value is not None}
 
 
-def _live(folder: Path, embed: str = "", chars: int = 0, *, make: bool = False) -> LiveIndex:
-    """The index of `folder` as it was made; `embed` and `chars` are for one that is not there yet, or must agree."""
-    config = IndexConfig(max_chars=chars) if chars else IndexConfig()
-    path = folder / FILE_NAME
-    if path.exists():
-        connection = connect(path)
-        meta = read_meta(connection, path)
-        connection.close()
-        if not chars:
-            config = IndexConfig.model_validate_json(meta["chunking"].split(" ", 1)[1])
+def _live(place: str, embed: str = "", cutting: Mapping[str, object] | None = None, *, make: bool = False) -> LiveIndex:
+    """The index at `place` as it was made; `embed` and `cutting` are for one that is not there yet, or must agree."""
+    held, asked = dict[str, object](), dict(cutting or {})
+    store = open_store(place)
+    if store.exists():
+        meta = _meta(store)
+        held = IndexConfig.of(meta).model_dump()
         embed = embed or meta["embedder_name"]
     elif not make:
         raise WorkspaceError(
-            "there is no index", where=str(folder), remedy=f"Build it: genwerk index build DOCUMENTS --index {folder}"
+            "there is no index", where=store.where, remedy="Build it: genwerk index build DOCUMENTS, with this --index."
         )
     embed = embed or _EMBEDDER
-    return LiveIndex(folder, Embedder.load(fetch_source(embed).path), config, name=embed)
+    if asked.get("chunker", held.get("chunker")) != held.get("chunker"):
+        held = {}  # what another chunker was told
+    config = IndexConfig.parse({**held, **asked}, where="how documents are cut")
+    return LiveIndex(place, Embedder.load(fetch_source(embed).path, config.precision), config, name=embed)
 
 
-def _embedder(meta: dict[str, str]) -> Embedder:
-    return Embedder.load(fetch_source(meta["embedder_name"]).path)
+def _meta(store: Store) -> dict[str, str]:
+    with closing(store.connect()) as sql, store.state(sql) as state:
+        return state.meta(store.where)
 
 
-def _place(found: str, workspace: Path) -> Path:
+def _embedder(index: Index) -> Embedder:
+    return Embedder.load(fetch_source(index.meta["embedder_name"]).path, index.precision)
+
+
+def _place(found: str, workspace: Path) -> Path | str:
+    if is_url(found):
+        return found
     return Path(found) if Path(found).is_dir() else Workspace(workspace).find(found).path
 
 

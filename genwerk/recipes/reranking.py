@@ -8,11 +8,13 @@ Every line is a step of the workspace: found where it was made before, resumed w
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from genwerk.alignment.train_reranker import RerankerConfig
+from genwerk.core.atomic import explained
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.workspace import Artifact, Source, Workspace
 from genwerk.data.boolq import BoolqConfig
@@ -22,10 +24,12 @@ from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import IndexConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.mining import MineConfig
-from genwerk.retrieval.reranked import FitRerankingConfig, Reranking, load_reranking
+from genwerk.retrieval.reranked import FILE_NAME, FOLDER, FitRerankingConfig, Reranking, load_reranking
+from genwerk.retrieval.store import FILE_NAME as INDEX
 
 __all__ = [
-    "Collection", "TrainedReranker", "boolq_collection", "collection_of", "decide", "mine", "train_reranker_for",
+    "Collection", "TrainedReranker", "boolq_collection", "check_index", "collection_of", "decide", "keep", "mine",
+    "train_reranker_for",
 ]  # fmt: skip
 
 _PREPARE, _INDEX, _FIT = (
@@ -106,3 +110,31 @@ def train_reranker_for(
     reranker = workspace.step(_TRAIN, training, body, *lists, kind="reranker")
     decision = decide(workspace, collection, reranker, FitRerankingConfig(seed=mining.seed))
     return TrainedReranker(reranker, decision, load_reranking(decision.path))
+
+
+def check_index(folder: Path) -> None:
+    """Raises WorkspaceError where there is no index in the folder."""
+    if not (folder / INDEX).is_file():
+        remedy = f"Build it: genwerk index build DOCUMENTS --index {folder}"
+        raise WorkspaceError("there is no index", where=str(folder), remedy=remedy)
+
+
+def keep(workspace: Workspace, name: str, made: TrainedReranker, folder: Path | None = None) -> str:
+    """Let it be found: by the recipe `name` when it is run again, and beside the index in `folder`; how, in words.
+
+    Raises WorkspaceError where there is no index in the folder, or it cannot be written.
+    """
+    if folder is not None:
+        check_index(folder)
+        part = folder / f".{FOLDER}.part"
+        with explained(folder):
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(made.reranker.path, part)
+            shutil.rmtree(folder / FOLDER, ignore_errors=True)
+            part.rename(folder / FOLDER)
+            made.reranking.save(folder / FILE_NAME)
+        return f"It stands beside the index: genwerk index search QUESTION --index {folder} --rerank"
+    if Path(name).exists():
+        return f"For a living index: genwerk index train-reranker {name} --index FOLDER; for a recipe: serve.reranker."
+    workspace.pin(f"reranker-{name}", made.reranker.id)
+    return f"Run the recipe of `{name}` again: it is measured with the reranker, and served so if that is better."

@@ -3,16 +3,21 @@
 Source: Geifman and El-Yaniv (2017), Selective classification for deep neural networks, for risk and coverage.
 
     score(q) = one signal, or  w0 + sum over signals of w_i (x_i - mean_i) / scale_i       (logistic regression)
-    threshold = quantile of the scores of answerable questions at the allowed share of false abstentions
+    threshold = the k-th lowest score of an answerable question,  k = max { k : P(B(n, share) <= k) <= 1 - confidence }
 
+B(n, share)   how many of n answerable questions fall below a threshold that keeps silent on that share of all of them
 risk      share of unanswerable questions among those answered
 coverage  share of answerable questions that are answered
 
 Answerable questions are known-item questions; unanswerable ones are the same questions with their document taken out.
 
+Bates et al. (2021), Distribution-free, risk-controlling prediction sets, for the threshold: a quantile of the fitting
+questions themselves is passed by other questions half of the time.
+
 Chosen:   the regression is used only where it separates better than the best single signal on questions it was not
           fitted on (area under the ROC curve over five folds of whole questions, by at least 0.005); a smaller score
-          means less sure, whichever is used.
+          means less sure, whichever is used. The threshold of a regression is chosen on the scores of questions it was
+          not fitted on.
 Left out: asking the language model whether it knows; conformal guarantees.
 Try it:   genwerk run recipes/quickstart.yaml --no-serve, then read abstention.json in the fit artifact
 """
@@ -20,11 +25,13 @@ Try it:   genwerk run recipes/quickstart.yaml --no-serve, then read abstention.j
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -32,9 +39,9 @@ from genwerk.core.atomic import write_json
 from genwerk.core.errors import DataError, WorkspaceError
 from genwerk.core.progress import track
 from genwerk.data.questions import Question
-from genwerk.retrieval.search import Searcher, Signals
+from genwerk.retrieval.search import Findings, Signals
 
-__all__ = ["FILE_NAME", "Abstention", "RiskPoint", "collect_signals", "fit_abstention", "load_abstention"]
+__all__ = ["FILE_NAME", "Abstention", "Looks", "RiskPoint", "collect_signals", "fit_abstention", "load_abstention"]
 
 FILE_NAME = "abstention.json"
 SIGNALS = tuple(item.name for item in fields(Signals))
@@ -88,14 +95,23 @@ def load_abstention(path: Path) -> Abstention:
         values = json.loads(path.read_text(encoding="utf-8"))
         named = values.pop("weights")
         curve = tuple(RiskPoint(**point) for point in values.pop("curve"))
-        return Abstention(**values, weights=tuple(float(named[name]) for name in SIGNALS), curve=curve)
+        if not named.keys() <= set(SIGNALS):
+            raise ValueError(f"there are no signals {sorted(named.keys() - set(SIGNALS))}")
+        weights = tuple(float(named.get(name, 0.0)) for name in SIGNALS)  # one that came since weighs nothing
+        return Abstention(**values, weights=weights, curve=curve)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WorkspaceError(
             f"the abstention threshold cannot be read: {error!r}", where=str(path), remedy="Run the recipe again."
         ) from error
 
 
-def collect_signals(searcher: Searcher, questions: Sequence[Question]) -> tuple[list[Signals], list[Signals]]:
+class Looks(Protocol):
+    """A search that tells its signals."""
+
+    def look(self, query: str, k: int = 8, *, exclude: Collection[str] = ()) -> Findings: ...
+
+
+def collect_signals(searcher: Looks, questions: Sequence[Question]) -> tuple[list[Signals], list[Signals]]:
     """Signals of each question with its document in place, and with it taken out."""
     present, removed = [], []
     with track("fitting abstention", total=len(questions), unit="questions") as bar:
@@ -107,12 +123,16 @@ def collect_signals(searcher: Searcher, questions: Sequence[Question]) -> tuple[
 
 
 def fit_abstention(
-    present: Sequence[Signals], removed: Sequence[Signals], *, max_false_abstention: float = 0.1
+    present: Sequence[Signals],
+    removed: Sequence[Signals],
+    *,
+    max_false_abstention: float = 0.1,
+    confidence: float = 0.9,
 ) -> Abstention:
     """Choose a score and its threshold from signals of answerable and unanswerable questions, pair by pair.
 
-    At most the share `max_false_abstention` of the answerable questions falls below the threshold.
-    Raises DataError without questions.
+    At most the share `max_false_abstention` of answerable questions like these falls below the threshold, with this
+    `confidence`. Raises DataError without questions.
     """
     if not present or len(present) != len(removed):
         raise DataError("there are no questions to fit abstention on", remedy="A larger collection has more.")
@@ -122,20 +142,22 @@ def fit_abstention(
     weights, intercept = np.eye(len(SIGNALS))[single], 0.0
     method, auc = SIGNALS[single], _auc(y, x[:, single])
     reason = f"{method} separates answerable from unanswerable questions with an area under the curve of {auc:.3f}"
+    scores = x[:, single]
     if len(present) >= 2 * _FOLDS:
-        crossed = _auc(y, _cross_scores(x, y))
-        reason += f"; all signals together {crossed:.3f} on questions not fitted on"
-        if crossed >= auc + _WORTH:
+        crossed = _cross_scores(x, y)
+        reason += f"; all signals together {_auc(y, crossed):.3f} on questions not fitted on"
+        if _auc(y, crossed) >= auc + _WORTH:
             weights, intercept = _regression(x, y)
-            method, auc = "logistic regression", crossed
-    scores = x @ weights + intercept
-    threshold = _threshold(scores[y == 1], max_false_abstention)
+            method, auc, scores = "logistic regression", _auc(y, crossed), crossed
+    threshold = _threshold(scores[y == 1], _safely_below(len(present), max_false_abstention, confidence))
+    few = binom.cdf(0, len(present), max_false_abstention) > 1.0 - confidence
+    promise = "; there are too few questions to promise the share for others" if few else ""
     return Abstention(
         method=method,
         weights=tuple(float(weight) for weight in weights),
         intercept=float(intercept),
         threshold=threshold,
-        reason=f"{reason}: {method} is used.",
+        reason=f"{reason}: {method} is used{promise}.",
         auc=auc,
         false_abstention=float((scores[y == 1] < threshold).mean()),
         true_abstention=float((scores[y == 0] < threshold).mean()),
@@ -144,16 +166,21 @@ def fit_abstention(
     )
 
 
-def _threshold(answerable: np.ndarray, share: float) -> float:
-    """The largest score of an answerable question with at most `share` of them below it."""
-    ordered = np.sort(answerable)
-    return float(ordered[min(int(share * len(ordered)), len(ordered) - 1)])
+def _threshold(answerable: np.ndarray, below: int) -> float:
+    """The score that `below` answerable questions lie under, but for equal ones."""
+    return float(np.sort(answerable)[min(below, len(answerable) - 1)])
+
+
+def _safely_below(n: int, share: float, confidence: float) -> int:
+    """How many of `n` may lie below a threshold that is to keep silent on at most `share` of all others."""
+    allowed = np.searchsorted(binom.cdf(np.arange(n), n, share), 1.0 - confidence, side="right")
+    return max(int(allowed) - 1, 0)
 
 
 def _curve(answerable: np.ndarray, unanswerable: np.ndarray) -> tuple[RiskPoint, ...]:
     points = []
     for share in np.linspace(0.0, 0.95, 20):
-        threshold = _threshold(answerable, float(share))
+        threshold = _threshold(answerable, int(share * len(answerable)))
         kept, wrong = int((answerable >= threshold).sum()), int((unanswerable >= threshold).sum())
         points.append(RiskPoint(threshold, kept / len(answerable), wrong / (kept + wrong)))
     return tuple(points)

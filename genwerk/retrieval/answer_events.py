@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genwerk.core.types import Citation, Retrieved, Usage, Verdict
+from genwerk.retrieval.support import Support
 
 __all__ = ["AnswerEvent", "Done", "Passages", "Sentence"]
 
@@ -30,12 +31,18 @@ class Sentence:
     citation  None only for the sentence that says why there is no answer.
     number    of the citation in this answer, from 1; 0 without one. The same span has the same number.
     quoted    True where the words are the document's own because the model wrote nothing that could be supported.
+    support   how well its quote holds it; None without one.
+    hinted    whether the model's own marker named the passage it was found in; None where it wrote none.
+    agreed    share of the drawn answers that cite the same span, where several were drawn.
     """
 
     text: str
     citation: Citation | None
     number: int = 0
     quoted: bool = False
+    support: Support | None = None
+    hinted: bool | None = None
+    agreed: float | None = None
 
     @property
     def shown(self) -> str:
@@ -55,7 +62,8 @@ class Done:
     dropped    sentences of the model that were not: no passage supports them, or a guard held them back.
     quoted     True where the best passage was quoted instead.
     verdicts   of the `check` callable, one per sentence looked at.
-    tokens     as generated, with those of dropped sentences.
+    tokens     as generated, with those of dropped sentences; of several answers drawn those of the first.
+    language   of the question, ISO 639-1; said_in: of the answer, which is that of the documents it cites.
     """
 
     text: str
@@ -68,6 +76,8 @@ class Done:
     quoted: bool = False
     verdicts: tuple[Verdict, ...] = ()
     tokens: tuple[int, ...] = ()
+    language: str = "en"
+    said_in: str = "en"
 
 
 AnswerEvent = Passages | Sentence | Done

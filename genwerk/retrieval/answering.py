@@ -1,16 +1,18 @@
 """Grounded answers: retrieve, let the model write, and let through only what a retrieved passage says.
 
-    query ─ search ─ enough? ─ prompt ─ model ─┬─ sentence ─ guard ─ align ─ verify ─ shown with its citation
-               │        └ no: abstain          └─ nothing left: the best passage is quoted
-               └─ Passages first, then a Sentence each, then Done
+    chat ─ query ─ search ─ enough? ─ context ─ model ─┬─ sentence ─ align ─ verify ─ guard ─ shown with its citation
+                     │        └ no: abstain            └─ nothing left: the best passage is quoted
+                     └─ Passages first, then a Sentence each, then Done
 
 The model is never trusted with citations: its own markers are taken off, and each sentence is tied to a span of a
-passage by the server, cut out of the document again and compared byte by byte, before it leaves.
+passage by the server, cut out of the document again and compared byte by byte, before it leaves. A marker only says
+which of equally good passages is tried first.
 
 Chosen:   a sentence is held back until it is whole and checked; one that no passage supports, or that only
           repeats a heading, is dropped; an unfinished one at the end is dropped unless its beginning stands in a
-          passage, whose whole sentence is then shown.
-Left out: rewriting of follow-up questions by the model (the question before is put in front of a short one).
+          passage, whose whole sentence is then shown. Several answers are drawn with seeds that follow each other,
+          and at temperature 0.7 where the caller asks for 0, at which they would all be the same.
+Left out: rewriting of follow-up questions by the model (follow_up.py has rules).
 Try it:   genwerk chat
 """
 
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from genwerk.core.errors import RequestError
 from genwerk.core.types import Citation, Message, Request, Sampling, Usage, Verdict
@@ -26,52 +28,62 @@ from genwerk.data.prompting import grounded_messages
 from genwerk.data.sentences import split_sentences
 from genwerk.inference.engine import Delta
 from genwerk.retrieval.abstention import Abstention
+from genwerk.retrieval.agreement import Claim, agreed
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answer_events import AnswerEvent, Done, Passages, Sentence
-from genwerk.retrieval.citations import Passage, align, strip_markers, verify
+from genwerk.retrieval.citations import Passage, align, may_be_shown, strip_markers
+from genwerk.retrieval.cited_form import begins_marker, cited_form, marker_of
+from genwerk.retrieval.context import Shown, best_at_ends, compress, distinct, fit_budget
 from genwerk.retrieval.extract import best_quote, is_readable
+from genwerk.retrieval.follow_up import retrieval_query
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.search import Searcher
-from genwerk.retrieval.words import content_words, words_of
+from genwerk.retrieval.reading import Reader
+from genwerk.retrieval.replies import language_of_text, replies_in
+from genwerk.retrieval.search import Search
+from genwerk.retrieval.support import score_support
+from genwerk.retrieval.words import words_of
 
-__all__ = [
-    "ABSTAIN_TEXT",
-    "HELD_BACK_TEXT",
-    "AnswerEvent",
-    "Answerer",
-    "Done",
-    "Passages",
-    "Sentence",
-    "retrieval_query",
-]
+__all__ = ["AnswerEvent", "Answerer", "Done", "Passages", "Sentence"]
 
 Generate = Callable[[Request], Iterator[Delta]]
 Check = Callable[[str], Verdict]
 CountTokens = Callable[[Sequence[Message]], int]
 
-ABSTAIN_TEXT = "The documents do not seem to answer this question."
-HELD_BACK_TEXT = "A passage was found, but a rule holds it back."
 _HISTORY = 2
 _HISTORY_CHARS = 800
 _REPEATS = 3
-_SHORT_QUESTION_WORDS = 2
-_POINTING = frozenset(
-    ["it", "its", "they", "them", "their", "this", "that", "these", "those", "he", "she", "es", "sie", "dies", "das"]
-)
+_TEMPERATURE = 0.7
 
 
 @dataclass(slots=True)
-class _Draft:
-    """What has been written so far in one answer."""
+class _Written:
+    """What the model wrote in one answer, as far as it was looked at."""
 
-    passages: list[Passage]
-    sentences: list[Sentence] = field(default_factory=list)
-    citations: list[Citation] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     repeats: int = 0
     usage: Usage = field(default_factory=lambda: Usage(0, 0))
     finish_reason: str = "stop"
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What may be shown so far. passages: those in the prompt, in its order; best_first: in the search's."""
+
+    language: str
+    passages: list[Passage]
+    best_first: list[Passage]
+    sentences: list[Sentence] = field(default_factory=list)
+    citations: list[Citation] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    written: list[_Written] = field(default_factory=list)
+
+    @property
+    def silence(self) -> str:
+        """What is said where nothing is left: that nothing was found, or that a rule holds it back."""
+        replies = replies_in(self.language)
+        return replies.held_back if self.verdicts else replies.abstain
 
 
 class Answerer:
@@ -79,28 +91,29 @@ class Answerer:
 
     abstention        None answers whatever is found.
     generate          the engine's stream; closed as soon as nothing more is needed.
-    count_tokens      of messages in the model's template; the prompt has at most `prompt_tokens` of them, but always
-                      the best passage. Without it a token is taken for three characters.
+    count_tokens      of messages in the model's template; without it a token is taken for three characters.
     check             the output guards' verdict on one sentence.
+    admit             the verdict on a passage before the model reads it; one that is not allowed is not quoted either.
     """
 
     def __init__(
         self,
         index: Index,
-        searcher: Searcher,
+        searcher: Search,
         generate: Generate,
         abstention: Abstention | None,
         *,
         count_tokens: CountTokens | None = None,
         check: Check | None = None,
-        k: int = 8,
-        prompt_tokens: int = 900,
+        admit: Check | None = None,
+        config: AnswerConfig | None = None,
         groups: Collection[str] = (),
     ) -> None:
         self._index, self._searcher, self._generate = index, searcher, generate
+        self._reader = Reader(index)
         self._abstention, self._count_tokens = abstention, count_tokens or _estimate_tokens
-        self._check = check or _pass
-        self._k, self._prompt_tokens, self._groups = k, prompt_tokens, groups
+        self._check, self._admit = check or _pass, admit or _pass
+        self._config, self._groups = config or AnswerConfig(), groups
 
     def answer(
         self, messages: Sequence[Message], sampling: Sampling | None = None, adapter: str | None = None, user: str = ""
@@ -109,129 +122,165 @@ class Answerer:
 
         Raises RequestError when there is no question, or whatever the engine refuses (a prompt too long for it).
         """
-        sampling = sampling or Sampling()
         question = _question(messages)
-        query = retrieval_query(messages)
-        found = self._searcher.look(query, self._k, groups=self._groups)
+        language = language_of_text(question)
+        query = retrieval_query(messages, self._searcher.embedder.embed)
+        found = self._searcher.look(query, self._config.passages, groups=self._groups)
         score, threshold = found.signals.cosine, -1.0
         if self._abstention is not None:
             score, threshold = self._abstention.score(found.signals), self._abstention.threshold
-        yield Passages(found.results, query, score, threshold)
-        if not found.results or score < threshold:
-            yield Sentence(ABSTAIN_TEXT, None)
-            yield Done(ABSTAIN_TEXT, (), True, Usage(0, 0), "stop")
+        results = self._reader.read(found.results)
+        yield Passages(results, query, score, threshold)
+        if not results or score < threshold:
+            silence = replies_in(language).abstain
+            yield Sentence(silence, None)
+            yield Done(silence, (), True, Usage(0, 0), "stop", language=language, said_in=language)
             return
-        passages = [Passage(item.chunk, self._index.document(item.chunk.document_id)) for item in found.results]
-        prompt, used = self._prompt(question, passages, _history(messages))
-        draft = _Draft(used)
-        yield from self._write(Request(prompt, sampling, adapter, user), draft)
+        passages = [Passage(item.chunk, self._index.document(item.chunk.document_id)) for item in results]
+        passages = [passage for passage in passages if self._admit(passage.text).allowed]
+        if not passages:
+            silence = replies_in(language).held_back
+            yield Sentence(silence, None)
+            yield Done(silence, (), True, Usage(0, 0), "content_filter", language=language, said_in=language)
+            return
+        prompt, used = self._prompt(question, query, passages, _history(messages), language)
+        draft = _Draft(language, used, [passage for passage in passages if passage in used])
+        yield from self._sentences(Request(prompt, sampling or Sampling(), adapter, user), draft)
         kept = len(draft.sentences)
         if not kept:
             yield from self._quote(query, draft)
         if not draft.sentences:
-            yield Sentence(HELD_BACK_TEXT if draft.verdicts else ABSTAIN_TEXT, None)
+            yield Sentence(draft.silence, None)
         yield _done(draft, kept)
 
     def _prompt(
-        self, question: str, passages: list[Passage], history: Sequence[Message]
+        self, question: str, query: str, passages: list[Passage], history: Sequence[Message], language: str
     ) -> tuple[tuple[Message, ...], list[Passage]]:
-        """The prompt with as many of the best passages as fit, at least one."""
-        used = 1
-        prompt = grounded_messages(question, [passages[0].text], history)
-        for count in range(2, len(passages) + 1):
-            longer = grounded_messages(question, [passage.text for passage in passages[:count]], history)
-            if self._count_tokens(longer) > self._prompt_tokens:
-                break
-            prompt, used = longer, count
-        return prompt, passages[:used]
+        """The prompt with as many of the best passages as fit, at least one; and these, as it numbers them."""
 
-    def _write(self, request: Request, draft: _Draft) -> Iterator[Sentence]:
-        """Let the model write; yields each sentence that holds."""
-        held = ""
+        def prompt(shown: Sequence[Shown]) -> tuple[Message, ...]:
+            return grounded_messages(question, [one.text for one in shown], history, language)
+
+        config = self._config
+        shown = compress(query, distinct(passages), config.keep, self._searcher.embedder)
+        shown = fit_budget(shown, lambda some: self._count_tokens(prompt(some)), config.prompt_tokens)
+        if config.order == "ends":
+            shown = best_at_ends(shown)
+        return prompt(shown), [one.passage for one in shown]
+
+    def _sentences(self, request: Request, draft: _Draft) -> Iterator[Sentence]:
+        """The sentences of the model that hold, or those that most of several answers agree on."""
+        if self._config.cited_form:
+            request = replace(request, constraint=cited_form(len(draft.passages)))
+        if self._config.drawn == 1:
+            for claim in self._write(request, draft):
+                yield from self._emit(claim, draft)
+            return
+        sampling = request.sampling
+        sampling = replace(sampling, temperature=sampling.temperature or _TEMPERATURE)
+        seeds = range(sampling.seed, sampling.seed + self._config.drawn)
+        drawn = [replace(request, sampling=replace(sampling, seed=seed)) for seed in seeds]
+        for claim in agreed([list(self._write(one, draft)) for one in drawn]):
+            yield from self._emit(claim, draft)
+
+    def _write(self, request: Request, draft: _Draft) -> Iterator[Claim]:
+        """Let the model write one answer; yields each sentence that a passage says, once."""
+        written, held = _Written(), ""
+        draft.written.append(written)
+        said: set[str] = set()
         deltas = self._generate(request)
         with closing(deltas) if isinstance(deltas, Generator) else nullcontext():
             for delta in deltas:
                 held += delta.text
                 if delta.token is not None:
-                    draft.tokens.append(delta.token)
-                draft.usage = delta.usage or draft.usage
-                draft.finish_reason = delta.finish_reason or draft.finish_reason
+                    written.tokens.append(delta.token)
+                written.usage = delta.usage or written.usage
+                written.finish_reason = delta.finish_reason or written.finish_reason
                 spans = split_sentences(held) if delta.text.strip() else []
-                for start, end in spans[:-1]:
-                    yield from self._consider(held[start:end], draft)
-                if len(spans) > 1:
+                if len(spans) > 1 and not begins_marker(held[spans[-2][1] :]):
+                    for start, end in spans[:-1]:
+                        yield from self._consider(held[start:end], said, written, draft)
                     held = held[spans[-1][0] :]
-                if draft.repeats >= _REPEATS:
+                if written.repeats >= _REPEATS:
                     return
         for start, end in split_sentences(held):
-            unfinished = draft.finish_reason == "length" and end == len(held.rstrip())
-            yield from self._consider(held[start:end], draft, unfinished=unfinished)
+            unfinished = written.finish_reason == "length" and end == len(held.rstrip())
+            yield from self._consider(held[start:end], said, written, draft, unfinished=unfinished)
 
-    def _consider(self, written: str, draft: _Draft, *, unfinished: bool = False) -> Iterator[Sentence]:
-        """One sentence of the model: yields it if the guards pass it and a passage says it."""
-        text = strip_markers(written)
+    def _consider(
+        self, sentence: str, said: set[str], written: _Written, draft: _Draft, *, unfinished: bool = False
+    ) -> Iterator[Claim]:
+        """One sentence of the model, if a passage says it."""
+        text, hint = strip_markers(sentence), marker_of(sentence)
         if not words_of(text):
             return
-        if any(sentence.text == text for sentence in draft.sentences):
-            draft.repeats += 1
+        if text in said:
+            written.repeats += 1
             return
-        citation = align(written, draft.passages)
+        citation = align(sentence, draft.passages, hint)
         if citation is None or not is_readable(citation.quote) or not self._holds(citation):
-            draft.dropped.append(text)
-            draft.repeats += draft.dropped.count(text) > 1
+            written.dropped.append(text)
+            written.repeats += written.dropped.count(text) > 1
             return
+        said.add(text)
         if unfinished or len(words_of(text)) == len(words_of(citation.quote)):
             text = " ".join(citation.quote.split())  # the document's own spelling, and the whole sentence
-        yield from self._emit(text, citation, draft, quoted=False)
+            said.add(text)
+        yield Claim(text, citation, _names(hint, draft.passages, citation) if hint else None)
 
     def _quote(self, query: str, draft: _Draft) -> Iterator[Sentence]:
-        citation = best_quote(query, draft.passages, self._searcher.embedder)
+        citation = best_quote(query, draft.best_first, self._searcher.embedder)
         if citation is not None and self._holds(citation):
-            yield from self._emit(" ".join(citation.quote.split()), citation, draft, quoted=True)
+            yield from self._emit(Claim(" ".join(citation.quote.split()), citation), draft, quoted=True)
 
-    def _emit(self, text: str, citation: Citation, draft: _Draft, *, quoted: bool) -> Iterator[Sentence]:
+    def _emit(self, claim: Claim, draft: _Draft, *, quoted: bool = False) -> Iterator[Sentence]:
         """Guard the text, number the citation, keep both."""
-        if any(sentence.text == text for sentence in draft.sentences):
+        if any(sentence.text == claim.text for sentence in draft.sentences):
             return
-        verdict = self._check(text)
+        verdict = self._check(claim.text)
         draft.verdicts.append(verdict)
         if not verdict.allowed:
-            draft.dropped.append(text)
+            draft.dropped.append(claim.text)
             return
-        if citation not in draft.citations:
-            draft.citations.append(citation)
-        sentence = Sentence(verdict.text, citation, draft.citations.index(citation) + 1, quoted)
+        if claim.citation not in draft.citations:
+            draft.citations.append(claim.citation)
+        sentence = Sentence(
+            verdict.text, claim.citation, draft.citations.index(claim.citation) + 1, quoted,
+            score_support(verdict.text, claim.citation.quote, self._searcher.embedder), claim.hinted, claim.agreed,
+        )  # fmt: skip
         draft.sentences.append(sentence)
         yield sentence
 
     def _holds(self, citation: Citation) -> bool:
-        return verify(citation, self._index.document(citation.document_id))
+        return may_be_shown(citation, self._index, self._groups)
 
 
 def _done(draft: _Draft, kept: int) -> Done:
     text = " ".join(sentence.shown for sentence in draft.sentences)
+    first, prompt = draft.written[0], draft.written[0].usage.prompt_tokens
+    completed = sum(written.usage.completion_tokens for written in draft.written)
     return Done(
-        text=text or (HELD_BACK_TEXT if draft.verdicts else ABSTAIN_TEXT),
+        text=text or draft.silence,
         citations=tuple(draft.citations),
         abstained=not draft.sentences,
-        usage=draft.usage,
-        finish_reason="content_filter" if draft.verdicts and not draft.sentences else draft.finish_reason,
+        usage=Usage(prompt, completed),
+        finish_reason="content_filter" if draft.verdicts and not draft.sentences else first.finish_reason,
         kept=kept,
-        dropped=tuple(draft.dropped),
+        dropped=(*(text for written in draft.written for text in written.dropped), *draft.dropped),
         quoted=bool(draft.sentences) and not kept,
         verdicts=tuple(draft.verdicts),
-        tokens=tuple(draft.tokens),
+        tokens=tuple(first.tokens),
+        language=draft.language,
+        said_in=language_of_text(text) if text else draft.language,
     )
 
 
-def retrieval_query(messages: Sequence[Message]) -> str:
-    """What is searched for: the last question, with the one before it if it is short or points back at something."""
-    asked = [message.content for message in messages if message.role == "user"]
-    last = _question(messages)
-    points = any(word.folded in _POINTING for word in words_of(last))
-    if len(asked) > 1 and (points or len(content_words(last)) <= _SHORT_QUESTION_WORDS):
-        return f"{asked[-2].strip()} {last}"
-    return last
+def _names(hint: int, passages: Sequence[Passage], citation: Citation) -> bool:
+    """Whether the passage that a marker names holds the citation."""
+    if hint > len(passages):
+        return False
+    chunk = passages[hint - 1].chunk
+    return chunk.document_id == citation.document_id and chunk.start <= citation.start and citation.end <= chunk.end
 
 
 def _question(messages: Sequence[Message]) -> str:

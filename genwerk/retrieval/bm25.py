@@ -60,10 +60,11 @@ class Segments:
 
 @dataclass(frozen=True, eq=False)
 class BM25:
-    """Over the rows that one kind of reader may see; `visible` (n,) bool, or None for all."""
+    """Over the rows that one kind of reader may see; `visible` (n,) bool, or None for all; `languages` of them."""
 
     segments: Segments
     visible: np.ndarray | None = None
+    languages: tuple[str, ...] = ()
     k1: float = K1
     b: float = B
 
@@ -83,6 +84,10 @@ class BM25:
     def count(self, term: str) -> int:
         """How many rows that the reader may see hold `term`."""
         return len(self._find(term)[0])
+
+    def rows(self, term: str) -> np.ndarray:
+        """Those of the rows that the reader may see (p,) which hold `term`, in order."""
+        return self._find(term)[0]
 
     def top(self, terms: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
         """The `k` best rows that hold any of `terms` and all that are as good as the last one, with their scores."""

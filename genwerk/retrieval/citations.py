@@ -21,16 +21,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from genwerk.core.types import Chunk, Citation, Document
 from genwerk.data.places import place_of_span
 from genwerk.data.sentences import split_sentences
 from genwerk.retrieval.words import STOP_WORDS, Word, content_words, stem, words_of
 
-__all__ = ["Passage", "align", "cite", "strip_markers", "verify"]
+__all__ = ["Passage", "align", "cite", "may_be_shown", "strip_markers", "verify"]
 
 _MIN_CONTENT_WORDS = 2
 _MIN_WORDS = 3
@@ -81,8 +82,13 @@ def strip_markers(text: str) -> str:
     return " ".join(text.split())
 
 
-def align(sentence: str, passages: Sequence[Passage]) -> Citation | None:
-    """The citation of the span that says `sentence`, or None if none does. The first of equally good passages wins."""
+def align(sentence: str, passages: Sequence[Passage], hint: int = 0) -> Citation | None:
+    """The citation of the span that says `sentence`, or None if none does. The first of equally good passages wins.
+
+    hint   passage, from 1, that is taken for the first; 0: none
+    """
+    if 0 < hint <= len(passages):
+        passages = [passages[hint - 1], *passages[: hint - 1], *passages[hint:]]
     for claim in dict.fromkeys((" ".join(sentence.split()), strip_markers(sentence))):
         if (found := _align(claim, passages)) is not None:
             return found
@@ -125,6 +131,23 @@ def verify(citation: Citation, document: Document) -> bool:
     if citation.place and citation.place != place_of_span(document, citation.start, citation.end):
         return False
     return document.text[citation.start : citation.end] == citation.quote
+
+
+class Documents(Protocol):
+    """Where a citation is looked up: an index."""
+
+    @property
+    def document_ids(self) -> Collection[str]: ...
+    @property
+    def document(self) -> Callable[[str], Document]: ...
+    def may_see(self, document_id: str, groups: Collection[str] = ()) -> bool: ...
+
+
+def may_be_shown(citation: Citation, documents: Documents, groups: Collection[str] = ()) -> bool:
+    """Whether the document is there, somebody in `groups` may see it, and the quote stands in it as it is now."""
+    identity = citation.document_id
+    there = identity in documents.document_ids and documents.may_see(identity, groups)
+    return there and verify(citation, documents.document(identity))
 
 
 def _exact(claim: str, text: str) -> _Match | None:

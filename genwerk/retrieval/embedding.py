@@ -6,33 +6,43 @@ Source: Reimers and Gurevych (2019), Sentence-BERT; the network is `models/encod
 
 Chosen:   texts of all callers go through one line (`inference/encoding.py`), in batches without padding; a text gives
           the same bytes in any company. A text longer than the encoder's window is embedded window by window and
-          averaged by length: it is never cut in silence.
-Left out: prompts for queries (MiniLM has none), quantised vectors, other devices than the encoder's.
+          averaged by length: it is never cut in silence. With precision int8 the native kernels compute
+          (`inference/native/encoder.py`); its vectors have an identity of their own and are never compared with those
+          of float32. Words that a model expects before a question or a passage are put there (`Prompts`).
+Left out: quantised vectors, other devices than the encoder's.
 Try it:   python benchmarks/embed.py --texts 64
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import tokenizers
 
 from genwerk.core.hashing import digest, sha256_file
+from genwerk.core.progress import say
 from genwerk.inference.encoding import EncodedText, Encoding, Turn
+from genwerk.inference.native.encoder import NativeEncoder
+from genwerk.inference.native.library import NativeUnavailableError
+from genwerk.models.e5_file import is_e5_file, read_e5
 from genwerk.models.encoder import Encoder, embed_tokens, load_encoder
+from genwerk.models.prompts import NO_PROMPTS, Prompts, read_prompts
+from genwerk.retrieval.precision import Precision, identity_in
 from genwerk.tokenizers.tokenizer import read_tokenizer
 
 __all__ = ["Embedder", "TextEncoder", "plan_batches"]
 
 _FILES = ("config.json", "model.safetensors", "sentence_bert_config.json", "tokenizer.json")
+_ROWS_OF_A_CORE = 1024  # tokens of a step in int8, about a tenth of a second
 _REPORTED = 128  # texts after which `embed_batches` tells how far it is
 
 
 class TextEncoder(Protocol):
-    """What search needs of an embedder: its identity and vectors (N, dimension) float32 of length 1."""
+    """What search needs of an embedder: its identity and vectors (N, dimension) float32 of length 1 of questions."""
 
     @property
     def identity(self) -> str: ...
@@ -44,16 +54,23 @@ class TextEncoder(Protocol):
 class Embedder:
     """An encoder with its tokenizer. Any thread may call it.
 
-    name        of the model; identity is a hash of its files: vectors of two identities cannot be compared.
-    window      longest input in tokens, [CLS] and [SEP] included.
+    name        of the model; identity is a hash of its files, and tells the precision where it is not float32: vectors
+                of two identities cannot be compared.
+    window      longest input in tokens, [CLS], [SEP] and the prompt included.
     tokenizer   one that cuts nothing, as `read_tokenizer` gives it.
     """
 
-    def __init__(self, encoder: Encoder, tokenizer: tokenizers.Tokenizer, *, name: str, identity: str) -> None:
-        self._tokenizer = tokenizer
-        self._encoding = Encoding(
-            lambda texts: embed_tokens(encoder, [text.tokens for text in texts]), steady=encoder.steady
-        )
+    def __init__(
+        self,
+        encoder: Encoder | NativeEncoder,
+        tokenizer: tokenizers.Tokenizer,
+        *,
+        name: str,
+        identity: str,
+        prompts: Prompts = NO_PROMPTS,
+    ) -> None:
+        self._tokenizer, self._prompts = tokenizer, prompts
+        self._encoding = _encoding(encoder)
         self.name, self.identity = name, identity
         self.dimension = encoder.config.d_model
         self.window = encoder.config.max_tokens
@@ -61,28 +78,35 @@ class Embedder:
         self._prefix, self._suffix = bare[: (len(bare) + 1) // 2], bare[(len(bare) + 1) // 2 :]
 
     @classmethod
-    def load(cls, path: Path) -> Embedder:
-        """Read a Hugging Face directory of an encoder. Raises ModelError for missing or damaged files."""
-        path = Path(path)
-        encoder = load_encoder(path)
-        hashes = {name: sha256_file(path / name) for name in _FILES if (path / name).is_file()}
-        return cls(encoder, read_tokenizer(path), name=path.name, identity=digest(hashes))
+    def load(cls, path: Path, precision: Precision = "float32") -> Embedder:
+        """Read a Hugging Face directory of an encoder, or a file of e5 (models/e5_file.py).
+
+        precision   int8 where the native kernels can be had and pay; else float32, which is said.
+        Raises ModelError for missing or damaged files.
+        """
+        found = _read_files(Path(path))
+        rounded = _in_bytes(found.encoder) if precision == "int8" else None
+        identity = identity_in("int8" if rounded else "float32", found.identity)
+        encoder = rounded or found.encoder(trainable=False)
+        return cls(encoder, found.tokenizer, name=Path(path).name, identity=identity, prompts=found.prompts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Length of each text in tokens, special tokens included."""
-        return [len(found.ids) for found in self._tokenizer.encode_batch_fast(list(texts))]
+        """Length of each passage in tokens, special tokens and prompt included."""
+        return [len(tokens) for tokens in self.tokenize(texts)]
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token numbers of each text, special tokens included, whole."""
-        return [found.ids for found in self._tokenizer.encode_batch_fast(list(texts))]
+    def tokenize(self, texts: Sequence[str], *, asked: bool = False) -> list[list[int]]:
+        """Token numbers of each passage, special tokens included, whole; `asked`: they are questions."""
+        prompt = self._prompts.query if asked else self._prompts.passage
+        return [found.ids for found in self._tokenizer.encode_batch_fast([prompt + text for text in texts])]
 
     def share(self, turn: Turn) -> None:
         """Compute only inside `turn()`, such as an engine's `between_steps`, from now on."""
         self._encoding.share(turn)
 
     def embed(self, texts: Sequence[str], user: str = "") -> np.ndarray:
-        """Vectors (N, dimension) float32 of length 1, in the order of `texts`. `user`: whose turn it takes."""
-        return self.embed_tokens(self.tokenize(texts), user)
+        """Vectors (N, dimension) float32 of length 1 of questions, or of texts that are compared with one another, in
+        their order; those of passages are `embed_tokens(tokenize(passages))`. `user`: whose turn it takes."""
+        return self.embed_tokens(self.tokenize(texts, asked=True), user)
 
     def embed_tokens(self, sequences: Sequence[Sequence[int]], user: str = "") -> np.ndarray:
         """The same of texts that `tokenize` has read."""
@@ -112,6 +136,50 @@ class Embedder:
         vectors = self.embed_tokens([[*self._prefix, *part, *self._suffix] for part in parts], user)
         mean = np.average(vectors, axis=0, weights=[len(part) for part in parts])
         return (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+
+
+class _Load(Protocol):
+    def __call__(self, *, trainable: bool) -> Encoder: ...
+
+
+class _Files(NamedTuple):
+    """What a model consists of; `identity` is a hash of all files."""
+
+    tokenizer: tokenizers.Tokenizer
+    prompts: Prompts
+    identity: str
+    encoder: _Load
+
+
+def _read_files(path: Path) -> _Files:
+    if is_e5_file(path):
+        file = read_e5(path)
+        load = partial(load_encoder, path, config=file.config, tensors=file.tensors())
+        return _Files(file.tokenizer(), file.prompts, digest({path.name: sha256_file(path)}), load)
+    hashes = {name: sha256_file(path / name) for name in _FILES if (path / name).is_file()}
+    prompts = read_prompts(path)
+    identity = digest(hashes | ({"prompts": list(prompts)} if prompts != NO_PROMPTS else {}))
+    return _Files(read_tokenizer(path), prompts, identity, partial(load_encoder, path))
+
+
+def _in_bytes(load: _Load) -> NativeEncoder | None:
+    """The encoder in int8, or None, which is said, where that would not be faster or cannot be had."""
+    if not NativeEncoder.pays():
+        say("embedding in float32: int8 is faster with AVX-512 VNNI only, which this processor lacks", style="yellow")
+        return None
+    try:
+        return NativeEncoder(load(trainable=True))
+    except NativeUnavailableError as error:
+        say(f"embedding in float32 instead of int8: {error.what}", style="yellow")
+        return None
+
+
+def _encoding(encoder: Encoder | NativeEncoder) -> Encoding:
+    """The line for an encoder. The native one shares texts among cores, so its steps grow with them."""
+    if isinstance(encoder, NativeEncoder):
+        rows = _ROWS_OF_A_CORE * encoder.threads
+        return Encoding(lambda texts: encoder.embed([text.tokens for text in texts]), max_rows=rows, few=0)
+    return Encoding(lambda texts: embed_tokens(encoder, [text.tokens for text in texts]), steady=encoder.steady)
 
 
 def plan_batches(lengths: Sequence[int], batch_texts: int) -> list[list[int]]:

@@ -30,8 +30,9 @@ class FitConfig(Config):
 
     n_questions: int = Field(300, ge=10, description="known-item questions from training documents to fit on")
     max_false_abstention: float = Field(
-        0.1, ge=0.0, lt=1.0, description="share of answerable questions that may go unanswered on the fitting questions"
+        0.1, ge=0.0, lt=1.0, description="share of answerable questions that may go unanswered"
     )
+    confidence: float = Field(0.9, ge=0.5, lt=1, description="that other questions keep to that share too")
     seed: int = Field(0, ge=0, description="which questions are made")
 
 
@@ -54,11 +55,13 @@ def fit_retrieval(
             remedy="Add documents with titled sections or with whole sentences.",
         )
     opened = Index.open(index.path)
-    embedder = Embedder.load(embedder_dir.path)
+    embedder = Embedder.load(embedder_dir.path, opened.precision)
     fitted = fusion.fit_fusion(Searcher(opened, embedder), questions)
     fitted.save(step.out / fusion.FILE_NAME)
     present, removed = abstention.collect_signals(Searcher(opened, embedder, fitted.choice), questions)
-    silence = abstention.fit_abstention(present, removed, max_false_abstention=config.max_false_abstention)
+    silence = abstention.fit_abstention(
+        present, removed, max_false_abstention=config.max_false_abstention, confidence=config.confidence
+    )
     silence.save(step.out / abstention.FILE_NAME)
     opened.close()
     return {

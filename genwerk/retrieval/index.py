@@ -1,4 +1,4 @@
-"""The index, opened for reading: the truth (store.py) with what is derived from it (derived.py), as views (view.py).
+"""The index, opened for reading: the truth (truth.py) with what is derived from it (derived.py), as views (view.py).
 
 Chosen:   numbers and spans of all chunks are held in arrays (28 bytes a chunk); texts are read when they are shown;
           vectors and postings are mapped. `refresh` reads what others added and removed since, and nothing else.
@@ -8,79 +8,72 @@ Try it:   genwerk index search "…"
 from __future__ import annotations
 
 import queue
-import sqlite3
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Chunk, Document
-from genwerk.retrieval.derived import find_derived, make_derived
-from genwerk.retrieval.store import FILE_NAME, connect, damaged, read_document, read_meta, stack
-from genwerk.retrieval.terms import forms_of
-from genwerk.retrieval.view import NO_ROWS, Chunks, Documents, View, read_rows
+from genwerk.retrieval.derived import Derived, derive_if_stale, find_derived, make_derived
+from genwerk.retrieval.precision import Precision, precision_of
+from genwerk.retrieval.stores import open_store
+from genwerk.retrieval.truth import Last, Sql, State, stack
+from genwerk.retrieval.view import NO_ROWS, Chunks, Documents, View, rows_of
 
 __all__ = ["Index"]
 
 _CACHED_DOCUMENTS = 64
 _MOST_PARTS = 16
-_MANY = 900  # values in one statement
-_LAST = """
-    SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'chunks'), 0),
-           coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'documents'), 0),
-           coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'removed'), 0)
-"""
-
-
-class _Seen(NamedTuple):
-    """Highest numbers that were taken in."""
-
-    chunk: int = 0
-    document: int = 0
-    removed: int = 0
 
 
 class Index:
     """An index, open for reading. Any thread may use it.
 
+    where  as messages name it; folder: where what is derived lies.
     view   chunks and both ways of searching as they are now; `refresh` makes another.
     meta   what the index says of itself: embedder, dataset_sha256, chunking, ...
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path / FILE_NAME if path.is_dir() else path
-        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+    def __init__(self, place: Path | str) -> None:
+        self._store = open_store(place)
+        self.where, self.folder = self._store.where, self._store.folder
+        self._idle: queue.LifoQueue[Sql] = queue.LifoQueue()
         self._lock = threading.Lock()
         self.document = lru_cache(maxsize=_CACHED_DOCUMENTS)(self._document)
-        self._documents, self._seen = Documents(), _Seen()
+        self._documents, self._seen = Documents(), Last()
         self.view = View(NO_ROWS, (), self._documents, self.vectors)
-        with self._reading() as connection:
-            self.meta = read_meta(connection, self.path)
+        with self._reading() as state:
+            self.meta, last = state.meta(self.where), state.last()
             self.dimension = int(self.meta["dimension"])
-            if (base := find_derived(connection, self.path, self.meta)) is not None and len(base):
-                self._documents.read(connection, 0)
-                rows = read_rows(connection, self._documents, base.numbers, 0)
-                self.view = View(rows, [base], self._documents, self.vectors)
-                self._seen = _Seen(int(base.numbers[-1]), max(self._documents.numbers, default=0))
-            self._load(connection)
+        if self._store.shared:
+            derive_if_stale(self._store, self.meta["identity"], last.chunk)
+        with self._reading() as state:
+            if (base := find_derived(state, self.folder, self.meta)) is not None and len(base):
+                self._start_from(base, state)
+            self._load(state)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open an index file, or the folder it lies in.
+    def open(cls, place: Path | str) -> Self:
+        """Open an index file, or the folder it lies in, or one in PostgreSQL by its URL.
 
         Raises WorkspaceError when it is missing, damaged or of another schema version.
         """
-        return cls(Path(path))
+        return cls(place)
 
     @property
     def chunks(self) -> Chunks:
         """All chunks of the present view by row."""
         return self.view.chunks
+
+    @property
+    def precision(self) -> Precision:
+        """In which its vectors were computed, and so must be those of questions."""
+        return precision_of(self.meta.get("embedder", ""))
 
     @property
     def document_ids(self) -> tuple[str, ...]:
@@ -91,57 +84,63 @@ class Index:
         """Whether somebody in `groups` may see the document: it is for everyone, or for one of them."""
         return self.view.may_see(document_id, groups)
 
-    def forms(self, word: str) -> tuple[str, ...]:
-        """The terms that a word of a question may stand for here."""
-        return forms_of(word, self._documents.languages)
-
     def refresh(self) -> bool:
         """Take in what others added and removed since; whether there was anything. Raises WorkspaceError."""
         with self._lock, self._reading() as connection:
             return self._load(connection)
 
-    def _load(self, connection: sqlite3.Connection) -> bool:
-        seen = _Seen(*connection.execute(_LAST).fetchone())
-        if seen == self._seen and self.view.parts:
+    def _start_from(self, base: Derived, state: State) -> None:
+        self._documents.read(state, 0)
+        spans = state.spans(0)
+        covered = int(base.numbers[-1])
+        rows = rows_of(self._documents, base.numbers, spans[: np.searchsorted(spans[:, 0], covered, side="right")])
+        self.view = View(rows, [base], self._documents, self.vectors)
+        self._seen = Last(covered, max(self._documents.numbers, default=0))
+
+    def _load(self, state: State) -> bool:
+        last = state.last()
+        if last == self._seen and self.view.parts:
             return False
         parts, rows, after = self.view.parts, self.view.rows, self._seen.chunk
         if len(parts) > _MOST_PARTS:  # many small parts become one
             parts, rows = parts[:1], rows.before(len(parts[0]))
             after = int(parts[0].numbers[-1]) if len(parts[0]) else 0
-        self._documents.read(connection, self._seen.document)
-        added = make_derived(connection, self.dimension, after)
-        rows = rows.followed_by(read_rows(connection, self._documents, added.numbers, after))
-        gone = self._documents.drop(connection, self._seen.removed)
+        self._documents.read(state, self._seen.document)
+        spans = state.spans(after)
+        added = make_derived(state, spans, self.dimension)
+        rows = rows.followed_by(rows_of(self._documents, added.numbers, spans))
+        gone = self._documents.drop(state, self._seen.removed)
         rows.documents[np.isin(rows.documents, gone)] = -1
         self.view = View(rows, [*parts, added], self._documents, self.vectors)
         self.document.cache_clear()
-        self._seen = seen
+        self._seen = last
         return True
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Iterator[State]:
         """One state of the truth. Raises WorkspaceError where it is damaged."""
-        with self.connection() as connection:
-            try:
-                connection.execute("BEGIN")
-                try:
-                    yield connection
-                finally:
-                    connection.execute("COMMIT")
-            except (sqlite3.Error, ValueError, KeyError, IndexError, TypeError) as error:
-                raise damaged(self.path, str(error)) from error
+        with self.connection() as sql, self._store.state(sql) as state:
+            yield state
 
     @contextmanager
-    def connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection of the pool; as many are made as are used at once."""
+    def connection(self) -> Iterator[Sql]:
+        """Lend a connection of the pool; as many are made as are used at once. One that failed is not lent again."""
+        sql = self._idle_one() or self._store.connect()
         try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
-            connection = connect(self.path)
-        try:
-            yield connection
-        finally:
-            self._idle.put(connection)
+            yield sql
+        except BaseException:
+            sql.close()
+            raise
+        self._idle.put(sql)
+
+    def _idle_one(self) -> Sql | None:
+        with suppress(queue.Empty):
+            while True:
+                sql = self._idle.get_nowait()
+                if self._store.usable(sql):
+                    return sql
+                sql.close()
+        return None
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -150,17 +149,13 @@ class Index:
 
     def _document(self, document_id: str) -> Document:
         """The document with its whole text. Raises WorkspaceError for an id that is not in the index."""
-        query = "SELECT id, source, sha256, text, acl, metadata FROM documents WHERE id = ?"
-        try:
-            with self.connection() as connection:
-                row = connection.execute(query, (document_id,)).fetchone()
-        except sqlite3.Error as error:
-            raise damaged(self.path, str(error)) from error
-        if row is None:
+        with self._store.explained(), self.connection() as sql:
+            found = State(sql).document(document_id)
+        if found is None:
             raise WorkspaceError(
-                f"document {document_id} is not in the index", where=str(self.path), remedy="Build the index again."
+                f"document {document_id} is not in the index", where=self.where, remedy="Build the index again."
             )
-        return read_document(row)
+        return found
 
     def chunk_text(self, chunk: Chunk) -> str:
         """The chunk's text, cut from its document."""
@@ -169,16 +164,16 @@ class Index:
     def vectors(self, numbers: np.ndarray) -> np.ndarray:
         """Vectors (m, D) float32 of chunks by number (m,), from the truth; 0 where one has gone meanwhile."""
         found = np.zeros((len(numbers), self.dimension), dtype=np.float32)
-        order = np.argsort(numbers)
-        try:
-            with self.connection() as connection:
-                for start in range(0, len(numbers), _MANY):
-                    places = order[start : start + _MANY]
-                    wanted = numbers[places].tolist()
-                    query = f"SELECT chunk, vector FROM vectors WHERE chunk IN ({','.join('?' * len(wanted))})"
-                    held = dict(connection.execute(query, wanted).fetchall())
-                    there = [place for place, number in zip(places, wanted, strict=True) if number in held]
-                    found[there] = stack((held[number] for number in wanted if number in held), self.dimension)
-        except (sqlite3.Error, ValueError) as error:
-            raise damaged(self.path, str(error)) from error
+        wanted = numbers.tolist()
+        with self._store.explained(), self.connection() as sql:
+            held = State(sql).vectors_of(sorted(wanted))
+            there = [place for place, number in enumerate(wanted) if number in held]
+            found[there] = stack((held[wanted[place]] for place in there), self.dimension)
         return found
+
+    def digests(self, numbers: np.ndarray) -> list[bytes]:
+        """By which the texts of chunks by number (m,) are known; a different one for each that has gone meanwhile."""
+        wanted = numbers.tolist()
+        with self._store.explained(), self.connection() as sql:
+            held = State(sql).digests_of(sorted(wanted))
+        return [held.get(number, str(number).encode()) for number in wanted]

@@ -1,8 +1,7 @@
 """Ranking lists from an index: what the search finds for a question in place of the passage that answers it.
 
 Sources: Karpukhin et al. (2020), Dense passage retrieval, section 3.2, for negatives that a search found; Qu et al.
-(2021), RocketQA, section 4.1, for the danger that some of them answer as well; Broder (1997), On the resemblance and
-containment of documents, for telling copies.
+(2021), RocketQA, section 4.1, for the danger that some of them answer as well; copies are told as in copies.py.
 
     question ─ search, the first `depth` ─ without what touches the answer, and without its copies ─ `kept` of them
 
@@ -18,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -31,6 +29,7 @@ from genwerk.data.boolq import load_questions
 from genwerk.data.documents import load_documents
 from genwerk.data.questions import Question, known_item_questions
 from genwerk.data.ranking_lists import RankingList, RankingLists, write_lists
+from genwerk.retrieval.copies import are_alike, runs_of
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
@@ -38,11 +37,8 @@ from genwerk.retrieval.reranking import Scorer
 from genwerk.retrieval.search import Searcher
 from genwerk.training.tokenise import seen
 
-__all__ = ["MineConfig", "are_copies", "mine_lists", "mine_negatives", "questions_of", "teach"]
+__all__ = ["MineConfig", "mine_lists", "mine_negatives", "questions_of", "teach"]
 
-_WORD = re.compile(r"\w+")
-_RUN = 3
-_COPY = 0.5
 _DEV_SHARE = 8  # one document in so many
 
 
@@ -66,7 +62,7 @@ def mine_lists(
     documents = load_documents(dataset.path)
     opened = Index.open(index.path)
     fusion = load_fusion(fit[0].path).choice if fit else None
-    searcher = Searcher(opened, Embedder.load(embedder_dir.path), fusion)
+    searcher = Searcher(opened, Embedder.load(embedder_dir.path, opened.precision), fusion)
     chosen = [one for split in ("train", "dev") for one in questions_of(config, dataset, documents, split)]
     found = mine_negatives(searcher, chosen, documents, depth=config.depth, kept=config.kept, arm=config.arm)
     opened.close()
@@ -120,9 +116,9 @@ def mine_negatives(
             found = searcher.search(question.text, depth, arm)
             answer = _answer(question, by_document.get(question.document_id, ()), found)
             if answer is not None:
-                own = _runs(index.chunk_text(answer))
+                own = runs_of(index.chunk_text(answer))
                 others = [item.chunk for item in found if not _adjoins(item.chunk, question)]
-                others = [chunk for chunk in others if not _are_alike(own, _runs(index.chunk_text(chunk)))][:kept]
+                others = [chunk for chunk in others if not are_alike(own, runs_of(index.chunk_text(chunk)))][:kept]
                 negatives = [number(chunk) for chunk in others]
                 lists.append(
                     RankingList(question.text, number(answer), tuple(negatives), question.split, question.document_id)
@@ -130,16 +126,6 @@ def mine_negatives(
             bar.advance()
     about = {one.document_id for one in lists}
     return RankingLists(tuple(texts), tuple(lists), tuple(seen(item for item in documents if item.id in about)))
-
-
-def are_copies(one: str, other: str) -> bool:
-    """Whether half of the runs of three words of the shorter text also stand in the other."""
-    return _are_alike(_runs(one), _runs(other))
-
-
-def _are_alike(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> bool:
-    shorter = min(len(one), len(other))
-    return shorter > 0 and len(one & other) >= _COPY * shorter
 
 
 def teach(lists: RankingLists, teacher: Scorer) -> RankingLists:
@@ -174,11 +160,6 @@ def _adjoins(chunk: Chunk, question: Question) -> bool:
     """Whether the chunk overlaps the answer, or nothing but white space can lie between them."""
     gap = max(question.start - chunk.end, chunk.start - question.end)
     return chunk.document_id == question.document_id and gap <= 2
-
-
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = [word.lower() for word in _WORD.findall(text)]
-    return {tuple(words[place : place + _RUN]) for place in range(len(words) - _RUN + 1)}
 
 
 def _is_dev(document_id: str) -> bool:

@@ -18,9 +18,10 @@ Try it:   python benchmarks/boolq.py --quick
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +40,16 @@ from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion, overlaps
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig, log_odds, questions_of
-from genwerk.retrieval.reranking import Reranker, Scorer
-from genwerk.retrieval.search import Findings, Searcher
+from genwerk.retrieval.reranking import Reranker, Scored, Scorer
+from genwerk.retrieval.search import AS_FITTED, Findings, Found, Options, Searcher
 
 __all__ = [
-    "FILE_NAME", "FitRerankingConfig", "RerankChoice", "RerankedSearch", "Reranking", "fit_reranked", "fit_reranking",
-    "load_reranking",
+    "FILE_NAME", "FOLDER", "FitRerankingConfig", "KeepRerankerConfig", "RerankChoice", "RerankedSearch", "Reranking",
+    "fit_reranked", "fit_reranking", "joined_scores", "keep_reranker", "load_reranking", "score_readable",
 ]  # fmt: skip
 
 FILE_NAME = "reranking.json"
+FOLDER = "reranker"  # beside it, where both stand beside an index
 _K = 10
 _WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _ENOUGH = 0.9  # of the largest gain: what a larger k adds beyond it is not worth its time
@@ -110,7 +112,7 @@ def load_reranking(path: Path) -> Reranking:
 
 
 class RerankedSearch:
-    """A `Searcher` with a second stage; it has the same `search` and `look`. Any thread may use it.
+    """A `Search` with a second stage. Any thread may use it. `options.rerank` overrules what was decided.
 
     A query that the reranker cannot read beside a passage keeps the order of the first search, which is said once.
     """
@@ -128,9 +130,10 @@ class RerankedSearch:
         *,
         groups: Collection[str] = (),
         exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
     ) -> list[Retrieved]:
         """The first `k` chunks, best first; `source` of those that were reranked is `reranked`."""
-        return list(self.look(query, k, arm, groups=groups, exclude=exclude).results)
+        return list(self.find(query, k, arm, groups=groups, exclude=exclude, options=options).results)
 
     def look(
         self,
@@ -140,27 +143,69 @@ class RerankedSearch:
         *,
         groups: Collection[str] = (),
         exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
     ) -> Findings:
-        """`search` with the signals of the first search."""
-        if not self.choice.on:
-            return self.searcher.look(query, k, arm, groups=groups, exclude=exclude)
-        found = self.searcher.look(query, max(k, self.choice.k), arm, groups=groups, exclude=exclude)
-        head, tail = found.results[: self.choice.k], found.results[self.choice.k :]
-        return Findings((*self._reordered(query, head), *tail)[:k], found.signals)
+        """`search` with the signals of the first search and the reranker's own."""
+        first = self._first(query, k, arm, groups, exclude, options)
+        found, best = self._second(query, k, first, options)
+        signals = replace(self.searcher.signals(query, first), reranker=best)
+        return Findings(found.results, signals, found.candidates.corrections)
 
-    def _reordered(self, query: str, head: Sequence[Retrieved]) -> Sequence[Retrieved]:
-        try:
-            scored = self.scorer.score(query, [self.index.chunk_text(item.chunk) for item in head])
-        except RequestError as error:
-            if error.code != "context_length_exceeded":
-                raise
+    def find(
+        self,
+        query: str,
+        k: int = 8,
+        arm: str | None = None,
+        *,
+        groups: Collection[str] = (),
+        exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
+    ) -> Found:
+        """`search` with what it was chosen from."""
+        return self._second(query, k, self._first(query, k, arm, groups, exclude, options), options)[0]
+
+    def reranks(self, options: Options = AS_FITTED) -> bool:
+        """Whether the reranker has the last word."""
+        return self.choice.on if options.rerank is None else options.rerank
+
+    def _first(
+        self, query: str, k: int, arm: str | None, groups: Collection[str], exclude: Collection[str], options: Options
+    ) -> Found:
+        """What the first search finds: all that the second one needs, where there is one."""
+        if self.reranks(options):
+            k, options = max(k, self.choice.k), replace(options, mmr=None, rerank=None)
+        return self.searcher.find(query, k, arm, groups=groups, exclude=exclude, options=options)
+
+    def _second(self, query: str, k: int, first: Found, options: Options) -> tuple[Found, float]:
+        """What is found after the second stage, and the log-odds of its best passage; 0 if it read none."""
+        if not self.reranks(options):
+            return first, 0.0
+        head, tail = first.results[: self.choice.k], first.results[self.choice.k :]
+        reordered, best = self._reordered(query, head)
+        moved = self.searcher.diverse(reordered, first.candidates, options, k)
+        return replace(first, results=(*moved, *tail)[:k]), best
+
+    def _reordered(self, query: str, head: Sequence[Retrieved]) -> tuple[Sequence[Retrieved], float]:
+        scored = score_readable(self.scorer, query, [self.index.chunk_text(item.chunk) for item in head])
+        if scored is None:
             if not self._told:
                 self._told = True
-                say(f"a query keeps the order of the first search: {error.what}", style="yellow")
-            return head
+                say("a query too long for the reranker keeps the order of the first search", style="yellow")
+            return head, 0.0
         joined = joined_scores(scored.scores, [item.score for item in head], self.choice.weight)
         order = np.argsort(-joined, kind="stable")
-        return [Retrieved(head[place].chunk, float(joined[place]), "reranked") for place in order]
+        best = max((log_odds(float(score)) for score in scored.scores), default=0.0)
+        return [Retrieved(head[place].chunk, float(joined[place]), "reranked") for place in order], best
+
+
+def score_readable(scorer: Scorer, query: str, texts: Sequence[str]) -> Scored | None:
+    """Scores of `texts`; None for a query that the reranker cannot read beside a text."""
+    try:
+        return scorer.score(query, texts)
+    except RequestError as error:
+        if error.code != "context_length_exceeded":
+            raise
+        return None
 
 
 def joined_scores(scores: Sequence[float] | np.ndarray, first: Sequence[float], weight: float) -> np.ndarray:
@@ -173,6 +218,7 @@ def joined_scores(scores: Sequence[float] | np.ndarray, first: Sequence[float], 
 def fit_reranking(searcher: Searcher, scorer: Scorer, questions: Sequence[Question], *, depth: int = 20) -> Reranking:
     """Score the first `depth` passages of every question once, and choose k and weight, or neither.
 
+    A question that the reranker cannot read keeps its order at every k and weight, as it will when it is served.
     Raises DataError for fewer than two questions.
     """
     if len(questions) < 2:
@@ -180,19 +226,25 @@ def fit_reranking(searcher: Searcher, scorer: Scorer, questions: Sequence[Questi
         raise DataError(f"{len(questions)} questions are too few to fit the reranking on", remedy=remedy)
     ks = sorted({k for k in (5, 10, 15, 20, 30, 50) if k < depth} | {depth})
     grid = [(k, weight) for k in ks for weight in _WEIGHTS]
-    before, after, tokens = [], [], []
+    before, after, tokens, long = [], [], list[float](), 0
     with track("fitting the reranking", total=len(questions), unit="questions") as bar:
         for question in questions:
             found = searcher.search(question.text, depth)
             texts = [searcher.index.chunk_text(item.chunk) for item in found]
-            scored = scorer.score(question.text, texts)
+            scored = score_readable(scorer, question.text, texts)
             gains = np.array([float(overlaps(item.chunk, question)) for item in found])
             first = [item.score for item in found]
             before.append(_ndcg(gains))
-            after.append([_ndcg(_moved(gains, scored.scores, first, k, weight)) for k, weight in grid])
-            tokens.append(scored.tokens / max(1, len(found)))
+            if scored is None:
+                long += 1
+                after.append([before[-1]] * len(grid))
+            else:
+                after.append([_ndcg(_moved(gains, scored.scores, first, k, weight)) for k, weight in grid])
+                tokens.append(scored.tokens / max(1, len(found)))
             bar.advance()
-    return _choose(before, np.array(after), grid, float(np.mean(tokens)), searcher.fusion.arm)
+    if long:
+        say(f"{long} of {len(questions)} questions are too long for the reranker and keep their order", style="yellow")
+    return _choose(before, np.array(after), grid, float(np.mean(tokens or [0.0])), searcher.fusion.arm)
 
 
 def _moved(gains: np.ndarray, scores: np.ndarray, first: Sequence[float], k: int, weight: float) -> np.ndarray:
@@ -248,18 +300,33 @@ def _best(before: np.ndarray, after: np.ndarray, grid: Sequence[tuple[int, float
     return max((place for place, point in enumerate(grid) if point[0] == k), key=lambda place: gains[place])
 
 
+class KeepRerankerConfig(Config):
+    """A reranker from outside, kept in the workspace so that what is measured is what will be served."""
+
+    name: str = Field(description="as it was asked for")
+
+
+def keep_reranker(config: KeepRerankerConfig, step: Step, source: Source) -> dict[str, float | int | str]:
+    """Copy the model's directory into `step.out`. Raises ModelError where it holds no cross-encoder."""
+    window = Reranker.load(source.path).window
+    for file in sorted(path for path in source.path.iterdir() if path.is_file()):
+        shutil.copyfile(file, step.out / file.name)
+    return {"window": window}
+
+
 class FitRerankingConfig(Config):
     """How the decision is made."""
 
     n_questions: int = Field(400, ge=2, description="development questions")
     depth: int = Field(20, ge=1, description="passages of the first search that may be reranked")
     seed: int = Field(0, ge=0, description="which questions are made; the same as in mining")
+    always: bool = Field(False, description="switch it on whatever is measured")
 
 
 def fit_reranked(
     config: FitRerankingConfig,
     step: Step,
-    reranker: Artifact,
+    reranker: Source | Artifact,
     index: Artifact,
     embedder_dir: Source | Artifact,
     dataset: Artifact,
@@ -268,10 +335,12 @@ def fit_reranked(
     """Write `reranking.json` into `step.out`, from development questions that the reranker never learned from."""
     started = time.perf_counter()
     opened = Index.open(index.path)
-    searcher = Searcher(opened, Embedder.load(embedder_dir.path), load_fusion(fit.path).choice)
+    searcher = Searcher(opened, Embedder.load(embedder_dir.path, opened.precision), load_fusion(fit.path).choice)
     chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
     questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
     fitted = fit_reranking(searcher, Reranker.load(reranker.path), questions, depth=config.depth)
+    if config.always and not fitted.on:
+        fitted = replace(fitted, on=True, reason=f"{fitted.reason} The recipe wants it switched on.")
     fitted.save(step.out / FILE_NAME)
     opened.close()
     return {"on": int(fitted.on), "k": fitted.k, "weight": fitted.weight, "questions": fitted.n_questions,

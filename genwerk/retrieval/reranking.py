@@ -50,7 +50,7 @@ class VectorScorer:
         self._embedder = embedder
 
     def score(self, query: str, texts: Sequence[str], user: str = "") -> Scored:
-        sequences = self._embedder.tokenize([query, *texts])
+        sequences = [*self._embedder.tokenize([query], asked=True), *self._embedder.tokenize(texts)]
         vectors = self._embedder.embed_tokens(sequences, user)
         likeness = (vectors[1:] * vectors[0]).sum(1)  # not a product of matrices, which adds up as their size says
         return Scored(likeness, sum(map(len, sequences)))

@@ -1,122 +1,85 @@
 """Search with three arms: words (BM25), meaning (dense), and both (hybrid).
 
 Sources: Robertson and Zaragoza (2009), The probabilistic relevance framework: BM25 and beyond (bm25.py); Bruch, Gai
-and Ingber (2023), An analysis of fusion functions for hybrid retrieval, for the convex combination.
+and Ingber (2023), An analysis of fusion functions for hybrid retrieval, for the convex combination; Cormack, Clarke and
+Büttcher (2009), Reciprocal rank fusion outperforms Condorcet and individual rank learning methods.
 
-    hybrid(q, c) = w · max(cos(q, c), 0) / max cos  +  (1 - w) · bm25(q, c) / max bm25
+    weighted(q, c) = w · max(cos(q, c), 0) / max cos  +  (1 - w) · bm25(q, c) / max bm25
+    rrf(q, c)      = sum over the arms that found c of  1 / (60 + rank)
 
 max   over the candidates of this query: the first 100 of each arm
 w     fitted on the collection (fusion.py)
 
 Chosen:   scores are scaled by their own maximum with 0 as the lower end, which both measures have by theory; equal
           scores are ordered by document and place in it, so that the same collection gives the same list, in whatever
-          order and after whatever changes its documents came.
-Left out: rank fusion (it throws the scores away), rerankers, query rewriting.
+          order and after whatever changes its documents came. The weighted fusion serves; the other one, which throws
+          the scores away, is there for the asking. A word that is looked up as another one (spelling.py) is so in the
+          search by words only: meaning is that of the question as it was asked.
+Left out: rerankers (reranked.py), query rewriting (rewriting.py).
 Try it:   python benchmarks/index.py --chunks 200
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
 from genwerk.core.errors import RequestError, WorkspaceError
 from genwerk.core.types import Chunk, Retrieved
 from genwerk.retrieval.bm25 import BM25
+from genwerk.retrieval.diversity import diverse_order, first_of_each
 from genwerk.retrieval.embedding import TextEncoder
+from genwerk.retrieval.findings import (
+    ARMS,
+    AS_FITTED,
+    FUSIONS,
+    Candidates,
+    Correction,
+    Findings,
+    Found,
+    FusionChoice,
+    Options,
+    Rank,
+    Signals,
+)
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.terms import language_of, terms_of
-from genwerk.retrieval.view import Chunks
+from genwerk.retrieval.spelling import mistakes, nearest
+from genwerk.retrieval.terms import forms_of, language_of, terms_of
+from genwerk.retrieval.view import Chunks, View
 from genwerk.retrieval.words import STOP_WORDS, words_of
 
-__all__ = ["ARMS", "Candidates", "Findings", "FusionChoice", "Rank", "Searcher", "Signals"]
+__all__ = [
+    "ARMS", "AS_FITTED", "DEPTH", "FUSIONS", "LONGEST_QUERY", "Candidates", "Correction", "Findings", "Found",
+    "FusionChoice", "Options", "Rank", "Search", "Searcher", "Signals", "check_query",
+]  # fmt: skip
 
-ARMS = ("bm25", "dense", "hybrid")
+LONGEST_QUERY = 20_000  # characters of what people and programs ask; a search by itself takes any
 DEPTH = 100
+_READ = 8  # passages in which the spelling of a term is looked for
 _MAX_QUERY_WORDS = 64
 _CACHED_QUERIES = 512
 
 
-@dataclass(frozen=True, slots=True)
-class FusionChoice:
-    """Which arm serves, and the share `weight` of meaning in the hybrid arm."""
+class Search(Protocol):
+    """What finds passages: a `Searcher`, or one with a second stage (reranked.py). Any thread may use it."""
 
-    arm: str = "hybrid"
-    weight: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """What the scores of one query say about whether its answer is there at all. All 0 when nothing was found.
-
-    cosine      of the best passage by meaning
-    margin      how far it stands above the mean of the first ten by meaning
-    bm25        of the best passage by words, divided by the number of the query's words
-    lead        how far its BM25 score stands above the mean of the first ten by words
-    coverage    largest share of the query's words found in one of the first three passages, rare words weighing more:
-                a word in n of N passages weighs ln((N + 1) / (n + 0.5))
-    """
-
-    cosine: float = 0.0
-    margin: float = 0.0
-    bm25: float = 0.0
-    lead: float = 0.0
-    coverage: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """The passages found, best first, and the signals."""
-
-    results: tuple[Retrieved, ...]
-    signals: Signals
-
-
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """Where a chunk stands in one arm, from 1, and its score there."""
-
-    rank: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The union of what both arms found for one query, with scaled scores in [0, 1].
-
-    chunks   (m,) found, in the order of documents; the other fields belong to them one by one.
-    cosines  of those that the search by meaning found, bm25_scores of those that the search by words found, by place.
-    words    the search by words that they were found with: what the reader may see.
-    """
-
-    chunks: tuple[Chunk, ...]
-    dense: np.ndarray
-    bm25: np.ndarray
-    cosines: Mapping[int, float] = field(default_factory=dict)
-    bm25_scores: Mapping[int, float] = field(default_factory=dict)
-    words: BM25 | None = None
-
-    def ranked(self, arm: str, weight: float, k: int) -> list[tuple[Chunk, float]]:
-        """The first `k` chunks of one arm, best first, with their scores."""
-        if arm == "hybrid":
-            scores = weight * self.dense + (1.0 - weight) * self.bm25
-            found = list(enumerate(scores.tolist()))
-        else:
-            found = list((self.cosines if arm == "dense" else self.bm25_scores).items())
-        found.sort(key=lambda item: (-item[1], item[0]))
-        return [(self.chunks[place], score) for place, score in found[:k]]
-
-    def ranks(self, weight: float) -> dict[str, dict[Chunk, Rank]]:
-        """Of every arm the chunks it found, best first, each with its rank."""
-        every = len(self.chunks)
-        return {
-            arm: {chunk: Rank(rank, score) for rank, (chunk, score) in enumerate(self.ranked(arm, weight, every), 1)}
-            for arm in ARMS
-        }
+    @property
+    def index(self) -> Index: ...
+    @property
+    def embedder(self) -> TextEncoder: ...
+    @property
+    def fusion(self) -> FusionChoice: ...
+    def find(self, query: str, k: int = 8, arm: str | None = None, *, groups: Collection[str] = (),
+             exclude: Collection[str] = (), options: Options = AS_FITTED) -> Found: ...  # fmt: skip
+    def search(self, query: str, k: int = 8, arm: str | None = None, *, groups: Collection[str] = (),
+               exclude: Collection[str] = (), options: Options = AS_FITTED) -> list[Retrieved]: ...  # fmt: skip
+    def look(self, query: str, k: int = 8, arm: str | None = None, *, groups: Collection[str] = (),
+             exclude: Collection[str] = (), options: Options = AS_FITTED) -> Findings: ...  # fmt: skip
 
 
 class Searcher:
@@ -126,7 +89,7 @@ class Searcher:
         if index.meta.get("embedder") != embedder.identity:
             raise WorkspaceError(
                 "the index was made with another embedder, so its vectors cannot be compared",
-                where=str(index.path),
+                where=index.where,
                 remedy="Run the recipe again, or give the embedder that the index names.",
             )
         self.index, self.embedder, self.fusion = index, embedder, fusion or FusionChoice()
@@ -140,13 +103,14 @@ class Searcher:
         *,
         groups: Collection[str] = (),
         exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
     ) -> list[Retrieved]:
         """The first `k` chunks, best first. Without `arm` the one that the fit chose.
 
         groups   whose documents may be found beside everyone's; exclude: ids of documents to leave out.
-        Raises RequestError for an unknown arm.
+        Raises RequestError for an unknown arm, and for a filter by what no document has.
         """
-        return list(self._found(query, k, arm, groups, exclude)[1])
+        return list(self.find(query, k, arm, groups=groups, exclude=exclude, options=options).results)
 
     def look(
         self,
@@ -156,30 +120,71 @@ class Searcher:
         *,
         groups: Collection[str] = (),
         exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
     ) -> Findings:
         """`search` with the signals of the query."""
-        found, results = self._found(query, k, arm, groups, exclude)
-        return Findings(results, self._signals(query, found, results))
+        found = self.find(query, k, arm, groups=groups, exclude=exclude, options=options)
+        return Findings(found.results, self.signals(query, found), found.candidates.corrections)
 
-    def _found(
-        self, query: str, k: int, arm: str | None, groups: Collection[str], exclude: Collection[str]
-    ) -> tuple[Candidates, tuple[Retrieved, ...]]:
+    def find(
+        self,
+        query: str,
+        k: int = 8,
+        arm: str | None = None,
+        *,
+        groups: Collection[str] = (),
+        exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
+        meaning: str | None = None,
+    ) -> Found:
+        """`search` with what it was chosen from. `meaning`: a text whose vector is halved with the question's."""
+        if options.rerank:
+            remedy = "Train one: `genwerk index train-reranker`; or ask without it."
+            raise RequestError("there is no reranker for this index", param="rerank", remedy=remedy)
         arm = arm or self.fusion.arm
         if arm not in ARMS:
             raise RequestError(f"there is no arm {arm!r}", param="arm", remedy=f"Arms: {', '.join(ARMS)}.")
-        found = self.candidates(query, groups=groups, exclude=exclude)
-        return found, tuple(Retrieved(chunk, score, arm) for chunk, score in self.rank(found, arm, k))
+        found = self.candidates(query, groups=groups, exclude=exclude, options=options, meaning=meaning)
+        weight = self.fusion.weight if options.weight is None else options.weight
+        every = [Retrieved(found.chunks[place], score, arm)
+                 for place, score in found.places(arm, weight, options.fusion)]  # fmt: skip
+        kept, repeated = self._distinct(every, found) if options.distinct else (every, 0)
+        return Found(self.diverse(kept, found, options, k), found, repeated)
 
-    def candidates(self, query: str, *, groups: Collection[str] = (), exclude: Collection[str] = ()) -> Candidates:
+    def diverse(
+        self, results: Sequence[Retrieved], found: Candidates, options: Options, k: int
+    ) -> tuple[Retrieved, ...]:
+        """The first `k` of some results, or those that `options.mmr` chooses."""
+        if options.mmr is None or not results:
+            return tuple(results[:k])
+        vectors = self.index.vectors(_numbers(results, found))
+        order = diverse_order([item.score for item in results], vectors, options.mmr, k)
+        return tuple(results[place] for place in order)
+
+    def _distinct(self, results: Sequence[Retrieved], found: Candidates) -> tuple[list[Retrieved], int]:
+        kept = first_of_each(self.index.digests(_numbers(results, found)))
+        return [results[place] for place in kept], len(results) - len(kept)
+
+    def candidates(
+        self,
+        query: str,
+        *,
+        groups: Collection[str] = (),
+        exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
+        meaning: str | None = None,
+    ) -> Candidates:
         """Both arms' first 100, joined."""
         query = query.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
         view = self.index.view
-        words = view.words(groups, exclude)
-        if not query.strip() or not len(view.chunks):
+        words = view.words(groups, exclude, options.where)
+        if not query.strip() or not words.n_rows:
             return Candidates((), np.zeros(0), np.zeros(0), words=words)
-        terms = [term for word in query_words(query) for term in self.index.forms(word)]
-        by_words = _first(view.chunks, *words.top(terms, DEPTH))
-        vector = self._vector(query)
+        terms = {word: forms_of(word, words.languages) for word in query_words(query)}
+        corrections = self._corrections(terms, words, view) if options.spelling else {}
+        terms |= {word: (term,) for word, (term, _) in corrections.items()}
+        by_words = _first(view.chunks, *words.top([term for forms in terms.values() for term in forms], DEPTH))
+        vector = self._vector(query) if meaning is None else _middle(self._vector(query), self._vector(meaning))
         by_meaning = _first(view.chunks, *view.scan.top(vector, DEPTH, words.visible))
         chunks = {row: view.chunks[row] for row in {*by_words, *by_meaning}}
         rows = sorted(chunks, key=lambda row: chunks[row])
@@ -189,14 +194,42 @@ class Searcher:
         return Candidates(
             tuple(chunks[row] for row in rows), _scaled(dense), _scaled(bm25),
             {places[row]: score for row, score in by_meaning.items()},
-            {places[row]: score for row, score in by_words.items()}, words,
+            {places[row]: score for row, score in by_words.items()}, words, view.rows.numbers[rows],
+            tuple(correction for _, correction in corrections.values()),
         )  # fmt: skip
+
+    def _corrections(
+        self, terms: Mapping[str, tuple[str, ...]], words: BM25, view: View
+    ) -> dict[str, tuple[str, Correction]]:
+        """For words of which nothing is held: the term that is looked up instead, and how it is told."""
+        found: dict[str, tuple[str, Correction]] = {}
+        for word, forms in terms.items():
+            if any(words.count(form) for form in forms):
+                continue
+            near = [best for form in forms if (best := nearest(word, form, view.vocabularies, words.count))]
+            if near:
+                term = min(near, key=lambda best: best[1])[0]
+                found[word] = term, Correction(word, self._spelled(word, term, words, view))
+        return found
+
+    def _spelled(self, word: str, term: str, words: BM25, view: View) -> str:
+        """A word of the reader's documents that stands for the term, the one most like `word`."""
+        seen: Counter[str] = Counter()
+        for row in words.rows(term)[:_READ].tolist():
+            text = self.index.chunk_text(view.chunks[row])
+            seen.update(one.folded for one in words_of(text) if term in forms_of(one.folded, words.languages))
+        if not seen:
+            return term
+        held = sorted(seen, key=lambda one: (-seen[one], one))
+        return held[int(np.argmin(mistakes(word, np.array(held), len(word))))]
 
     def rank(self, found: Candidates, arm: str, k: int) -> list[tuple[Chunk, float]]:
         """The first `k` of an arm, the hybrid one at the weight that was fitted."""
         return found.ranked(arm, self.fusion.weight, k)
 
-    def _signals(self, query: str, found: Candidates, results: tuple[Retrieved, ...]) -> Signals:
+    def signals(self, query: str, searched: Found) -> Signals:
+        """What a search says about whether its answer is there. Words count as they were asked: a guess is no sign."""
+        found, results = searched.candidates, searched.results
         if not found.chunks or found.words is None:
             return Signals()
         weights = self._word_weights(query, found.words)
@@ -219,9 +252,19 @@ class Searcher:
 
     def _word_weights(self, query: str, words: BM25) -> dict[tuple[str, ...], float]:
         """How rare each word of the query is among what the reader may see, by the forms it is looked up in."""
-        forms = dict.fromkeys(self.index.forms(word) for word in query_words(query))
+        forms = dict.fromkeys(forms_of(word, words.languages) for word in query_words(query))
         holding = {form: max((words.count(term) for term in form), default=0) for form in forms}
         return {form: math.log((words.n_rows + 1) / (count + 0.5)) for form, count in holding.items()}
+
+
+def check_query(query: str) -> str:
+    """The query, where it is one. Raises RequestError for an empty one, and for one of more than 20,000 characters."""
+    if not query.strip():
+        raise RequestError("`query`: it is empty", param="query", code="invalid_value", remedy="Ask for something.")
+    if len(query) > LONGEST_QUERY:
+        what, remedy = f"`query`: it has {len(query):,} characters", f"Send at most {LONGEST_QUERY:,}."
+        raise RequestError(what, param="query", code="invalid_value", remedy=remedy)
+    return query
 
 
 def query_words(query: str) -> list[str]:
@@ -235,6 +278,18 @@ def query_words(query: str) -> list[str]:
         longest = set(sorted(chosen, key=lambda word: (-len(word), word))[:_MAX_QUERY_WORDS])
         chosen = [word for word in chosen if word in longest]
     return chosen
+
+
+def _middle(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The vector (D,) of length 1 half-way between two."""
+    both = one + other
+    return np.asarray(both / max(float(np.linalg.norm(both)), 1e-12), dtype=np.float32)
+
+
+def _numbers(results: Sequence[Retrieved], found: Candidates) -> np.ndarray:
+    """(m,) numbers of the chunks of some results."""
+    places = {chunk: place for place, chunk in enumerate(found.chunks)}
+    return found.numbers[[places[item.chunk] for item in results]]
 
 
 def _scaled(scores: np.ndarray) -> np.ndarray:

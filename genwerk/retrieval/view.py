@@ -7,7 +7,6 @@ anything is counted or compared, so that nothing found, no score and no count te
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ from genwerk.core.types import Chunk
 from genwerk.retrieval.bm25 import BM25, Segments
 from genwerk.retrieval.derived import Derived
 from genwerk.retrieval.scan import Scan
-from genwerk.retrieval.terms import language_of
+from genwerk.retrieval.truth import State
+from genwerk.retrieval.where import EVERYTHING, Facets, Where
 
-__all__ = ["Chunks", "Documents", "Rows", "View", "read_rows"]
+__all__ = ["Chunks", "Documents", "Rows", "View", "rows_of"]
 
 _ARM_BYTES = 1 << 27
 _ARM_BYTES_A_ROW = 9  # a mask, and a norm in float64
@@ -52,27 +52,26 @@ class Documents:
     """Ids and access lists of all documents ever seen, by place; lists only grow, so that older views stay right.
 
     places   of those that are there now, by id; `numbers`: places by the number that the truth gives
+    facets   what a search may be limited to
     """
 
     ids: list[str] = field(default_factory=list)
     acls: list[frozenset[str]] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
     numbers: dict[int, int] = field(default_factory=dict)
-    languages: set[str] = field(default_factory=set)
+    facets: Facets = field(default_factory=Facets)
 
-    def read(self, connection: sqlite3.Connection, after: int) -> None:
+    def read(self, state: State, after: int) -> None:
         """Take in documents with numbers above `after`."""
-        query = "SELECT number, id, acl, metadata FROM documents WHERE number > ? ORDER BY number"
-        for number, identity, acl, metadata in connection.execute(query, (after,)):
+        for number, identity, source, acl, metadata in state.documents(after):
             self.places[identity] = self.numbers[number] = len(self.ids)
+            self.facets.add(len(self.ids), source, json.loads(metadata))
             self.ids.append(identity)
             self.acls.append(frozenset(json.loads(acl)))
-            self.languages.add(language_of(json.loads(metadata)))
 
-    def drop(self, connection: sqlite3.Connection, after: int) -> list[int]:
+    def drop(self, state: State, after: int) -> list[int]:
         """Forget documents whose removal has a number above `after`; the places of those that were known."""
-        query = "SELECT document FROM removed WHERE number > ? ORDER BY number"
-        gone = [self.numbers.pop(number) for (number,) in connection.execute(query, (after,)) if number in self.numbers]
+        gone = [self.numbers.pop(number) for number in state.removed(after) if number in self.numbers]
         for place in gone:
             if self.places.get(self.ids[place]) == place:
                 del self.places[self.ids[place]]
@@ -112,57 +111,55 @@ class View:
         self.rows, self.parts, self._documents = rows, tuple(parts), documents
         self.chunks = Chunks(rows, documents.ids)
         self.scan = Scan([part.vectors for part in parts], lambda some: exactly(rows.numbers[some]))
+        self.vocabularies = [part.vocabulary for part in parts]
         self._segments = Segments([part.postings for part in parts])
         self._lock = threading.Lock()
-        self._arms: dict[frozenset[str], BM25] = {}
+        self._arms: dict[tuple[frozenset[str], Where], BM25] = {}
 
-    def words(self, groups: Collection[str] = (), exclude: Collection[str] = ()) -> BM25:
-        """The search by words as `groups` see it without the documents in `exclude`.
+    def words(self, groups: Collection[str] = (), exclude: Collection[str] = (), where: Where = EVERYTHING) -> BM25:
+        """The search by words in what `groups` see and `where` means, without the documents in `exclude`.
 
-        Its `visible` (n,) are the rows they may see, for the other search too; None: all.
+        Its `visible` (n,) are those rows, for the other search too; None: all.
+        Raises RequestError for a filter by what none of their documents has.
         """
-        arm = self._words(frozenset(groups))
         places = [self._documents.places[identity] for identity in exclude if identity in self._documents.places]
-        if not places:
-            return arm
-        kept = ~np.isin(self.rows.documents, places)
-        return BM25(self._segments, kept if arm.visible is None else arm.visible & kept)
+        key = frozenset(groups), where
+        return self._arm(*key, places) if places else self._kept(key)
 
     def may_see(self, document_id: str, groups: Collection[str] = ()) -> bool:
         """Whether somebody in `groups` may see the document: it is for everyone, or for one of them."""
         acl = self._documents.acls[self._documents.places[document_id]]
         return not acl or not acl.isdisjoint(groups)
 
-    def _words(self, groups: frozenset[str]) -> BM25:
+    def _kept(self, key: tuple[frozenset[str], Where]) -> BM25:
         with self._lock:
-            if groups not in self._arms:
+            if key not in self._arms:
+                arm = self._arm(*key, ())
                 if len(self._arms) >= max(4, min(256, _ARM_BYTES // (_ARM_BYTES_A_ROW * len(self.chunks) + 1))):
                     self._arms.clear()  # so many kinds of readers: start over rather than grow
-                self._arms[groups] = BM25(self._segments, self._visible(groups))
-            return self._arms[groups]
+                self._arms[key] = arm
+            return self._arms[key]
 
-    def _visible(self, groups: frozenset[str]) -> np.ndarray | None:
-        seen = self.rows.documents >= 0
-        allowed = np.array([not acl or not acl.isdisjoint(groups) for acl in self._documents.acls], dtype=bool)
-        if not allowed.all():
-            seen &= allowed[self.rows.documents]
-        return None if seen.all() else seen
+    def _arm(self, groups: frozenset[str], where: Where, without: Sequence[int]) -> BM25:
+        there = self.rows.documents >= 0
+        counts = np.bincount(self.rows.documents[there], minlength=len(self._documents.acls))
+        acls = self._documents.acls[: len(counts)]
+        seen = (counts > 0) & np.array([not acl or not acl.isdisjoint(groups) for acl in acls], dtype=bool)
+        seen = self._documents.facets.matching(where, seen)
+        seen[list(without)] = False
+        visible = there & seen[self.rows.documents] if len(seen) else there
+        languages = self._documents.facets.values("language", seen)
+        return BM25(self._segments, None if visible.all() else visible, languages)
 
 
-def read_rows(connection: sqlite3.Connection, documents: Documents, numbers: np.ndarray, after: int) -> Rows:
-    """The chunks `numbers` (n,) above `after`, in order; those that the truth does not have are gone.
+def rows_of(documents: Documents, numbers: np.ndarray, spans: np.ndarray) -> Rows:
+    """The chunks `numbers` (n,), of which `spans` (m, 4) are there, both in order; the others are gone.
 
-    Raises ValueError where the truth has chunks between them that are not named.
+    Raises ValueError where there are chunks that are not named.
     """
     if not len(numbers):
         return NO_ROWS
-    query = "SELECT number, document, start, stop FROM chunks WHERE number > ? AND number <= ? ORDER BY number"
-    cursor = connection.execute(query, (after, int(numbers[-1])))
-    blocks = [np.zeros((0, 4), dtype=np.int64)]
-    while block := cursor.fetchmany(1 << 15):
-        blocks.append(np.array(block, dtype=np.int64))
-    spans = np.concatenate(blocks)
-    places = np.searchsorted(numbers, spans[:, 0])
+    places = np.minimum(np.searchsorted(numbers, spans[:, 0]), len(numbers) - 1)
     if not np.array_equal(numbers[places], spans[:, 0]):
         raise ValueError("what was derived and the chunks do not belong together")
     held = np.full((len(numbers), 3), -1, dtype=np.int64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -30,7 +30,7 @@ from genwerk.core.types import (
     new_answer_id,
 )
 from genwerk.guardrails.grounding import Grounding
-from genwerk.guardrails.guard import GuardContext, inspect_text, outcome
+from genwerk.guardrails.guard import Guard, GuardContext, inspect_text, outcome
 from genwerk.guardrails.pii import mask_pii
 from genwerk.inference.engine import Delta, TokenLogprob
 from genwerk.inference.prompts import RAW, raw_text
@@ -38,6 +38,7 @@ from genwerk.inference.several import Answer
 from genwerk.monitoring.answers import AnswerLog, AnswerRecord
 from genwerk.monitoring.metrics import ServerMetrics
 from genwerk.retrieval.answer_events import Done, Passages, Sentence
+from genwerk.retrieval.support import Support
 from genwerk.serving.deployment import Deployment
 from genwerk.serving.holdback import Holdback
 
@@ -97,12 +98,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text that may leave. All pieces of an answer, joined, are `reply.text`. `number` is the citation's, 0 without."""
+    """Text that may leave. All pieces of an answer, joined, are `reply.text`.
+
+    number    the citation's, 0 without; support, agreed: see `Sentence`.
+    """
 
     text: str
     citation: Citation | None = None
     number: int = 0
     quoted: bool = False
+    support: Support | None = None
+    agreed: float | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
@@ -236,7 +242,8 @@ class _Run:
     def _generate(self, request: Request) -> Iterator[Delta]:
         """The engine's stream, ended by `stop` between two tokens."""
         request = replace(request, user=self._user, priority=self.ask.priority)
-        self.prompt = request.messages
+        if not self.prompt:  # of several answers drawn the first is the one that can be replayed
+            self.prompt, self.receipt = request.messages, self.deployment.engine.receipt(request)
         return until(self.stop, self.deployment.engine.stream(request))
 
     def _single(self, request: Request) -> Callable[[], Answer]:
@@ -248,16 +255,23 @@ class _Run:
         guards = [
             guard for guard in self.deployment.guards.outbound if self.ask.grounded or guard.name != Grounding.name
         ]
+        return self._looked(guards, text, "output")
+
+    def _admit(self, text: str) -> Verdict:
+        """All guards of passages as one verdict."""
+        return self._looked(self.deployment.guards.passages, text, "passage")
+
+    def _looked(self, guards: Sequence[Guard], text: str, name: str) -> Verdict:
         seen = inspect_text(guards, text, self.context)
         self.outbound += map(_mute, seen.verdicts)
         acted = [verdict for verdict in seen.verdicts if outcome(verdict) != "passed"]
         if not acted:
-            return Verdict(True, text, "output", "")
+            return Verdict(True, text, name, "")
         return Verdict(seen.allowed, seen.text if seen.allowed else "", acted[-1].rule, acted[-1].reason)
 
     def _grounded(self, messages: tuple[Message, ...]) -> Iterator[AssistantEvent | _Draft]:
         sent = 0
-        answerer = self.deployment.answerer(self._generate, self._check, self.ask.groups)
+        answerer = self.deployment.answerer(self._generate, self._check, self._admit, self.ask.groups)
         for event in answerer.answer(messages, self.ask.sampling, self.ask.adapter):
             match event:
                 case Passages():
@@ -270,7 +284,9 @@ class _Run:
                 case Sentence():
                     text = event.shown if not sent else f" {event.shown}"
                     sent += 1
-                    yield Piece(text, event.citation, event.number, event.quoted)
+                    yield Piece(
+                        text, event.citation, event.number, event.quoted, support=event.support, agreed=event.agreed
+                    )
                 case Done():
                     if event.dropped and all(verdict.allowed for verdict in self.outbound):
                         reason = f"{len(event.dropped)} sentence(s) that no passage supports were left out"

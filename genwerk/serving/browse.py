@@ -35,7 +35,7 @@ class Browser:
         if deployment.embedder is not None:
             entries.append((deployment.embedder_name, "embedding", "index"))
         if deployment.reranker is not None:
-            entries.append((deployment.reranker_name, "reranker", ""))
+            entries.append((deployment.reranker_name, "reranker", "reranker"))
         return {"object": "list", "data": [self._model(*entry) for entry in entries]}
 
     def model(self, name: str) -> dict[str, Any]:

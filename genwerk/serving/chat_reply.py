@@ -9,7 +9,7 @@ from genwerk.inference.generation import TokenLogprob
 from genwerk.serving.assistant import Finished, Found, Piece, Started, Thought
 from genwerk.serving.choices import ChoiceEvent
 from genwerk.serving.deployment import Deployment
-from genwerk.serving.openai_reply import finite, passage_json, token_text, usage_json
+from genwerk.serving.openai_reply import finite, passage_json, sentence_json, token_text, usage_json
 from genwerk.serving.openai_request import ChatCall
 from genwerk.serving.told import Choice, Told
 
@@ -36,7 +36,7 @@ class ChatReply:
             case Thought(text):  # under the name that OpenAI-compatible servers give it
                 return self._chunk(item.index, {"reasoning_content": text})
             case Piece():
-                extra: dict[str, Any] = {"number": event.number, "quoted": event.quoted}
+                extra = sentence_json(event)
                 if event.citation is not None:
                     extra["citation"] = choice.citation(event.citation, event.number)
                 ours = extra if event.number or event.quoted else None

@@ -30,14 +30,16 @@ from genwerk.inference.engines import OURS, SERVED, choose_engine, load_engine
 from genwerk.inference.generation import Delta
 from genwerk.inference.text_engine import TextEngine
 from genwerk.retrieval.abstention import Abstention, load_abstention
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.citations import Passage, align
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
+from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
-from genwerk.retrieval.search import Searcher
+from genwerk.retrieval.search import Search, Searcher
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 EXAMPLES = 4
@@ -74,8 +76,8 @@ class Deployment:
     index: Index | None = None
     embedder: Embedder | None = None
     embedder_name: str = ""
-    searcher: Searcher | None = None
-    make_answerer: Callable[[Generate, Check, Sequence[str]], AnswerSource] | None = None
+    searcher: Search | None = None
+    make_answerer: Callable[[Generate, Check, Check, Sequence[str]], AnswerSource] | None = None
     questions: tuple[str, ...] = ()
     adapter: str = ""
     reranker: Reranker | None = None
@@ -91,7 +93,7 @@ class Deployment:
             "model",
             "quantised",
             *(["adapter"] if adapter else []),
-            *(["dataset", "index", "fit"] if grounded else []),
+            *(["dataset", "index", "fit", "reranker", "reranking"] if grounded else []),
         ]
         return {part: self.artifacts[part] for part in parts if part in self.artifacts}
 
@@ -100,11 +102,11 @@ class Deployment:
         """Changes when any part changes."""
         return f"fp_{digest({part: artifact.id for part, artifact in self.artifacts.items()})[:12]}"
 
-    def answerer(self, generate: Generate, check: Check, groups: Sequence[str] = ()) -> AnswerSource:
-        """Raises RequestError where there are no documents."""
+    def answerer(self, generate: Generate, check: Check, admit: Check, groups: Sequence[str] = ()) -> AnswerSource:
+        """Raises RequestError where there are no documents. check, admit: see `Answerer`."""
         if self.make_answerer is None:
             raise RequestError("this deployment has no documents", param="grounded", remedy="Ask with it false.")
-        return self.make_answerer(generate, check, groups)
+        return self.make_answerer(generate, check, admit, groups)
 
     def document(self, identity: str, groups: Sequence[str] = ()) -> Document:
         """A document that `groups` may see. Raises RequestError (404)."""
@@ -155,7 +157,7 @@ def load_deployment(
     with ExitStack() as loading:
         engine = open_engines(model, adapter, name, notes, workspace.root / PREFIXES, replicas, server)
         loading.callback(engine.close)  # where anything below fails: replicas would stay in their cluster
-        reranker, reranker_name = _load_reranker(str(notes.get("reranker") or ""), engine)
+        reranker, reranker_name = _load_reranker(str(notes.get("reranker") or ""), parts.get("reranker"), name, engine)
         deployment = Deployment(
             name, workspace, engine, guards, parts, adapter=next(iter(engine.adapters), ""), reranker=reranker,
             reranker_name=reranker_name,
@@ -171,14 +173,17 @@ def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, An
     engine, fit = deployment.engine, deployment.artifacts.get("fit")
     index = Index.open(made.path)
     embedder_name, embedder_path = find_encoder(str(ids.get("embedder") or next(iter(made.sources), "")))
-    embedder = Embedder.load(embedder_path)
+    embedder = Embedder.load(embedder_path, index.precision)
     embedder.share(engine.between_steps)
-    searcher = Searcher(index, embedder, load_fusion(fit.path).choice if fit else None)
+    searcher = _search(deployment, Searcher(index, embedder, load_fusion(fit.path).choice if fit else None))
     abstention = load_abstention(fit.path) if fit else None
+    config = AnswerConfig.parse(ids.get("answer") or {}, where=f"pin serving-{deployment.name}")
 
-    def make_answerer(generate: Generate, check: Check, groups: Sequence[str]) -> AnswerSource:
-        count = engine.count_tokens
-        return Answerer(index, searcher, generate, abstention, count_tokens=count, check=check, groups=groups)
+    def make_answerer(generate: Generate, check: Check, admit: Check, groups: Sequence[str]) -> AnswerSource:
+        return Answerer(
+            index, searcher, generate, abstention, count_tokens=engine.count_tokens, check=check, admit=admit,
+            config=config, groups=groups,
+        )  # fmt: skip
 
     return replace(
         deployment, index=index, embedder=embedder, embedder_name=embedder_name, searcher=searcher,
@@ -247,22 +252,38 @@ def find_encoder(spec: str, what: str = "embedding model of the index") -> tuple
     """
     if spec in KNOWN or ":" in spec:
         return spec, fetch(spec)
-    if not spec or not Path(spec).is_dir():
+    if not spec or not Path(spec).exists():
         remedy = "Restore it, or run the recipe again."
         raise WorkspaceError(f"the {what}, `{spec}`, is gone", where=spec, remedy=remedy)
     return Path(spec).name, Path(spec)
 
 
-def _load_reranker(spec: str, engine: TextEngine) -> tuple[Reranker | None, str]:
-    if not spec:
+def _search(deployment: Deployment, searcher: Searcher) -> Search:
+    """The search with its second stage, where one was measured on this collection."""
+    decided = deployment.artifacts.get("reranking")
+    if decided is None or deployment.reranker is None:
+        return searcher
+    return RerankedSearch(searcher, deployment.reranker, load_reranking(decided.path).choice)
+
+
+def _load_reranker(
+    spec: str, trained: Artifact | None, deployment: str, engine: TextEngine
+) -> tuple[Reranker | None, str]:
+    """The one that `serve.reranker` names, or that was trained for the deployment, and the name it is asked by."""
+    if spec:
+        name, path = find_encoder(spec, "reranker")
+    elif trained is not None:
+        name, path = f"{deployment}-reranker", trained.path
+    else:
         return None, ""
-    name, path = find_encoder(spec, "reranker")
+    if trained is not None:
+        path = trained.path  # the one that was measured
     reranker = Reranker.load(path)
     reranker.share(engine.between_steps)
     return reranker, name
 
 
-def example_questions(searcher: Searcher, abstention: Abstention | None, limit: int = EXAMPLES) -> tuple[str, ...]:
+def example_questions(searcher: Search, abstention: Abstention | None, limit: int = EXAMPLES) -> tuple[str, ...]:
     """A few plain questions that the documents answer, each about another document; the same for the same index."""
     index = searcher.index
     documents = [index.document(identity) for identity in index.document_ids if index.may_see(identity)]

@@ -13,7 +13,7 @@ import numpy as np
 from genwerk.core.types import Receipt, Usage, Verdict
 from genwerk.data.places import place_of_span
 from genwerk.guardrails.guard import outcome
-from genwerk.serving.assistant import Passage
+from genwerk.serving.assistant import Passage, Piece
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 
@@ -59,6 +59,15 @@ def passage_json(passage: Passage) -> dict[str, Any]:
         "place": place_of_span(document, chunk.start, chunk.end), "score": float(passage.result.score),
         "arm": passage.result.source,
     }  # fmt: skip
+
+
+def sentence_json(piece: Piece) -> dict[str, Any]:
+    """What is said of one sentence beside its text: its citation's number, and how well the quote holds it."""
+    held = piece.support
+    said: dict[str, Any] = {"number": piece.number, "quoted": piece.quoted}
+    if held is not None:
+        said["grounding"] = {"score": held.score, "words": held.words, "cosine": held.cosine}
+    return said if piece.agreed is None else said | {"agreed": piece.agreed}
 
 
 def receipt_json(receipt: Receipt) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Search without an answer: passages that the reader may see, with the rank and score of each in every arm.
 
-POST /v1/search  {"query": "…", "k": 8, "arm": "hybrid", "weight": 0.4}
+POST /v1/search  {"query": "…", "k": 8, "arm": "hybrid", "weight": 0.4, "fusion": "weighted",
+                  "where": {"format": "pdf"}, "mmr": 0.7, "distinct": true, "spelling": true, "rerank": true}
 
-arm, weight   as fitted on the collection where they are left out
+arm, weight   as fitted on the collection where they are left out;  rerank  as was decided
+where         see retrieval/where.py;  mmr, distinct  see diversity.py
+spelling      words that no document has are looked up by their nearest ones: true where it is left out
 """
 
 from __future__ import annotations
@@ -10,71 +13,83 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
 from genwerk.core.errors import RequestError
-from genwerk.core.types import Retrieved
-from genwerk.retrieval.search import ARMS
+from genwerk.retrieval.reranked import RerankedSearch
+from genwerk.retrieval.search import ARMS, FUSIONS, Options, check_query
+from genwerk.retrieval.where import parse_where
 from genwerk.serving.assistant import Passage
 from genwerk.serving.deployment import Deployment
-from genwerk.serving.fields import invalid, refuse_unserved, text
+from genwerk.serving.fields import flag, invalid, refuse_unserved, text
 from genwerk.serving.openai_reply import passage_json
 
 __all__ = ["SearchCall", "parse_search", "search"]
 
-_MOST, _LONGEST = 100, 20_000
+_MOST = 100
+_FIELDS = frozenset(["query", "k", "arm", "weight", "fusion", "where", "mmr", "distinct", "spelling", "rerank", "user"])
 
 
 @dataclass(frozen=True, slots=True)
 class SearchCall:
-    """A search request, checked. An empty arm and a weight of None: as fitted."""
+    """A search request, checked. An empty arm: as fitted."""
 
     query: str
     k: int
     arm: str
-    weight: float | None
+    options: Options
 
 
 def parse_search(body: Mapping[str, Any]) -> SearchCall:
     """Check a search request. Raises RequestError."""
-    refuse_unserved(body, frozenset(("query", "k", "arm", "weight", "user")))
-    query, arm = text(body, "query", required=True), text(body, "arm")
-    if not query.strip():
-        raise invalid("query", "it is empty")
-    if len(query) > _LONGEST:
-        raise invalid("query", f"it has {len(query):,} characters", f"Send at most {_LONGEST:,}.")
+    refuse_unserved(body, _FIELDS)
+    query, arm, fusion = text(body, "query", required=True), text(body, "arm"), text(body, "fusion") or FUSIONS[0]
+    check_query(query)
     k = body.get("k", 8)
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= _MOST:
         raise invalid("k", f"it is {k!r}", f"It must be a whole number from 1 to {_MOST}.")
-    if arm not in ("", *ARMS):
-        raise invalid("arm", f"it is {arm!r}", f"Use one of {', '.join(ARMS)}.")
-    weight = body.get("weight")
-    if weight is not None and (not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight <= 1):
-        raise invalid("weight", f"it is {weight!r}", "It must be a number from 0 (words) to 1 (meaning).")
+    for name, value, known in (("arm", arm, ("", *ARMS)), ("fusion", fusion, FUSIONS)):
+        if value not in known:
+            raise invalid(name, f"it is {value!r}", f"Use one of {', '.join(filter(None, known))}.")
     text(body, "user")
-    return SearchCall(query, k, arm, weight)
+    options = Options(
+        parse_where(body.get("where")), fusion, _share(body, "weight", "words", "meaning"),
+        _share(body, "mmr", "unlike each other", "the order of the scores"), flag(body, "distinct", False),
+        flag(body, "spelling", True), None if body.get("rerank") is None else flag(body, "rerank", False),
+    )  # fmt: skip
+    return SearchCall(query, k, arm, options)
+
+
+def _share(body: Mapping[str, Any], name: str, none: str, whole: str) -> float | None:
+    value = body.get(name)
+    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1):
+        raise invalid(name, f"it is {value!r}", f"It must be a number from 0 ({none}) to 1 ({whole}).")
+    return None if value is None else float(value)
 
 
 def search(deployment: Deployment, call: SearchCall, groups: tuple[str, ...] = ()) -> dict[str, Any]:
     """What `groups` may see, best first. Raises RequestError where there are no documents."""
-    searcher = deployment.searcher
+    searcher, options = deployment.searcher, call.options
     if searcher is None:
         raise RequestError("this deployment has no documents", param="query", remedy="Serve a recipe with documents.")
     arm = call.arm or searcher.fusion.arm
-    weight = searcher.fusion.weight if call.weight is None else float(call.weight)
+    weight = searcher.fusion.weight if options.weight is None else options.weight
     started = time.perf_counter()
-    found = searcher.candidates(call.query, groups=groups)
-    ranks = found.ranks(weight)
+    found = searcher.find(call.query, call.k, arm, groups=groups, options=options)
     took = time.perf_counter() - started
+    ranks, words = found.candidates.ranks(weight, options.fusion), found.candidates.words
     data = [
-        passage_json(Passage(Retrieved(chunk, at.score, arm), deployment.document(chunk.document_id, groups)))
-        | {"object": "search.result", "arms": {one: asdict(held[chunk]) if chunk in held else None
+        passage_json(Passage(item, deployment.document(item.chunk.document_id, groups)))
+        | {"object": "search.result", "arms": {one: asdict(held[item.chunk]) if item.chunk in held else None
                                                for one, held in ranks.items()}}
-        for chunk, at in islice(ranks[arm].items(), call.k)
+        for item in found.results
     ]  # fmt: skip
+    reranked = searcher.reranks(options) if isinstance(searcher, RerankedSearch) else False
     return {
-        "object": "list", "query": call.query, "arm": arm, "weight": weight,
-        "fitted": {"arm": searcher.fusion.arm, "weight": searcher.fusion.weight},
-        "searched": found.words.n_rows if found.words else 0, "milliseconds": round(1000 * took, 1), "data": data,
+        "object": "list", "query": call.query, "arm": arm, "weight": weight, "fusion": options.fusion,
+        "reranked": reranked, "corrections": [asdict(one) for one in found.candidates.corrections],
+        "repeated": found.repeated, "searched": words.n_rows if words else 0, "milliseconds": round(1000 * took, 1),
+        "fitted": {"arm": searcher.fusion.arm, "weight": searcher.fusion.weight,
+                   "rerank": searcher.choice.on if isinstance(searcher, RerankedSearch) else None},
+        "data": data,
     }  # fmt: skip

@@ -13,7 +13,7 @@ from genwerk.core.types import Citation, Usage
 from genwerk.serving.assistant import Finished, Found, Passage, Piece, Started, Thought
 from genwerk.serving.choices import ChoiceEvent
 from genwerk.serving.deployment import Deployment
-from genwerk.serving.openai_reply import passage_json, receipt_json, title_of, verdict_json
+from genwerk.serving.openai_reply import passage_json, receipt_json, sentence_json, title_of, verdict_json
 
 __all__ = ["Choice", "Told"]
 
@@ -46,6 +46,7 @@ class Choice:
             **({} if support is None else {"support": support}),
             "abstained": reply.abstained,
             "citations": [self.citation(cited, number) for number, cited in enumerate(reply.citations, start=1)],
+            "sentences": [{"text": one.text.strip(), **sentence_json(one)} for one in self.pieces if one.number],
             "verdicts": [verdict_json(verdict) for verdict in reply.verdicts],
             "passages": [passage_json(passage) for passage in self.passages],
             "receipt": receipt_json(reply.receipt),

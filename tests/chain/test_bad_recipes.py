@@ -32,6 +32,10 @@ def recipe(folder: Path, text: str) -> Path:
     [
         ("name: a\ndocuments: ./docs\nretreival: {}\n", ("line 3", "retreival", "Did you mean `retrieval`")),
         ("name: a\ndocuments: ./docs\nretrieval:\n  chunk_char: 5\n", ("line 4", "chunk_char", "`chunk_chars`")),
+        (
+            "name: a\ndocuments: ./docs\nretrieval:\n  chunker: parent\n  around: 5\n",
+            ("line 3", "around is for the chunker window", "the chunker is parent"),
+        ),
         ("name: a\ndocuments: ./docs\ntune:\n  - sft: {rank: many}\n", ("line 4", "rank", "'many'")),
         ("name: a\ndocuments: ./docs\nserve: {port: 99999}\n", ("line 3", "port", "99999")),
         (

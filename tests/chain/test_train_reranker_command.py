@@ -17,6 +17,7 @@ from genwerk.core.errors import WorkspaceError
 from genwerk.core.workspace import Source, Workspace
 from genwerk.recipes import reranking
 from genwerk.retrieval.mining import MineConfig
+from genwerk.retrieval.reranked import load_reranking
 from genwerk.retrieval.reranking import Reranker
 
 
@@ -54,6 +55,13 @@ def test_a_folder_becomes_a_reranker_and_a_decision(
     lineage = {artifact.kind for artifact in workspace.lineage(made.decision)}
     assert lineage == {"dataset", "index", "fit", "lists", "reranker", "reranking"}
     assert make().decision.id == made.decision.id
+    said = reranking.keep(workspace, "handbook", made)
+    assert "recipe of `handbook`" in said and workspace.pinned("reranker-handbook")["artifact"] == made.reranker.id
+    with pytest.raises(WorkspaceError, match="there is no index"):
+        reranking.keep(workspace, str(documents), made, tmp_path)
+    (tmp_path / "index.sqlite").touch()
+    assert "--rerank" in reranking.keep(workspace, str(documents), made, tmp_path)
+    assert load_reranking(tmp_path) == made.reranking and Reranker.load(tmp_path / "reranker").window == 40
 
 
 def test_what_is_neither_a_deployment_nor_a_folder_is_refused(tmp_path: Path) -> None:

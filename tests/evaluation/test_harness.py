@@ -24,7 +24,9 @@ from genwerk.evaluation.perplexity import held_out_excerpts
 from genwerk.evaluation.report import ReportConfig
 from genwerk.inference.engine import Engine
 from genwerk.inference.quantisation.config import QuantiseConfig
+from genwerk.models.cross_encoder import new_cross_encoder, save_cross_encoder
 from genwerk.recipe import QUANTISE
+from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig, fit_reranked, keep_reranker
 
 CONFIG = EvaluateConfig(characters=1200, context=64, n_examples=2, n_questions=6, n_answers=2, max_tokens=8)
 EVALUATE = "genwerk.evaluation.harness:evaluate"
@@ -54,8 +56,8 @@ def read(artifact: Artifact, name: str) -> dict[str, Any]:
 
 
 OF_OTHERS = ("pretrained", "speed", "quantised", "pictures", "sequences", "music", "molecules", "clips", "sound",
-             "enlarged", "transfer", "attribute")  # fmt: skip
-"""Measures that this evaluation does not make: a base model's own, and those of generators."""
+             "enlarged", "transfer", "attribute", "retrieval.reranked")  # fmt: skip
+"""Measures that this evaluation does not make: a base model's own, those of generators and of a reranker."""
 
 
 def test_every_measure_that_can_be_made_is_made_and_known(evaluation: Artifact) -> None:
@@ -134,6 +136,21 @@ def test_a_quantised_model_is_measured_beside_the_merged_one(inputs: list[Artifa
     made = workspace.step(EVALUATE, config, model, adapter, small, dataset, kind="evaluation")
     assert 0 < float(made.metrics["quantised.kl"]) < 0.15
     assert {entry["name"] for entry in read(made, "report.json")["measures"]} <= set(CATALOGUE)
+
+
+def test_a_reranker_is_an_arm_of_its_own_and_serves_where_it_is_switched_on(
+    inputs: list[Artifact | Source], tmp_path: Path
+) -> None:
+    index, fit, dataset, encoder = inputs[2:]
+    save_cross_encoder(new_cross_encoder(encoder.path), tmp_path / "cross", encoder.path, window=100)
+    workspace, source = Workspace(tmp_path / "work"), Source.of_folder("cross", tmp_path / "cross")
+    kept = workspace.step(keep_reranker, KeepRerankerConfig(name="cross"), source, kind="reranker")
+    deciding = FitRerankingConfig(n_questions=3, depth=5, always=True)
+    decided = workspace.step(fit_reranked, deciding, kept, index, encoder, dataset, fit, kind="reranking")
+    config = CONFIG.model_copy(update={"measures": ("retrieval",)})
+    made = workspace.step(EVALUATE, config, index, fit, dataset, encoder, kept, decided, kind="evaluation")
+    assert made.metrics["retrieval.ndcg@10"] == made.metrics["retrieval.reranked.ndcg@10"]
+    assert read(made, "report.json")["details"]["retrieval"]["arm"] == "reranked"
 
 
 def test_keys_and_values_that_are_rounded_are_measured_too(inputs: list[Artifact | Source], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from genwerk.core.types import Chunk, Citation, Document, Message, Request, Retr
 from genwerk.data.questions import Question
 from genwerk.evaluation.abstention import measure_abstention
 from genwerk.evaluation.citations import Answered, answer_questions, measure_citations, reslices
-from genwerk.evaluation.measures import flatten
+from genwerk.evaluation.measures import ARMS, CATALOGUE, RERANKED, flatten
 from genwerk.evaluation.outcome import Outcome
 from genwerk.evaluation.retrieval import measure_retrieval
 from genwerk.evaluation.speed import AnswerTime, Stopwatch, measure_speed
@@ -61,6 +61,11 @@ def test_retrieval_measures_are_those_counted_by_hand() -> None:
     assert values["retrieval.bm25.ndcg@10.low"] <= values["retrieval.bm25.ndcg@10"]
     styles = outcome.details["retrieval"]["styles"]
     assert [style["n"] for style in styles] == [1, 1]
+    ranks["reranked"] = (1, 2)
+    second = measure_retrieval(questions, search, served="reranked", chunks=9, arms=(*ARMS, RERANKED))
+    values = flatten(second.measures)
+    assert values["retrieval.hit@1"] == values["retrieval.reranked.hit@1"] == 0.5 < values["retrieval.hybrid.hit@1"]
+    assert {measure.name for measure in second.measures} <= CATALOGUE.keys()
     assert Outcome.from_json(outcome.to_json()) == outcome
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tokenizers
 import torch
+from local_postgres import LocalPostgres, Place
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -49,6 +51,28 @@ class BagOfStems:
 
 
 MakeIndex = Callable[..., Index]
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgres]:
+    """A server of our own; without PostgreSQL's programs the tests that need it are left out."""
+    pytest.importorskip("psycopg", reason="no psycopg: pip install 'genwerk[postgres]'")
+    server = LocalPostgres.find()
+    if server is None:
+        pytest.skip("no PostgreSQL: pip install 'genwerk[test]', or Debian's `postgresql`")
+    with server.running():
+        yield server
+
+
+@pytest.fixture(params=["file", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Where indexes may be, by name: folders, or schemas of a database."""
+    monkeypatch.setenv("GENWERK_CACHE", str(tmp_path / "cache"))
+    if request.param == "file":
+        return lambda name: tmp_path / name
+    server: LocalPostgres = request.getfixturevalue("postgres")
+    unique = f"t{secrets.token_hex(6)}"
+    return lambda name: server.url(f"{unique}_{name}")
 
 
 @pytest.fixture

@@ -10,21 +10,20 @@ from genwerk.core.errors import RequestError
 from genwerk.core.types import Document, Message, Request, Usage, Verdict
 from genwerk.inference.engine import Delta
 from genwerk.retrieval.abstention import Abstention
+from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answering import (
-    ABSTAIN_TEXT,
-    HELD_BACK_TEXT,
     Answerer,
     Done,
     Passages,
     Sentence,
-    retrieval_query,
 )
 from genwerk.retrieval.citations import verify
+from genwerk.retrieval.replies import ABSTAIN_TEXT, HELD_BACK_TEXT
 from genwerk.retrieval.search import Searcher
 
 QUESTION = "How long is the Elbe and what do ships need?"
-ALWAYS = Abstention("cosine", (1.0, 0.0, 0.0, 0.0, 0.0), 0.0, -9.0, "", 1.0, 0.0, 0.0, 1)
-NEVER = Abstention("cosine", (1.0, 0.0, 0.0, 0.0, 0.0), 0.0, 9.0, "", 1.0, 0.0, 0.0, 1)
+ALWAYS = Abstention("cosine", (1.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0, -9.0, "", 1.0, 0.0, 0.0, 1)
+NEVER = Abstention("cosine", (1.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0, 9.0, "", 1.0, 0.0, 0.0, 1)
 
 
 class Model:
@@ -147,23 +146,14 @@ def test_guards_see_every_sentence_and_may_change_or_stop_it(answer) -> None:  #
 
 def test_the_prompt_keeps_to_its_budget_and_has_the_best_passage_first(answer) -> None:  # type: ignore[no-untyped-def]
     def count(messages) -> int:  # type: ignore[no-untyped-def]
-        return sum(len(message.content.split()) for message in messages)
+        return sum(len(message.content) for message in messages)
 
     short, long = Model("x"), Model("x")
-    answer(short, count_tokens=count, prompt_tokens=1)
-    answer(long, count_tokens=count, prompt_tokens=10_000)
+    answer(short, count_tokens=count, config=AnswerConfig(prompt_tokens=100))
+    answer(long, count_tokens=count, config=AnswerConfig(prompt_tokens=10_000))
     one, many = (model.requests[0].messages[-1].content for model in (short, long))
     assert "Elbe" in one and "[1]" in one and "[2]" not in one
     assert "[3]" in many and many.startswith(one.split("\n\nQuestion")[0])
-
-
-def test_follow_ups_are_searched_with_the_question_before() -> None:
-    before = [Message("user", "Tell me about the Elbe"), Message("assistant", "It is long.")]
-    assert retrieval_query([*before, Message("user", "How long is it?")]) == "Tell me about the Elbe How long is it?"
-    assert retrieval_query([*before, Message("user", "And ships?")]).startswith("Tell me about the Elbe")
-    other = "Which moves can the bishop make in chess?"
-    assert retrieval_query([*before, Message("user", other)]) == other
-    assert retrieval_query([Message("user", "And it?")]) == "And it?"
 
 
 def test_a_follow_up_finds_its_subject(answer) -> None:  # type: ignore[no-untyped-def]
@@ -199,3 +189,20 @@ def test_headings_are_no_answers_and_a_colon_brings_what_it_announces(make_index
     sentences = [event for event in events if isinstance(event, Sentence)]
     assert [sentence.quoted for sentence in sentences] == [True]
     assert sentences[0].text == "Mutable sequences hold these parts: * items that may change later on."
+
+
+def test_a_passage_that_is_not_admitted_is_neither_read_to_the_model_nor_quoted(answer) -> None:  # type: ignore[no-untyped-def]
+    open_model, model = Model(""), Model("")
+    _, before = answer(open_model)
+    quoted = before.citations[0].quote
+    assert quoted in " ".join(open_model.requests[0].messages[-1].content.split())
+
+    def admit(text: str) -> Verdict:
+        return Verdict(quoted not in " ".join(text.split()), "", "passage.injection", "gives orders")
+
+    _, done = answer(model, admit=admit)
+    assert quoted not in " ".join(model.requests[0].messages[-1].content.split())
+    assert all(citation.quote != quoted for citation in done.citations)
+    sentences, nothing = answer(model, admit=lambda text: Verdict(False, "", "passage.injection", "gives orders"))
+    assert [sentence.text for sentence in sentences] == [HELD_BACK_TEXT] and nothing.finish_reason == "content_filter"
+    assert len(model.requests) == 1, "the model is not asked where nothing may be read to it"

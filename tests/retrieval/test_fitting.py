@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binom, norm
 
 from genwerk.core.errors import DataError, WorkspaceError
 from genwerk.core.types import Chunk
@@ -70,7 +71,7 @@ def test_false_silence_keeps_to_its_share_and_the_file_round_trips(tmp_path: Pat
     assert fitted.method == "logistic regression" and fitted.false_abstention <= 0.1
     assert fitted.true_abstention > 0.9
     silent = sum(fitted.abstains(item) for item in present) / len(present)
-    assert silent == pytest.approx(fitted.false_abstention)
+    assert silent == pytest.approx(fitted.false_abstention, abs=0.02)  # that of the regressions of the folds
     assert [point.coverage for point in fitted.curve] == sorted((p.coverage for p in fitted.curve), reverse=True)
     assert fitted.curve[0].coverage == 1.0 and fitted.curve[0].risk >= fitted.curve[-1].risk
     fitted.save(tmp_path / abstention.FILE_NAME)
@@ -86,6 +87,16 @@ def test_one_signal_is_enough_when_it_separates_alone() -> None:
     fitted = fit_abstention(signals(rows), signals(gone), max_false_abstention=0.0)
     assert fitted.method == "cosine" and fitted.threshold == pytest.approx(0.6)
     assert (fitted.auc, fitted.false_abstention, fitted.true_abstention) == (1.0, 0.0, 1.0)
+
+
+def test_other_questions_keep_to_the_share_as_often_as_is_promised() -> None:
+    generator, below = np.random.default_rng(1), abstention._safely_below(150, 0.1, 0.9)
+    thresholds = [abstention._threshold(generator.normal(size=150), below) for _ in range(2000)]
+    kept = np.mean(norm.cdf(thresholds) <= 0.1)  # the share of all questions of this kind that stay unanswered
+    assert kept + 0.02 >= 0.9 and binom.cdf(below, 150, 0.1) <= 0.1 < binom.cdf(below + 1, 150, 0.1)
+    assert abstention._safely_below(20, 0.1, 0.9) == 0 == abstention._safely_below(500, 0.0, 0.9)
+    few = fit_abstention(signals(np.eye(5)), signals(np.zeros((5, 5))))
+    assert "too few" in few.reason and few.false_abstention == 0.0
 
 
 def test_no_questions_and_broken_files_are_named(tmp_path: Path) -> None:

@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pytest
 from fpdf import FPDF
+from local_postgres import Place
 from typer.testing import CliRunner
 
 from genwerk.cli import app
 from genwerk.core.errors import GenwerkError
+from genwerk.metrics.bootstrap import Interval
+from genwerk.models.cross_encoder import new_cross_encoder, save_cross_encoder
+from genwerk.recipe import Recipe
 from genwerk.retrieval.index import Index
+from genwerk.retrieval.index_config import IndexConfig
+from genwerk.retrieval.reranked import Reranking
+from genwerk.retrieval.reranking import Reranker
 
 
 def run(*arguments: object) -> str:
@@ -35,8 +42,8 @@ def folder(tmp_path: Path) -> Path:
     return docs
 
 
-def test_build_add_search_remove(folder: Path, tmp_path: Path, tiny_encoder_dir: Path) -> None:
-    index = tmp_path / "index"
+def test_build_add_search_remove(folder: Path, place: Place, tiny_encoder_dir: Path) -> None:
+    index = place("index")
     built = run("build", folder, "--index", index, "--embed", tiny_encoder_dir, "--chars", 60)
     assert "documents: 3 added" in built
     found = run("search", "oil in winter", "--index", index, "--arm", "bm25", "-k", 1)
@@ -70,3 +77,67 @@ def test_what_is_not_there_is_said(folder: Path, tmp_path: Path, tiny_encoder_di
         run("build", folder, "--index", index, "--chars", 99)
     with pytest.raises(GenwerkError, match="not in the index"):
         run("remove", "nothing.md", "--index", index)
+
+
+def test_a_chunker_and_headers_are_remembered(folder: Path, tmp_path: Path, tiny_encoder_dir: Path) -> None:
+    index, found = tmp_path / "index", ("search", "oil", "--index", tmp_path / "index", "--arm", "bm25")
+    built = "build", folder, "--index", index, "--embed", tiny_encoder_dir
+    run(*built, "--chunker", "window:around=1,sentences=2", "--headers")
+    assert IndexConfig.of(Index.open(index).meta) == IndexConfig(chunker="window", around=1, sentences=2, headers=True)
+    (folder / "oil.md").write_text("# Oil\n\nOil of the second kind is not for this machine at all.\n")
+    assert "1 added" in run("add", folder / "oil.md", "--index", index) and "second kind" in run(*found)
+    assert "unchanged" in run("build", folder, "--index", index, "--chunker", "window")
+    for other in (["--chunker", "parent"], ["--chunker", "window:around=2"], ["--no-headers"]):
+        with pytest.raises(GenwerkError, match="another chunking"):
+            run("build", folder, "--index", index, *other)
+    for wrong, said in (("wimdow", "window"), ("window:arund=1", "around"), ("window:around=-1", "greater")):
+        with pytest.raises(GenwerkError, match=said):
+            run("build", folder, "--index", tmp_path / "other", "--embed", tiny_encoder_dir, "--chunker", wrong)
+
+
+def test_a_recipe_says_how_its_index_is_made() -> None:
+    told = {"chunker": "window", "around": 2, "headers": True, "chunk_chars": 500}
+    recipe = Recipe.parse({"name": "a", "documents": "python:topics", "retrieval": told})
+    assert recipe.retrieval.indexed == IndexConfig(chunker="window", around=2, headers=True, max_chars=500)
+    assert Recipe.parse({"name": "a", "documents": "x"}).retrieval.indexed == IndexConfig(max_chars=600)
+
+
+def test_options_of_a_search(folder: Path, tmp_path: Path, tiny_encoder_dir: Path) -> None:
+    index = tmp_path / "index"
+    run("build", folder, "--index", index, "--embed", tiny_encoder_dir, "--chars", 60)
+    asked = "search", "presure valve", "--index", index, "--arm", "bm25"
+    found = run(*asked, "--where", "format=pdf", "--distinct", "--mmr", 0.8)
+    assert "searched for 'pressure' instead of 'presure'" in found and "manual.pdf" in found
+    assert "manual.pdf" not in run(*asked, "--where", "format=html", "--where", "format=md")
+    assert "instead of" not in run(*asked, "--no-spelling", "--fusion", "rrf")
+    with pytest.raises(GenwerkError, match=r"no document has a `colour`.*Known: .*format.*language"):
+        run(*asked, "--where", "colour=red")
+    with pytest.raises(GenwerkError, match="no reranker"):
+        run(*asked, "--rerank")
+
+
+def test_an_endless_query_and_an_empty_index(folder: Path, tmp_path: Path, tiny_encoder_dir: Path) -> None:
+    index = tmp_path / "index"
+    run("build", folder, "--index", index, "--embed", tiny_encoder_dir)
+    with pytest.raises(GenwerkError, match="100,000 characters"):
+        run("search", "x" * 100_000, "--index", index)
+    with pytest.raises(GenwerkError, match="empty"):
+        run("search", "  ", "--index", index)
+    for file in list(folder.iterdir())[1:]:
+        file.unlink()
+    run("build", folder, "--index", index)
+    shown = run("inspect", "--index", index, "--documents")
+    run("remove", shown.split("characters  ")[1].split()[0], "--index", index)
+    assert "the index is empty" in run("search", "oil", "--index", index)
+
+
+def test_a_reranker_beside_an_index_is_asked(folder: Path, tmp_path: Path, tiny_encoder_dir: Path) -> None:
+    index = tmp_path / "index"
+    run("build", folder, "--index", index, "--embed", tiny_encoder_dir, "--chars", 60)
+    model = new_cross_encoder(tiny_encoder_dir)
+    save_cross_encoder(model, index / "reranker", tiny_encoder_dir, window=48)
+    assert Reranker.load(index / "reranker").window == 48, "what it was trained for, not all its positions"
+    even = Interval(0.5, 0.4, 0.6, 9)
+    Reranking(False, 2, 0.0, "as good", "hybrid", 9, even, even, even, ()).save(index / "reranking.json")
+    asked = "search", "oil in winter", "--index", index
+    assert "reranked" not in run(*asked) and "reranked" in run(*asked, "--rerank")

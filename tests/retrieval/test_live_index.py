@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
+import secrets
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_postgres import Place
 
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.lock import hold
 from genwerk.core.types import Document
-from genwerk.retrieval import building
+from genwerk.retrieval import building, derived
 from genwerk.retrieval.building import IndexConfig, LiveIndex
 from genwerk.retrieval.derived import derive
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
-from genwerk.retrieval.store import FILE_NAME, Writer, problems_of
+from genwerk.retrieval.store import FILE_NAME
+from genwerk.retrieval.stores import open_store
+from genwerk.retrieval.writer import Writer
 
 CONFIG = IndexConfig(max_chars=80, min_chars=20)
 
@@ -60,13 +63,13 @@ def embedder(encoder: object) -> Stub:
     return Stub(encoder)
 
 
-def open_live(folder: Path, embedder: Stub) -> LiveIndex:
-    return LiveIndex(folder, embedder, CONFIG)  # type: ignore[arg-type]
+def open_live(where: Path | str, embedder: Stub) -> LiveIndex:
+    return LiveIndex(where, embedder, CONFIG)  # type: ignore[arg-type]
 
 
-def found_by(folder: Path, embedder: Stub, groups: tuple[str, ...] = ()) -> list[object]:
+def found_by(where: Path | str, embedder: Stub, groups: tuple[str, ...] = ()) -> list[object]:
     """Everything that a reader can learn: what questions find, with scores and signals."""
-    index = Index.open(folder)
+    index = Index.open(where)
     searcher = Searcher(index, embedder)  # type: ignore[arg-type]
     asked = ["bread oven", "how many bees", "train to Hamburg", "water", "the queen in check", "nothing like it"]
     found = [searcher.look(query, 5, arm, groups=groups) for query in asked for arm in ("bm25", "dense", "hybrid")]
@@ -75,16 +78,16 @@ def found_by(folder: Path, embedder: Stub, groups: tuple[str, ...] = ()) -> list
     return [*found, counts]
 
 
-def test_added_one_by_one_is_built_at_once(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
+def test_added_one_by_one_is_built_at_once(place: Place, topics: list[Document], embedder: Stub) -> None:
     for document in reversed(topics):
-        open_live(tmp_path / "one", embedder).sync([document])
-    open_live(tmp_path / "all", embedder).sync(topics)
+        open_live(place("one"), embedder).sync([document])
+    open_live(place("all"), embedder).sync(topics)
     for groups in ((), ("keepers",)):
-        assert found_by(tmp_path / "one", embedder, groups) == found_by(tmp_path / "all", embedder, groups)
+        assert found_by(place("one"), embedder, groups) == found_by(place("all"), embedder, groups)
 
 
-def test_only_what_changed_is_embedded(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
-    live = open_live(tmp_path, embedder)
+def test_only_what_changed_is_embedded(place: Place, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(place("one"), embedder)
     assert live.sync(topics).added == 5
     once = embedder.embedded
     change = live.sync(topics)
@@ -95,14 +98,32 @@ def test_only_what_changed_is_embedded(tmp_path: Path, topics: list[Document], e
     edited = Document.create(topics[1].source, topics[1].text + "\n\nHoney keeps for years.\n", acl=topics[1].acl)
     change = live.sync([edited])
     assert (change.replaced, change.added) == (1, 0) and 1 <= change.embedded <= 2 <= change.reused + 1
-    assert Index.open(tmp_path).document(edited.id).text.endswith("for years.\n")
-    assert topics[1].id not in Index.open(tmp_path).document_ids
+    assert Index.open(place("one")).document(edited.id).text.endswith("for years.\n")
+    assert topics[1].id not in Index.open(place("one")).document_ids
 
 
-def test_an_access_list_that_changes_takes_effect(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
-    live = open_live(tmp_path, embedder)
+def test_under_headers_the_same_text_of_another_title_is_embedded_anew(
+    place: Place, topics: list[Document], embedder: Stub
+) -> None:
+    config = IndexConfig(max_chars=80, min_chars=20, headers=True)
+    live = LiveIndex(place("one"), embedder, config)  # type: ignore[arg-type]
     live.sync(topics)
-    index = Index.open(tmp_path)
+    moved = [replace(one, metadata={"title": f"Everything about chapter {one.id}"}) for one in topics]
+    change = live.sync(moved)
+    assert change.replaced == 5 and change.reused == 0 < change.embedded
+    LiveIndex(place("anew"), embedder, config).sync(moved)  # type: ignore[arg-type]
+    assert found_by(place("one"), embedder) == found_by(place("anew"), embedder)
+    open_live(place("bare"), embedder).sync(moved)
+    assert found_by(place("one"), embedder) != found_by(place("bare"), embedder)
+    assert open_store(place("one")).problems() == []
+    with pytest.raises(WorkspaceError, match="another chunking"):
+        open_live(place("one"), embedder).sync(moved)
+
+
+def test_an_access_list_that_changes_takes_effect(place: Place, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(place("one"), embedder)
+    live.sync(topics)
+    index = Index.open(place("one"))
     searcher = Searcher(index, embedder)  # type: ignore[arg-type]
     assert any("Bread" in index.chunk_text(item.chunk) for item in searcher.search("bread"))
     once = embedder.embedded
@@ -113,10 +134,10 @@ def test_an_access_list_that_changes_takes_effect(tmp_path: Path, topics: list[D
     index.close()
 
 
-def test_what_is_open_follows(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
-    live = open_live(tmp_path / "followed", embedder)
+def test_what_is_open_follows(place: Place, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(place("followed"), embedder)
     live.sync(topics[:1])
-    index = Index.open(tmp_path / "followed")
+    index = Index.open(place("followed"))
     searcher = Searcher(index, embedder)  # type: ignore[arg-type]
     for number in range(40):  # more parts than are kept apart
         live.sync([topics[1 + number % 4]] if number % 3 else [])
@@ -125,8 +146,8 @@ def test_what_is_open_follows(tmp_path: Path, topics: list[Document], embedder: 
         index.refresh()
     live.sync(topics)
     index.refresh()
-    open_live(tmp_path / "new", embedder).sync(topics)
-    fresh = Index.open(tmp_path / "new")
+    open_live(place("new"), embedder).sync(topics)
+    fresh = Index.open(place("new"))
     for query in ("bread", "water locks", "bees queen"):
         assert searcher.look(query) == Searcher(fresh, embedder).look(query)  # type: ignore[arg-type]
     assert set(index.document_ids) == set(fresh.document_ids) and len(index.view.parts) <= 18
@@ -137,18 +158,30 @@ STEPS = st.lists(
 )
 
 
-@given(steps=STEPS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_was_done_it_is_as_built_anew(
-    steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory, topics: list[Document], embedder: Stub
-) -> None:
-    folder = tmp_path_factory.mktemp("steps")
-    live, held = open_live(folder / "live", embedder), {document.source: document for document in topics[:2]}
+def test_whatever_was_done_it_is_as_built_anew(place: Place, topics: list[Document], embedder: Stub) -> None:
+    @given(steps=STEPS)
+    @settings(max_examples=20 if isinstance(place(""), Path) else 5, deadline=None)
+    def check(steps: list[tuple[str, int]]) -> None:
+        own = secrets.token_hex(4)
+        live = open_live(place(f"live_{own}"), embedder)
+        held = do(steps, live, topics)
+        open_live(place(f"new_{own}"), embedder).sync(held)
+        for groups in ((), ("keepers",), ("somebody",)):
+            found = [found_by(place(f"{name}_{own}"), embedder, groups) for name in ("live", "new")]
+            assert found[0] == found[1]
+        assert live.store.problems() == []
+
+    check()
+
+
+def do(steps: list[tuple[str, int]], live: LiveIndex, topics: list[Document]) -> list[Document]:
+    """Take the steps on an index of the first two topics; the documents that it holds then."""
+    held = {document.source: document for document in topics[:2]}
     live.sync(held.values())
     for action, number in steps:
         document = topics[number]
         if action == "derive":
-            derive(folder / "live" / FILE_NAME)
+            derive(live.store)
         elif action == "remove":
             if held.pop(document.source, None):
                 live.remove([document.source])
@@ -161,99 +194,116 @@ def test_whatever_was_done_it_is_as_built_anew(
                 document = Document.create(f"copy-{document.source}", document.text, acl=document.acl)
             held[document.source] = document
             live.sync([document])
-    open_live(folder / "new", embedder).sync(held.values())
-    for groups in ((), ("keepers",), ("somebody",)):
-        assert found_by(folder / "live", embedder, groups) == found_by(folder / "new", embedder, groups)
-    assert problems_of(folder / "live" / FILE_NAME) == []
+    return list(held.values())
 
 
-KILLED = """
-import json, os, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from genwerk.core.types import Document
-from genwerk.retrieval import building, store
-from genwerk.retrieval.store import Writer
-from conftest import BagOfStems
-from test_live_index import Stub, open_live
-building._CHECKPOINT_CHUNKS = 2
-left = int(sys.argv[3])
-def dying(real):
-    def call(*arguments, **keys):
-        global left
-        left -= 1
-        if left == 0:
-            os._exit(9)
-        return real(*arguments, **keys)
-    return call
-for name in ("add", "remove", "vectors_of"):
-    setattr(Writer, name, dying(getattr(Writer, name)))
-building.derive = dying(building.derive)
-import genwerk.retrieval.derived as derived
-derived.save_postings, building._STALE_AT_LEAST = dying(derived.save_postings), 1
-documents = [Document.create(*one) for one in json.loads(sys.argv[4])]
-open_live(Path(sys.argv[2]), Stub(BagOfStems())).sync(documents, prune=True)
-"""
+def sync_and_die(step: int, where: Path | str, documents: list[Document], embedder: Stub) -> int:
+    """Bring an index in step in another process, which is killed before its `step`-th step; its exit code."""
+    if (pid := os.fork()) == 0:
+        left, code = step, 1
+
+        def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any, **keys: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    os._exit(9)
+                return real(*arguments, **keys)
+
+            return call
+
+        try:
+            for name in ("add", "remove", "vectors_of"):
+                setattr(Writer, name, dying(getattr(Writer, name)))
+            derived.derive, derived.save_postings = dying(derived.derive), dying(derived.save_postings)
+            derived._STALE_AT_LEAST, building._CHECKPOINT_CHUNKS = 1, 2
+            open_live(where, embedder).sync(documents, prune=True)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @pytest.mark.parametrize("step", range(1, 26, 3))
-def test_killed_at_any_step_and_done_again(step: int, tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
-    live = open_live(tmp_path / "killed", embedder)
+def test_killed_at_any_step_and_done_again(step: int, place: Place, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(place("killed"), embedder)
     live.sync([*topics[:3], Document.create("old.md", "An old text that is to go.")])
     wanted = [Document.create(document.source, document.text + "\nNew words.") for document in topics]
-    given = json.dumps([[document.source, document.text] for document in wanted])
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path / "killed"), str(step), given]
-    code = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    assert code.returncode in (9, 0), code.stderr.decode()[-2000:]
-    assert problems_of(tmp_path / "killed" / FILE_NAME) == []
-    found_by(tmp_path / "killed", embedder)  # it can be searched as it is
-    open_live(tmp_path / "killed", embedder).sync(wanted, prune=True)
-    open_live(tmp_path / "new", embedder).sync(wanted)
-    assert found_by(tmp_path / "killed", embedder) == found_by(tmp_path / "new", embedder)
+    assert sync_and_die(step, place("killed"), wanted, embedder) in (9, 0)
+    assert live.store.problems() == []
+    found_by(place("killed"), embedder)  # it can be searched as it is
+    open_live(place("killed"), embedder).sync(wanted, prune=True)
+    open_live(place("new"), embedder).sync(wanted)
+    assert found_by(place("killed"), embedder) == found_by(place("new"), embedder)
 
 
 def test_what_is_derived_can_be_deleted_damaged_and_made_again(
-    tmp_path: Path, topics: list[Document], embedder: Stub, capsys: pytest.CaptureFixture[str]
+    place: Place, topics: list[Document], embedder: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    live = open_live(tmp_path, embedder)
+    where = place("one")
+    live = open_live(where, embedder)
     live.sync(topics)
-    expected = found_by(tmp_path, embedder)
-    folder = derive(tmp_path / FILE_NAME)
-    assert found_by(tmp_path, embedder) == expected
+    expected = found_by(where, embedder)
+    folder = derive(live.store)
+    assert found_by(where, embedder) == expected
     for name in ("bytes.npy", "rows.npy", "numbers.npy"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[: len(whole) // 2])
-        assert found_by(tmp_path, embedder) == expected
+        assert found_by(where, embedder) == expected
         assert "is damaged" in capsys.readouterr().err
         (folder / name).write_bytes(whole)
     (folder / "made.json").write_text("{")
-    assert found_by(tmp_path, embedder) == expected
+    assert found_by(where, embedder) == expected
     live.sync([], prune=True)
-    assert found_by(tmp_path, embedder)[-1] == [0, 0, 0]
+    assert found_by(where, embedder)[-1] == [0, 0, 0]
 
 
-def test_another_embedder_another_cutting_and_a_second_writer_are_refused(
-    tmp_path: Path, topics: list[Document], embedder: Stub
-) -> None:
-    open_live(tmp_path, embedder).sync(topics)
+def test_another_embedder_and_another_cutting_are_refused(place: Place, topics: list[Document], embedder: Stub) -> None:
+    open_live(place("one"), embedder).sync(topics)
     with pytest.raises(WorkspaceError, match="another chunking"):
-        LiveIndex(tmp_path, embedder, IndexConfig(max_chars=500)).sync(topics)  # type: ignore[arg-type]
+        LiveIndex(place("one"), embedder, IndexConfig(max_chars=500)).sync(topics)  # type: ignore[arg-type]
     embedder.identity = "another"
     with pytest.raises(WorkspaceError, match="another embedder"):
-        open_live(tmp_path, embedder).sync(topics)
+        open_live(place("one"), embedder).sync(topics)
+
+
+def test_a_second_process_that_changes_a_file_is_refused(
+    tmp_path: Path, topics: list[Document], embedder: Stub
+) -> None:
+    live = open_live(tmp_path, embedder)
     with (
         hold(tmp_path / "index.lock", wait=0, busy=lambda holder: WorkspaceError(str(holder))),
         pytest.raises(WorkspaceError, match="is being changed by process"),
     ):
-        open_live(tmp_path, embedder).sync(topics)
+        live.sync(topics)
 
 
-def test_what_is_not_there_cannot_be_removed(tmp_path: Path, topics: list[Document], embedder: Stub) -> None:
-    live = open_live(tmp_path, embedder)
+def test_a_text_is_not_opened_by_another_name_unless_somebody_says_so(
+    place: Place, topics: list[Document], embedder: Stub
+) -> None:
+    live = open_live(place("one"), embedder)
+    live.sync([replace(topics[0], acl=("bakers",))])
+    copy = Document.create("copy.md", topics[0].text)
+    assert live.sync([topics[0]], keep_limits=True).unchanged == 1
+    live.sync([copy, Document.create(topics[0].source, "Other words in its place.")], keep_limits=True)
+    index = Index.open(place("one"))
+    assert [index.document(identity).acl for identity in index.document_ids] == [("bakers",)] * 2
+    moved = [Document.create(source, text) for source, text in (("copy.md", "Another."), ("new.md", topics[0].text))]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(building, "_CHECKPOINT_CHUNKS", 1)  # the old place of the text is gone before the new one comes
+        live.sync(moved, keep_limits=True)
+    assert index.refresh() and {index.document(identity).acl for identity in index.document_ids} == {("bakers",)}
+    assert live.sync([copy]).replaced == 1 and index.refresh() and index.document(copy.id).acl == ()
+
+
+def test_what_is_not_there_cannot_be_removed(place: Place, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(place("one"), embedder)
     live.sync(topics)
     with pytest.raises(WorkspaceError, match=r"not in the index: nowhere\.md"):
         live.remove([topics[0].source, "nowhere.md"])
-    assert len(Index.open(tmp_path).document_ids) == 5
+    assert len(Index.open(place("one")).document_ids) == 5
     assert live.remove([topics[0].id]).removed == 1
 
 
@@ -265,10 +315,10 @@ def test_a_disk_that_fills_up_changes_nothing(
     expected = found_by(tmp_path, embedder)
     real = Writer.__init__
 
-    def small(self: Writer, path: Path) -> None:
-        real(self, path)
-        pages = self._connection.execute("PRAGMA page_count").fetchone()[0]
-        self._connection.execute(f"PRAGMA max_page_count = {pages}")
+    def small(self: Writer, sql: Any, *rest: Any) -> None:
+        real(self, sql, *rest)
+        pages = sql.execute("PRAGMA page_count").fetchone()[0]
+        sql.execute(f"PRAGMA max_page_count = {pages}")
 
     long = Document.create("long.md", "\n\n".join(f"Paragraph {number} of a long text." for number in range(2000)))
     with monkeypatch.context() as patched:
@@ -282,19 +332,19 @@ def test_a_disk_that_fills_up_changes_nothing(
 
 @pytest.mark.parametrize("damage", ["text", "vector", "digest"])
 def test_a_check_finds_what_was_changed_behind_its_back(
-    tmp_path: Path, topics: list[Document], embedder: Stub, damage: str
+    place: Place, topics: list[Document], embedder: Stub, damage: str
 ) -> None:
-    open_live(tmp_path, embedder).sync(topics)
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
-        connection.execute(
+    live = open_live(place("one"), embedder)
+    live.sync(topics)
+    with live.store.writing() as (sql, change), change():
+        sql.execute(
             {
                 "text": "UPDATE documents SET text = replace(text, 'water', 'cider') WHERE number = 1",
-                "vector": "UPDATE vectors SET vector = x'00' WHERE chunk = 2",
+                "vector": "DELETE FROM vectors WHERE chunk = 2",
                 "digest": "UPDATE chunks SET stop = stop - 1 WHERE number = 2",
             }[damage]
         )
-    connection.close()
-    assert len(problems_of(tmp_path / FILE_NAME)) == 1
+    assert len(live.store.problems()) == 1
 
 
 def test_the_step_of_a_recipe_writes_what_is_derived_too(
@@ -321,11 +371,9 @@ def test_an_index_of_a_run_is_never_changed(make_index, tmp_path: Path, topics: 
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 
-def test_what_was_opened_before_the_first_change_follows(
-    tmp_path: Path, topics: list[Document], embedder: Stub
-) -> None:
-    live = open_live(tmp_path, embedder)
-    index = Index.open(tmp_path)
+def test_what_was_opened_before_the_first_change_follows(place: Place, topics: list[Document], embedder: Stub) -> None:
+    live = open_live(place("one"), embedder)
+    index = Index.open(place("one"))
     assert len(index.chunks) == 0 and Searcher(index, embedder).search("bread") == []  # type: ignore[arg-type]
     live.sync(topics)
     assert index.refresh() and len(index.document_ids) == 5

@@ -12,9 +12,10 @@ import pytest
 from genwerk.core.types import Document
 from genwerk.data.questions import Question
 from genwerk.data.ranking_lists import RankingList, RankingLists
+from genwerk.retrieval.copies import are_copies
 from genwerk.retrieval.embedding import TextEncoder
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.mining import MineConfig, are_copies, log_odds, mine_negatives, questions_of, teach
+from genwerk.retrieval.mining import MineConfig, log_odds, mine_negatives, questions_of, teach
 from genwerk.retrieval.reranking import Scored
 from genwerk.retrieval.search import Searcher
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from genwerk.retrieval.reranked import (
     load_reranking,
 )
 from genwerk.retrieval.reranking import Scored
-from genwerk.retrieval.search import FusionChoice, Searcher
+from genwerk.retrieval.search import FusionChoice, Options, Searcher
 
 MakeIndex = Callable[..., Index]
 QUERY = "which mill is it"
@@ -109,7 +110,7 @@ def test_only_the_head_is_moved_and_nothing_is_lost(world: World) -> None:
     assert {item.chunk for item in after[:5]} == {item.chunk for item in before[:5]}
     assert [item.source for item in after] == ["reranked"] * 5 + ["dense"] * 7
     found = RerankedSearch(searcher, Oracle(answers), choice).look(one.text, 3)
-    assert len(found.results) == 3 and found.signals == searcher.look(one.text, 12).signals
+    assert len(found.results) == 3 and replace(found.signals, reranker=0.0) == searcher.look(one.text, 12).signals
 
 
 def test_access_is_kept_and_nothing_found_is_nothing_reranked(
@@ -132,6 +133,33 @@ def test_a_query_too_long_for_the_reranker_keeps_its_order(world: World, capsys:
     search = RerankedSearch(searcher, Short(), RerankChoice(True, 5, 1.0))
     assert search.search(QUERY) == searcher.search(QUERY) == search.search(QUERY)
     assert capsys.readouterr().err.count("keeps the order") == 1
+
+
+def test_one_question_that_is_too_long_ends_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    searcher, questions, answers = world
+
+    class Short(Oracle):
+        def score(self, query: str, texts: Sequence[str], user: str = "") -> Scored:
+            if query == questions[0].text:
+                raise RequestError("the query is too long", code="context_length_exceeded")
+            return super().score(query, texts, user)
+
+    fitted = fit_reranking(searcher, Short(answers), questions, depth=20)
+    assert fitted.on and fitted.n_questions == len(questions) and fitted.reranked.mean < 1.0
+    assert f"1 of {len(questions)} questions are too long" in capsys.readouterr().err
+
+
+def test_what_was_decided_can_be_overruled(world: World) -> None:
+    searcher, questions, answers = world
+    one = questions[-1]
+    off, on = (RerankedSearch(searcher, Oracle(answers), RerankChoice(choice, 20, 0.0)) for choice in (False, True))
+    assert off.search(one.text, 3) == on.search(one.text, 3, options=Options(rerank=False))
+    forced = off.search(one.text, 3, options=Options(rerank=True))
+    assert forced == on.search(one.text, 3) and forced[0].chunk.document_id == one.document_id
+    varied = on.find(one.text, 3, options=Options(mmr=0.5)).results
+    assert varied[0] == forced[0] and len({item.chunk for item in varied}) == 3
+    with pytest.raises(RequestError, match="no reranker"):
+        searcher.search(one.text, options=Options(rerank=True))
 
 
 def test_joined_scores_on_paper() -> None:

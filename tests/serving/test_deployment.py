@@ -15,14 +15,19 @@ from rich.console import Console
 from genwerk.alignment.distill import DistillConfig, distill_draft
 from genwerk.core.errors import GenwerkError, RequestError, WorkspaceError
 from genwerk.core.types import Message, Request, Sampling, Verdict
-from genwerk.core.workspace import Workspace
+from genwerk.core.workspace import Source, Workspace
 from genwerk.inference.quantisation.config import QuantiseConfig
+from genwerk.models.cross_encoder import new_cross_encoder, save_cross_encoder
 from genwerk.models.decoder_config import Window
+from genwerk.monitoring.answers import AnswerLog
 from genwerk.recipe import quantise_model
+from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig
 from genwerk.serving import deployment
+from genwerk.serving.assistant import Ask, Assistant, Found
 from genwerk.serving.browse import Browser
 from genwerk.serving.deployment import Deployment, find_encoder, load_deployment
 from genwerk.serving.runs import MAX_POINTS, Runs, read_curve
+from genwerk.serving.searching import parse_search, search
 from genwerk.serving.terminal import chat_in_terminal, choose_adapter
 
 
@@ -57,7 +62,7 @@ def test_a_model_alone_is_served_without_documents(tiny_workspace: Workspace) ->
     assert bare.index is None and bare.default_model == "bare-base"
     assert "input.pii" not in bare.guards.names
     with pytest.raises(RequestError, match="no documents"):
-        bare.answerer(lambda request: iter(()), lambda text: Verdict(True, text, "output", ""))
+        bare.answerer(lambda request: iter(()), *[lambda text: Verdict(True, text, "output", "")] * 2)
     assert Browser(bare).info(keys=False)["grounded"] is False
 
 
@@ -188,3 +193,27 @@ def test_a_model_is_served_with_the_window_and_the_cache_its_pin_names(tiny_work
     assert engine.runner.config.view == Window(64, 4)
     assert "cache int8" in engine.title and "window 64" in engine.title
     assert engine.generate(Request((Message("user", "a beginning " * 40),), Sampling(max_tokens=4))).tokens
+
+
+def test_a_reranker_that_was_decided_on_has_the_last_word(tiny_workspace: Workspace, tmp_path: Path) -> None:
+    ids, step = tiny_workspace.pinned("serving-handbook"), tiny_workspace.step
+    encoder = Source.of_folder(ids["embedder"], Path(ids["embedder"]))
+    save_cross_encoder(new_cross_encoder(encoder.path), tmp_path / "cross", encoder.path, window=100)
+    source = Source.of_folder("cross", tmp_path / "cross")
+    keeping = KeepRerankerConfig(name="cross")
+    kept = step("genwerk.retrieval.reranked:keep_reranker", keeping, source, kind="reranker")
+    index, dataset, fit = (tiny_workspace.find(ids[part]) for part in ("index", "dataset", "fit"))
+    deciding = FitRerankingConfig(n_questions=3, depth=5, always=True)
+    known = (kept, index, encoder, dataset, fit)
+    decided = step("genwerk.retrieval.reranked:fit_reranked", deciding, *known, kind="reranking")
+    tiny_workspace.pin("serving-second", {**ids, "reranker": kept.id, "reranking": decided.id})
+    second = load_deployment(tiny_workspace, "second")
+    assert second.reranker_name == "second-reranker" and second.reranker.window == 100  # type: ignore[union-attr]
+    assert {"reranker", "reranking"} <= second.served().keys()
+    found = search(second, parse_search({"query": "the with statement", "k": 3}))
+    assert found["reranked"] and found["data"][0]["arm"] == "reranked"
+    asked = Ask((Message("user", second.questions[0]),), Sampling(max_tokens=4))
+    events = Assistant(second, AnswerLog(Path(":memory:"))).answer(asked)
+    passages = next(event.passages for event in events if isinstance(event, Found))
+    assert passages[0].result.source == "reranked"
+    second.engine.close()

@@ -1,4 +1,4 @@
-"""What the kernels read, as ctypes structures: the twin of kernels/model.h, field by field."""
+"""What the kernels read, as ctypes structures: the twin of kernels/model.h and kernels/encoder.h, field by field."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ __all__ = [
     "TURNED",
     "Batch",
     "Cache",
+    "EncoderLayer",
+    "EncoderModel",
     "Expert",
     "Layer",
     "LayerUpdates",
     "Matrix",
     "Model",
+    "Texts",
     "Update",
     "head_size",
 ]
@@ -108,3 +111,23 @@ class Batch(ctypes.Structure):
         ("wanted", _pointer),
         ("logits", _pointer),
     )
+
+
+class EncoderLayer(ctypes.Structure):
+    _fields_ = (
+        *((name, Matrix) for name in ("qkv", "out", "up", "down")),
+        *((name, _pointer) for name in ("attention_weight", "attention_bias", "weight", "bias")),
+    )
+
+
+class EncoderModel(ctypes.Structure):
+    _fields_ = (
+        *((name, _int) for name in ("n_layers", "n_heads", "head", "width", "hidden")),
+        ("eps", _float),
+        ("layers", ctypes.POINTER(EncoderLayer)),
+        *((name, _pointer) for name in ("words", "positions", "weight", "bias")),
+    )
+
+
+class Texts(ctypes.Structure):
+    _fields_ = (("n", _int), ("tokens", _pointer), ("first", _pointer), ("vectors", _pointer))

@@ -25,7 +25,7 @@ from genwerk.core.cache import cache_directory
 from genwerk.core.errors import ModelError
 from genwerk.core.machine import probe
 from genwerk.core.progress import track
-from genwerk.inference.native.layout import Batch, Cache, Model
+from genwerk.inference.native.layout import Batch, Cache, EncoderModel, Model, Texts
 
 __all__ = ["VARIANTS", "NativeUnavailableError", "Variant", "build", "compiled", "load_library", "usable_variants"]
 
@@ -169,4 +169,6 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
         ctypes.POINTER(Cache),
         ctypes.POINTER(Batch),
     ]
+    library.genwerk_encode.restype = None
+    library.genwerk_encode.argtypes = [ctypes.c_void_p, ctypes.POINTER(EncoderModel), ctypes.POINTER(Texts)]
     return library

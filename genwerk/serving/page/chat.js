@@ -127,8 +127,8 @@ class Turn {
     }
     if (extra.quoted && !this.body.hasChildNodes()) this.body.before(el("p", { class: "quiet small", text: "In the words of the document" }));
     const words = text.replace(/\s*\[\d+\]$/, "");
-    const sentence = el(extra.quoted ? "q" : "span", { class: extra.quoted ? "sentence quoted" : "sentence", text: words.trimStart() });
-    this.body.append(words.startsWith(" ") ? " " : "", sentence, "\u2060", citeButton(extra.citation));
+    const sentence = el(extra.quoted ? "q" : "span", { class: extra.quoted ? "sentence quoted" : "sentence", text: words.trimStart(), title: held(extra) });
+    this.body.append(words.startsWith(" ") ? " " : "", sentence, "\u2060", citeButton(extra.citation, held(extra)));
   }
 
   finish() {
@@ -171,9 +171,17 @@ class Turn {
   }
 }
 
-function citeButton(citation) {
-  const name = `Source ${citation.number}: ${titled(citation)}`;
-  const button = el("button", { type: "button", class: "cite opens-source", text: String(citation.number), title: titled(citation), "aria-label": name, "aria-expanded": "false", "aria-controls": "source" });
+// How well the quote holds its sentence, in words; also how many of several answers say it.
+function held(extra) {
+  const share = (part) => `${Math.round(100 * part)} %`;
+  const { words, cosine } = extra.grounding || {};
+  const grounding = extra.grounding ? `${share(words)} of its words stand there, likeness ${cosine.toFixed(2)}` : "";
+  return [grounding, extra.agreed ? `in ${share(extra.agreed)} of the answers drawn` : ""].filter(Boolean).join(", ");
+}
+
+function citeButton(citation, support) {
+  const name = [`Source ${citation.number}: ${titled(citation)}`, support].filter(Boolean).join("; ");
+  const button = el("button", { type: "button", class: "cite opens-source", text: String(citation.number), title: [titled(citation), support].filter(Boolean).join("\n"), "aria-label": name, "aria-expanded": "false", "aria-controls": "source" });
   button.addEventListener("click", () => openSource(citation, button));
   return button;
 }

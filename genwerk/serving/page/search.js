@@ -8,6 +8,7 @@ const ARMS = { bm25: "Words", dense: "Meaning", hybrid: "Both" };
 let fitted = null;
 let arm = "";
 let turn = 0;
+let rerank = null;
 
 export function setUpSearch() {
   byId("search-arms").append(...Object.entries(ARMS).map(([name, label]) =>
@@ -20,6 +21,32 @@ export function setUpSearch() {
   });
   byId("search-weight").addEventListener("input", () => { weight(); });
   byId("search-weight").addEventListener("change", again);
+  byId("search-mmr").addEventListener("input", chosen);
+  byId("search-more").addEventListener("change", (event) => {
+    if (event.target.id === "search-rerank") rerank = event.target.checked;
+    chosen();
+    again();
+  });
+}
+
+// What differs from a plain search, in the request's own names.
+function options() {
+  const where = byId("search-where").value.split(",").map((pair) => pair.trim()).filter(Boolean);
+  const variety = Number(byId("search-mmr").value);
+  return {
+    ...(where.length ? { where } : {}),
+    ...(byId("search-fusion").value === "rrf" ? { fusion: "rrf" } : {}),
+    ...(variety ? { mmr: 1 - variety } : {}),
+    ...(byId("search-distinct").checked ? { distinct: true } : {}),
+    ...(byId("search-spelling").checked ? {} : { spelling: false }),
+    ...(rerank === null ? {} : { rerank }),
+  };
+}
+
+function chosen() {
+  byId("search-mmr-field").querySelector("output").textContent = Number(byId("search-mmr").value).toFixed(2);
+  const many = Object.keys(options()).length;
+  byId("search-chosen").textContent = many ? `${many} changed` : "";
 }
 
 export function showSearch(asked) {
@@ -40,7 +67,7 @@ async function again() {
   const status = byId("search-status");
   status.textContent = "Searching…";
   try {
-    const body = { query, k: 20, ...(arm ? { arm } : {}), ...(fitted ? { weight: Number(byId("search-weight").value) } : {}) };
+    const body = { query, k: 20, ...(arm ? { arm } : {}), ...(fitted ? { weight: Number(byId("search-weight").value) } : {}), ...options() };
     const found = await post("/v1/search", body);
     if (mine === turn) show(found);
   } catch (error) {
@@ -53,10 +80,15 @@ function show(found) {
   arm = found.arm;
   byId("search-arms").querySelector(`[value=${arm}]`).checked = true;
   byId("search-weight").value = found.weight;
-  byId("search-weight-field").hidden = arm !== "hybrid";
+  byId("search-weight-field").hidden = arm !== "hybrid" || found.fusion === "rrf";
+  byId("search-rerank-field").hidden = fitted.rerank === null;
+  byId("search-rerank").checked = found.reranked;
   weight();
+  chosen();
   const best = arm === fitted.arm ? "as fitted on this collection" : `fitted on this collection: ${ARMS[fitted.arm].toLowerCase()}`;
-  byId("search-status").textContent = `${found.data.length ? `The first ${found.data.length}` : "Nothing found"} of ${found.searched.toLocaleString("en")} passages, ${found.milliseconds.toFixed(0)} ms, ${best}`;
+  const told = [...found.corrections.map((one) => `searched for “${one.searched}” instead of “${one.asked}”`),
+    ...(found.repeated ? [`${found.repeated} identical texts left out`] : []), ...(found.reranked ? ["reranked"] : [])];
+  byId("search-status").textContent = `${[`${found.data.length ? `The first ${found.data.length}` : "Nothing found"} of ${found.searched.toLocaleString("en")} passages, ${found.milliseconds.toFixed(0)} ms, ${best}`, ...told].join(" · ")}`;
   const top = Object.fromEntries(Object.keys(ARMS).map((name) => [name, Math.max(1e-9, ...found.data.map((item) => item.arms[name]?.score ?? 0))]));
   byId("search-results").replaceChildren(...found.data.map((item) => result(item, top)));
 }

@@ -1,4 +1,5 @@
 // The library's entry points, in C, so that one build serves any Python and any PyTorch.
+#include "encoder.h"
 #include "step.h"
 
 namespace {
@@ -23,6 +24,13 @@ void genwerk_step(void* engine, const Model* model, const LayerUpdates* const* u
     Engine& one = *static_cast<Engine*>(engine);
     one.pool.settle();
     genwerk::Step(*model, updates, *cache, *batch, one.scratch, one.pool).run();
+}
+
+// Vectors of texts; see encoder.h.
+void genwerk_encode(void* engine, const EncoderModel* model, const Texts* texts) {
+    Engine& one = *static_cast<Engine*>(engine);
+    one.pool.settle();
+    genwerk::encode(*model, *texts, one.pool);
 }
 
 }  // extern "C"

@@ -1,0 +1,20 @@
+"""In which precision texts are embedded. An embedder's identity tells it, and with it what an index was made with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["Precision", "identity_in", "precision_of"]
+
+Precision = Literal["float32", "int8"]
+_INT8 = "int8-"
+
+
+def identity_in(precision: Precision, identity: str) -> str:
+    """The identity of a model's vectors, made of that of its files; in float32 they are the same."""
+    return _INT8 + identity if precision == "int8" else identity
+
+
+def precision_of(identity: str) -> Precision:
+    """In which precision the vectors of an embedder of this identity were computed."""
+    return "int8" if identity.startswith(_INT8) else "float32"

@@ -1,0 +1,192 @@
+"""Searching for more than the words of a question: the model writes what else is searched for. Off unless it helps.
+
+Sources: Ma et al. (2023), Query rewriting for retrieval-augmented large language models; Gao et al. (2022), Precise
+zero-shot dense retrieval without relevance labels (HyDE); Press et al. (2022), Measuring and narrowing the
+compositionality gap, for asking part by part; Cormack, Clarke and Büttcher (2009) for joining what was found.
+
+    multi-query     the question in three other wordings          score(c) = sum over texts of 1 / (60 + rank of c)
+    decomposition   the questions that it is made of              the same
+    hyde            a passage as an answer might read             meaning is that of  (v(question) + v(passage)) / 2
+
+Chosen:   the question itself is always searched too; the model is asked greedily, so that the same question is written
+          the same; signals for abstaining are those of the question alone. It is switched on only if the 95 % bootstrap
+          interval of the gain in nDCG@10, question by question, lies above 0.
+Left out: searching again after reading; several passages for HyDE.
+Try it:   python benchmarks/rewriting.py --questions 20
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from genwerk.core.atomic import write_json
+from genwerk.core.errors import ConfigError, DataError
+from genwerk.core.progress import track
+from genwerk.core.types import Chunk, Message, Request, Retrieved, Sampling
+from genwerk.data.questions import Question
+from genwerk.metrics.bootstrap import Interval, interval, paired_difference
+from genwerk.metrics.ranking import ndcg_at_k
+from genwerk.retrieval.answering import Generate
+from genwerk.retrieval.fusion import known_item_gains
+from genwerk.retrieval.search import AS_FITTED, DEPTH, Findings, Found, Options, Searcher
+
+__all__ = ["KINDS", "Rewriting", "RewrittenSearch", "fit_rewriting", "hypothetical_passage", "other_questions"]
+
+_PROMPTS = {
+    "multi-query": "Write the question in three other ways, with other words for the same things, one a line, and "
+    "nothing else.\n\nQuestion: {question}",
+    "decomposition": "Which two or three simpler questions must be answered first to answer this one? Write one a "
+    "line, and nothing else.\n\nQuestion: {question}",
+    "hyde": "Write a passage of an encyclopedia, of two or three sentences, that answers the question.\n\n"
+    "Question: {question}",
+}
+KINDS = tuple(_PROMPTS)
+_MOST, _CHARS, _TOKENS = 3, 300, 120
+_K = 10
+_RRF = 60
+_CACHED = 512
+_MARK = re.compile(r"^[\s>*•–-]*(?:\(?\d+[.):]\s*)?|^\s*question\s*\d*:\s*", re.IGNORECASE)
+
+
+def other_questions(kind: str, question: str, generate: Generate) -> list[str]:
+    """At most three questions that the model writes for one, each once and none the question itself."""
+    lines = (_MARK.sub("", line).strip().strip('"') for line in _written(kind, question, generate).splitlines())
+    distinct = dict.fromkeys(line[:_CHARS] for line in lines if line and not line.endswith(":"))
+    return [line for line in distinct if line.casefold() != question.strip().casefold()][:_MOST]
+
+
+def hypothetical_passage(question: str, generate: Generate) -> str:
+    """A passage as it might answer the question; what it says need not be so."""
+    return " ".join(_written("hyde", question, generate).split())
+
+
+def _written(kind: str, question: str, generate: Generate) -> str:
+    prompt = (Message("user", _PROMPTS[kind].format(question=question)),)
+    return "".join(delta.text for delta in generate(Request(prompt, Sampling(max_tokens=_TOKENS))))
+
+
+class RewrittenSearch:
+    """A `Search` for what the model writes beside the question. Any thread may use it if `generate` may be.
+
+    Raises ConfigError for a kind that is not known, with those that are.
+    """
+
+    def __init__(self, searcher: Searcher, generate: Generate, kind: str, *, on: bool = True) -> None:
+        if kind not in KINDS:
+            raise ConfigError(f"there is no rewriting {kind!r}", remedy=f"Use one of {', '.join(KINDS)}.")
+        self.searcher, self.kind, self.on = searcher, kind, on
+        self.index, self.embedder, self.fusion = searcher.index, searcher.embedder, searcher.fusion
+        self._others = lru_cache(_CACHED)(lambda query: tuple(other_questions(kind, query, generate)))
+        self._passage = lru_cache(_CACHED)(lambda query: hypothetical_passage(query, generate))
+
+    def search(
+        self,
+        query: str,
+        k: int = 8,
+        arm: str | None = None,
+        *,
+        groups: Collection[str] = (),
+        exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
+    ) -> list[Retrieved]:
+        """The first `k` chunks, best first."""
+        return list(self.find(query, k, arm, groups=groups, exclude=exclude, options=options).results)
+
+    def look(
+        self,
+        query: str,
+        k: int = 8,
+        arm: str | None = None,
+        *,
+        groups: Collection[str] = (),
+        exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
+    ) -> Findings:
+        """`search` with the signals of the question alone."""
+        first = self.searcher.find(query, DEPTH, arm, groups=groups, exclude=exclude, options=options)
+        found = self.find(query, k, arm, groups=groups, exclude=exclude, options=options)
+        return Findings(found.results, self.searcher.signals(query, first), first.candidates.corrections)
+
+    def find(
+        self,
+        query: str,
+        k: int = 8,
+        arm: str | None = None,
+        *,
+        groups: Collection[str] = (),
+        exclude: Collection[str] = (),
+        options: Options = AS_FITTED,
+    ) -> Found:
+        """`search` with what it was chosen from: the candidates of the question."""
+
+        def look_for(text: str, count: int, wanted: Options, meaning: str | None = None) -> Found:
+            return self.searcher.find(text, count, arm, groups=groups, exclude=exclude, options=wanted, meaning=meaning)
+
+        if not self.on or not query.strip():
+            return look_for(query, k, options)
+        if self.kind == "hyde":
+            return look_for(query, k, options, self._passage(query))
+        wide = replace(options, mmr=None)
+        first, *others = (look_for(text, DEPTH, wide) for text in (query, *self._others(query)))
+        joined = join_by_rank([one.results for one in (first, *others)])
+        return replace(first, results=tuple(Retrieved(chunk, score, self.kind) for chunk, score in joined[:k]))
+
+
+def join_by_rank(lists: Iterable[Sequence[Retrieved]]) -> list[tuple[Chunk, float]]:
+    """Chunks of all lists with their summed reciprocal ranks, best first; of equal ones the first in a document."""
+    scores: dict[Chunk, float] = {}
+    for results in lists:
+        for rank, item in enumerate(results, 1):
+            scores[item.chunk] = scores.get(item.chunk, 0.0) + 1.0 / (_RRF + rank)
+    return sorted(scores.items(), key=lambda found: (-found[1], found[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """What was measured for one kind, and whether it is switched on. Intervals are of nDCG@10."""
+
+    kind: str
+    on: bool
+    reason: str
+    n_questions: int
+    question: Interval
+    rewritten: Interval
+    gain: Interval
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, asdict(self))
+
+
+def fit_rewriting(searcher: Searcher, generate: Generate, questions: Sequence[Question], kind: str) -> Rewriting:
+    """Search for every question with and without, and decide. Raises DataError for fewer than two questions."""
+    if len(questions) < 2:
+        remedy = "The documents need titled sections or whole sentences; a larger collection has more."
+        raise DataError(f"{len(questions)} questions are too few to decide on rewriting", remedy=remedy)
+    rewritten = RewrittenSearch(searcher, generate, kind)
+    before, after = [], []
+    with track(f"deciding on {kind}", total=len(questions), unit="questions") as bar:
+        for question in questions:
+            before.append(_ndcg(searcher.search(question.text, _K), question))
+            after.append(_ndcg(rewritten.search(question.text, _K), question))
+            bar.advance()
+    gain = paired_difference(after, before)
+    spread = f"{gain.mean:+.3f} nDCG@10, 95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
+    ends = "which lies above 0" if gain.above_zero else "which reaches 0 or below: it is switched off"
+    return Rewriting(
+        kind,
+        gain.above_zero,
+        f"{kind} gains {spread}, {ends}.",
+        len(questions),
+        interval(before),
+        interval(after),
+        gain,
+    )
+
+
+def _ndcg(results: Sequence[Retrieved], question: Question) -> float:
+    return ndcg_at_k(known_item_gains([item.chunk for item in results], question), _K, ideal=[1.0])

@@ -1,0 +1,92 @@
+"""Rewriting finds what only another wording finds, keeps to access, and is switched on only where it helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from genwerk.core.errors import ConfigError, DataError
+from genwerk.core.types import Document, Request
+from genwerk.data.questions import Question
+from genwerk.inference.generation import Delta
+from genwerk.retrieval.embedding import TextEncoder
+from genwerk.retrieval.index import Index
+from genwerk.retrieval.rewriting import KINDS, RewrittenSearch, fit_rewriting, hypothetical_passage, other_questions
+from genwerk.retrieval.search import FusionChoice, Searcher
+
+MakeIndex = Callable[..., Index]
+
+
+class Writer:
+    """Writes the same, in two pieces, and counts how often it was asked."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.asked = text, 0
+
+    def __call__(self, request: Request) -> Iterator[Delta]:
+        self.asked += 1
+        assert "Question:" in request.messages[-1].content
+        yield Delta(self.text[:5])
+        yield Delta(self.text[5:])
+
+
+def test_what_is_written_becomes_questions() -> None:
+    writer = Writer(
+        'Here they are:\n1. How long is it?\n- "Where is it?"\nquestion 3: Why?\nHow long is it?\n\nAnd more?'
+    )
+    assert other_questions("multi-query", "why?", writer) == ["How long is it?", "Where is it?", "And more?"]
+    assert hypothetical_passage("Why?", Writer(" It is\n so. ")) == "It is so."
+
+
+@pytest.fixture
+def world(make_index: MakeIndex, encoder: TextEncoder) -> tuple[Searcher, list[Question]]:
+    """Twelve rivers whose questions have no word of their text."""
+    documents = [Document.create(f"{n}.md", f"The Elbe{n} carries water to harbour{n}.") for n in range(12)]
+    documents += [Document.create(f"x{n}.md", f"Which stream goes where, asked person {n}.") for n in range(30)]
+    documents.append(Document.create("secret.md", "The Elbe5 carries gold.", acl=("kings",)))
+    searcher = Searcher(make_index(documents), encoder, FusionChoice("hybrid", 0.5))
+    asked = [Question(f"Which stream goes where, no {n}?", one.id, 0, len(one.text), "dev", "terms")
+             for n, one in enumerate(documents[:12])]  # fmt: skip
+    return searcher, asked
+
+
+World = tuple[Searcher, list[Question]]
+
+
+class Knowing(Writer):
+    def __call__(self, request: Request) -> Iterator[Delta]:
+        number = request.messages[-1].content.rsplit("no ", 1)[1].rstrip("?")
+        yield Delta(f"The Elbe{number} carries water to harbour{number}.")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_knows_other_words_is_switched_on(world: World, kind: str, tmp_path: Path) -> None:
+    searcher, asked = world
+    fitted = fit_rewriting(searcher, Knowing(""), asked, kind)
+    assert fitted.on and fitted.gain.above_zero and "lies above 0" in fitted.reason
+    fitted.save(tmp_path / "rewriting.json")
+    found = RewrittenSearch(searcher, Knowing(""), kind).look(asked[5].text, 20)
+    assert asked[5].document_id in {item.chunk.document_id for item in found.results}
+    assert all(not searcher.index.document(item.chunk.document_id).acl for item in found.results)
+    assert found.signals == searcher.look(asked[5].text, 100).signals
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_babbles_is_switched_off(world: World, kind: str) -> None:
+    searcher, asked = world
+    assert not fit_rewriting(searcher, Writer("Bread bread bread."), asked, kind).on
+    writer = Writer("Bread?")
+    off = RewrittenSearch(searcher, writer, kind, on=False)
+    assert off.look(asked[0].text) == searcher.look(asked[0].text) and writer.asked == 0
+    once = RewrittenSearch(searcher, writer, kind)
+    assert once.search(asked[0].text) == once.search(asked[0].text) and writer.asked == 1
+    assert once.search("  ") == []
+
+
+def test_an_unknown_kind_and_too_few_questions_are_refused(world: World) -> None:
+    with pytest.raises(ConfigError, match="multi-query"):
+        RewrittenSearch(world[0], Writer(""), "step-back")
+    with pytest.raises(DataError, match="too few"):
+        fit_rewriting(world[0], Writer(""), world[1][:1], "hyde")
