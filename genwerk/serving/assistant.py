@@ -264,10 +264,9 @@ class _Run:
     def _looked(self, guards: Sequence[Guard], text: str, name: str) -> Verdict:
         seen = inspect_text(guards, text, self.context)
         self.outbound += map(_mute, seen.verdicts)
-        acted = [verdict for verdict in seen.verdicts if outcome(verdict) != "passed"]
-        if not acted:
-            return Verdict(True, text, name, "")
-        return Verdict(seen.allowed, seen.text if seen.allowed else "", acted[-1].rule, acted[-1].reason)
+        usual = Verdict(True, text, name, "")
+        acted = next((one for one in reversed(seen.verdicts) if outcome(one) != "passed"), usual)
+        return replace(acted, allowed=seen.allowed, text=seen.text if seen.allowed else "")
 
     def _grounded(self, messages: tuple[Message, ...]) -> Iterator[AssistantEvent | _Draft]:
         sent = 0
