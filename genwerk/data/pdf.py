@@ -14,6 +14,7 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +124,8 @@ def _pieces(page: Any) -> list[Piece]:
     fonts = page._layout_mode_fonts()
     state, found = TextStateManager(), []
     operations = iter(ContentStream(contents.get_object(), page.pdf, "bytes").operations)
-    for operands, operator in operations:
-        if operator in (b"BT", b"q"):
-            end: Any = b"ET" if operator == b"BT" else b"Q"
-            found += layout.recurse_to_target_op(operations, state, end, fonts, True)[1]
-        elif operator == b"Tf":
-            layout.set_font_operation(state, fonts, operands)
-        else:
-            state.set_state_param(operator, operands)
+    for first in operations:  # as if all stood between q and Q, where what turns the page upside down is looked at
+        found += layout.recurse_to_target_op(chain([first], operations, [([], b"Q")]), state, b"Q", fonts, True)[1]
     upright = [one for one in found if not one.rotated and one.font.interpretable and one.text]
     return [
         Piece(

@@ -255,6 +255,21 @@ def test_text_inside_of_form_objects_is_read(tmp_path: Path) -> None:
     assert " ".join(text_of(tmp_path / "a.pdf").text.split()) == LOREM
 
 
+def test_a_page_that_is_turned_upside_down_and_back_as_browsers_print_it_is_read_from_its_top(tmp_path: Path) -> None:
+    writer = pypdf.PdfWriter(clone_from=save(_one_page(LOREM), tmp_path / "x.pdf"))
+    lines = (
+        "First the basin is filled with water.",
+        "Then the pump is started, and",
+        "last of all the valve is opened.",
+    )
+    shown = (f"BT /F1 40 Tf 1 0 0 -1 300 {400 + 60 * row} Tm ({line}) Tj ET" for row, line in enumerate(lines))
+    content = pypdf.generic.StreamObject()
+    content.set_data("\n".join([".24 0 0 -.24 0 792 cm", *shown]).encode())
+    writer.pages[0][pypdf.generic.NameObject("/Contents")] = writer._add_object(content)
+    writer.write(tmp_path / "a.pdf")
+    assert text_of(tmp_path / "a.pdf").text == " ".join(lines)
+
+
 def _one_page(text: str) -> FPDF:
     pdf = new_pdf()
     pdf.add_page()
