@@ -65,10 +65,10 @@ ASKED = (
 
 @dataclass(frozen=True)
 class PageCited:
-    """A citation of a PDF: which page it names, and whether the quote stands there."""
+    """A citation of a PDF: which pages it names, and whether the quote stands there."""
 
     source: str
-    page: int
+    place: str
     right: bool
 
 
@@ -99,11 +99,12 @@ def pages_of(pdf: Path) -> list[str]:
 def cited_pages(citations: list[dict[str, Any]], folder: Path) -> list[PageCited]:
     found = []
     for citation in citations:
-        place = re.fullmatch(r"page (\d+)", citation.get("place") or "")
+        place = re.fullmatch(r"page (\d+)|pages (\d+)-(\d+)", citation["place"])
         if not citation["source"].endswith(".pdf") or place is None:
             continue
-        pages, page = pages_of(folder / "pdf" / Path(citation["source"]).name), int(place[1])
-        found.append(PageCited(citation["source"], page, _letters(citation["quote"]) in _letters(pages[page - 1])))
+        first, last = int(place[1] or place[2]), int(place[1] or place[3])
+        read = "".join(pages_of(folder / "pdf" / Path(citation["source"]).name)[first - 1 : last])
+        found.append(PageCited(citation["source"], citation["place"], _letters(citation["quote"]) in _letters(read)))
     return found
 
 
@@ -164,7 +165,7 @@ def _report(url: str, root: Path) -> None:
     answered, cited, found = 0, 0, []
     with track("asking", total=len(ASKED), unit="questions") as bar:
         for question in ASKED:
-            citations = ask(url, question).get("citations") or []
+            citations = ask(url, question)["genwerk"]["citations"]
             answered, cited = answered + bool(citations), cited + len(citations)
             found += cited_pages(citations, root / "documents")
             bar.advance()
@@ -173,7 +174,7 @@ def _report(url: str, root: Path) -> None:
     print(f"{len(found)} name a page of a PDF, {right} the page on which pdftotext finds the quote")
     for one in found:
         if not one.right:
-            print(f"  not there: {one.source}, page {one.page}")
+            print(f"  not there: {one.source}, {one.place}")
     picture(url, root / "mixed.png")
     say(f"the page with its source: {root / 'mixed.png'}")
 
