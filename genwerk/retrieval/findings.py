@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypedDict, TypeVar
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from genwerk.retrieval.bm25 import BM25
 from genwerk.retrieval.where import EVERYTHING, Where
 
 __all__ = [
-    "ARMS", "AS_FITTED", "FUSIONS", "Candidates", "Correction", "Findings", "Found", "FusionChoice", "Options", "Rank",
-    "Signals",
+    "ARMS", "AS_FITTED", "FUSIONS", "Candidates", "Correction", "Findings", "Found", "FusionChoice", "How", "Options",
+    "Rank", "Signals", "reciprocal_ranks",
 ]  # fmt: skip
+
+T = TypeVar("T", bound=Hashable)
 
 ARMS = ("bm25", "dense", "hybrid")
 FUSIONS = ("weighted", "rrf")
@@ -84,6 +87,14 @@ class Options:
 AS_FITTED = Options()
 
 
+class How(TypedDict, total=False):
+    """groups: whose documents may be found beside everyone's; exclude: ids of documents to leave out; options."""
+
+    groups: Collection[str]
+    exclude: Collection[str]
+    options: Options
+
+
 @dataclass(frozen=True, slots=True)
 class Correction:
     """A word that the reader's documents do not hold, and the one that was looked up instead."""
@@ -143,11 +154,9 @@ class Candidates:
 
     def _by_rank(self) -> np.ndarray:
         """(m,) reciprocal ranks, summed over the arms."""
-        scores = np.zeros(len(self.chunks))
-        for held in (self.cosines, self.bm25_scores):
-            for rank, (place, _) in enumerate(_in_order(held.items()), 1):
-                scores[place] += 1.0 / (_RRF + rank)
-        return scores
+        held = (self.cosines, self.bm25_scores)
+        scores = reciprocal_ranks([place for place, _ in _in_order(one.items())] for one in held)
+        return np.array([scores.get(place, 0.0) for place in range(len(self.chunks))])
 
     def ranks(self, weight: float, fusion: str = "weighted") -> dict[str, dict[Chunk, Rank]]:
         """Of every arm the chunks it found, best first, each with its rank."""
@@ -163,11 +172,26 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one search found: the `results`, best first, out of the candidates; `repeated`: identical texts left out."""
+    """What one search found: the `results`, best first, out of the candidates.
+
+    repeated   identical texts that were left out.
+    first      the search that signals are read from, where these results are not its own; reranker: see `Signals`.
+    """
 
     results: tuple[Retrieved, ...]
     candidates: Candidates
     repeated: int = 0
+    first: Found | None = None
+    reranker: float = 0.0
+
+
+def reciprocal_ranks(orders: Iterable[Iterable[T]]) -> dict[T, float]:
+    """The sum of 1 / (60 + rank) over the orders in which something stands, best first."""
+    scores: dict[T, float] = {}
+    for order in orders:
+        for rank, one in enumerate(order, 1):
+            scores[one] = scores.get(one, 0.0) + 1.0 / (_RRF + rank)
+    return scores
 
 
 def _in_order(scores: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:

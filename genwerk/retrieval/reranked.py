@@ -20,9 +20,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -41,7 +42,7 @@ from genwerk.retrieval.fusion import load_fusion, overlaps
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig, log_odds, questions_of
 from genwerk.retrieval.reranking import Reranker, Scored, Scorer
-from genwerk.retrieval.search import AS_FITTED, Findings, Found, Options, Searcher
+from genwerk.retrieval.search import AS_FITTED, Found, How, Options, Search, Searcher
 
 __all__ = [
     "FILE_NAME", "FOLDER", "FitRerankingConfig", "KeepRerankerConfig", "RerankChoice", "RerankedSearch", "Reranking",
@@ -111,7 +112,7 @@ def load_reranking(path: Path) -> Reranking:
         raise WorkspaceError(f"the reranking cannot be read: {error!r}", where=str(path), remedy=remedy) from error
 
 
-class RerankedSearch:
+class RerankedSearch(Search):
     """A `Search` with a second stage. Any thread may use it. `options.rerank` overrules what was decided.
 
     A query that the reranker cannot read beside a passage keeps the order of the first search, which is said once.
@@ -122,70 +123,24 @@ class RerankedSearch:
         self.index, self.embedder, self.fusion = searcher.index, searcher.embedder, searcher.fusion
         self._told = False
 
-    def search(
-        self,
-        query: str,
-        k: int = 8,
-        arm: str | None = None,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-    ) -> list[Retrieved]:
-        """The first `k` chunks, best first; `source` of those that were reranked is `reranked`."""
-        return list(self.find(query, k, arm, groups=groups, exclude=exclude, options=options).results)
-
-    def look(
-        self,
-        query: str,
-        k: int = 8,
-        arm: str | None = None,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-    ) -> Findings:
-        """`search` with the signals of the first search and the reranker's own."""
-        first = self._first(query, k, arm, groups, exclude, options)
-        found, best = self._second(query, k, first, options)
-        signals = replace(self.searcher.signals(query, first), reranker=best)
-        return Findings(found.results, signals, found.candidates.corrections)
-
-    def find(
-        self,
-        query: str,
-        k: int = 8,
-        arm: str | None = None,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-    ) -> Found:
-        """`search` with what it was chosen from."""
-        return self._second(query, k, self._first(query, k, arm, groups, exclude, options), options)[0]
+    def find(self, query: str, k: int = 8, arm: str | None = None, **how: Unpack[How]) -> Found:
+        """See `Search`; `source` of what was reranked is `reranked`, signals are the first search's and its own."""
+        options = how.get("options", AS_FITTED)
+        if not self.reranks(options):
+            return self.searcher.find(query, k, arm, **how)
+        how["options"] = replace(options, mmr=None, rerank=None)
+        first = self.searcher.find(query, max(k, self.choice.k), arm, **how)
+        head, tail = first.results[: self.choice.k], first.results[self.choice.k :]
+        reordered, best = self._reordered(query, head)
+        moved = self.searcher.diverse(reordered, first.candidates, options, k)
+        return replace(first, results=(*moved, *tail)[:k], first=first, reranker=best)
 
     def reranks(self, options: Options = AS_FITTED) -> bool:
         """Whether the reranker has the last word."""
         return self.choice.on if options.rerank is None else options.rerank
 
-    def _first(
-        self, query: str, k: int, arm: str | None, groups: Collection[str], exclude: Collection[str], options: Options
-    ) -> Found:
-        """What the first search finds: all that the second one needs, where there is one."""
-        if self.reranks(options):
-            k, options = max(k, self.choice.k), replace(options, mmr=None, rerank=None)
-        return self.searcher.find(query, k, arm, groups=groups, exclude=exclude, options=options)
-
-    def _second(self, query: str, k: int, first: Found, options: Options) -> tuple[Found, float]:
-        """What is found after the second stage, and the log-odds of its best passage; 0 if it read none."""
-        if not self.reranks(options):
-            return first, 0.0
-        head, tail = first.results[: self.choice.k], first.results[self.choice.k :]
-        reordered, best = self._reordered(query, head)
-        moved = self.searcher.diverse(reordered, first.candidates, options, k)
-        return replace(first, results=(*moved, *tail)[:k]), best
-
     def _reordered(self, query: str, head: Sequence[Retrieved]) -> tuple[Sequence[Retrieved], float]:
+        """`head` in its new order, and the log-odds of its best passage; 0 if the reranker cannot read the query."""
         scored = score_readable(self.scorer, query, [self.index.chunk_text(item.chunk) for item in head])
         if scored is None:
             if not self._told:

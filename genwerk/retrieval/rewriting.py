@@ -18,10 +18,11 @@ Try it:   python benchmarks/rewriting.py --questions 20
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Unpack
 
 from genwerk.core.atomic import write_json
 from genwerk.core.errors import ConfigError, DataError
@@ -31,8 +32,9 @@ from genwerk.data.questions import Question
 from genwerk.metrics.bootstrap import Interval, interval, paired_difference
 from genwerk.metrics.ranking import ndcg_at_k
 from genwerk.retrieval.answering import Generate
+from genwerk.retrieval.findings import reciprocal_ranks
 from genwerk.retrieval.fusion import known_item_gains
-from genwerk.retrieval.search import AS_FITTED, DEPTH, Findings, Found, Options, Searcher
+from genwerk.retrieval.search import AS_FITTED, DEPTH, Found, How, Search, Searcher
 
 __all__ = ["KINDS", "Rewriting", "RewrittenSearch", "fit_rewriting", "hypothetical_passage", "other_questions"]
 
@@ -47,7 +49,6 @@ _PROMPTS = {
 KINDS = tuple(_PROMPTS)
 _MOST, _CHARS, _TOKENS = 3, 300, 120
 _K = 10
-_RRF = 60
 _CACHED = 512
 _MARK = re.compile(r"^[\s>*•–-]*(?:\(?\d+[.):]\s*)?|^\s*question\s*\d*:\s*", re.IGNORECASE)
 
@@ -69,7 +70,7 @@ def _written(kind: str, question: str, generate: Generate) -> str:
     return "".join(delta.text for delta in generate(Request(prompt, Sampling(max_tokens=_TOKENS))))
 
 
-class RewrittenSearch:
+class RewrittenSearch(Search):
     """A `Search` for what the model writes beside the question. Any thread may use it if `generate` may be.
 
     Raises ConfigError for a kind that is not known, with those that are.
@@ -83,65 +84,23 @@ class RewrittenSearch:
         self._others = lru_cache(_CACHED)(lambda query: tuple(other_questions(kind, query, generate)))
         self._passage = lru_cache(_CACHED)(lambda query: hypothetical_passage(query, generate))
 
-    def search(
-        self,
-        query: str,
-        k: int = 8,
-        arm: str | None = None,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-    ) -> list[Retrieved]:
-        """The first `k` chunks, best first."""
-        return list(self.find(query, k, arm, groups=groups, exclude=exclude, options=options).results)
-
-    def look(
-        self,
-        query: str,
-        k: int = 8,
-        arm: str | None = None,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-    ) -> Findings:
-        """`search` with the signals of the question alone."""
-        first = self.searcher.find(query, DEPTH, arm, groups=groups, exclude=exclude, options=options)
-        found = self.find(query, k, arm, groups=groups, exclude=exclude, options=options)
-        return Findings(found.results, self.searcher.signals(query, first), first.candidates.corrections)
-
-    def find(
-        self,
-        query: str,
-        k: int = 8,
-        arm: str | None = None,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-    ) -> Found:
-        """`search` with what it was chosen from: the candidates of the question."""
-
-        def look_for(text: str, count: int, wanted: Options, meaning: str | None = None) -> Found:
-            return self.searcher.find(text, count, arm, groups=groups, exclude=exclude, options=wanted, meaning=meaning)
-
+    def find(self, query: str, k: int = 8, arm: str | None = None, **how: Unpack[How]) -> Found:
+        """See `Search`: out of the candidates of the question, with its signals."""
         if not self.on or not query.strip():
-            return look_for(query, k, options)
+            return self.searcher.find(query, k, arm, **how)
         if self.kind == "hyde":
-            return look_for(query, k, options, self._passage(query))
-        wide = replace(options, mmr=None)
-        first, *others = (look_for(text, DEPTH, wide) for text in (query, *self._others(query)))
+            found = self.searcher.find(query, k, arm, meaning=self._passage(query), **how)
+            return replace(found, first=self.searcher.find(query, DEPTH, arm, **how))
+        how["options"] = replace(how.get("options", AS_FITTED), mmr=None)
+        first, *others = (self.searcher.find(text, DEPTH, arm, **how) for text in (query, *self._others(query)))
         joined = join_by_rank([one.results for one in (first, *others)])
-        return replace(first, results=tuple(Retrieved(chunk, score, self.kind) for chunk, score in joined[:k]))
+        results = tuple(Retrieved(chunk, score, self.kind) for chunk, score in joined[:k])
+        return replace(first, results=results, first=first)
 
 
 def join_by_rank(lists: Iterable[Sequence[Retrieved]]) -> list[tuple[Chunk, float]]:
     """Chunks of all lists with their summed reciprocal ranks, best first; of equal ones the first in a document."""
-    scores: dict[Chunk, float] = {}
-    for results in lists:
-        for rank, item in enumerate(results, 1):
-            scores[item.chunk] = scores.get(item.chunk, 0.0) + 1.0 / (_RRF + rank)
+    scores = reciprocal_ranks([item.chunk for item in results] for results in lists)
     return sorted(scores.items(), key=lambda found: (-found[1], found[0]))
 
 

@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, Unpack
 
 import numpy as np
 
@@ -43,6 +43,7 @@ from genwerk.retrieval.findings import (
     Findings,
     Found,
     FusionChoice,
+    How,
     Options,
     Rank,
     Signals,
@@ -55,7 +56,7 @@ from genwerk.retrieval.words import STOP_WORDS, words_of
 
 __all__ = [
     "ARMS", "AS_FITTED", "DEPTH", "FUSIONS", "LONGEST_QUERY", "Candidates", "Correction", "Findings", "Found",
-    "FusionChoice", "Options", "Rank", "Search", "Searcher", "Signals", "check_query",
+    "FusionChoice", "How", "Options", "Rank", "Search", "Searcher", "Signals", "check_query", "signals_of",
 ]  # fmt: skip
 
 LONGEST_QUERY = 20_000  # characters of what people and programs ask; a search by itself takes any
@@ -68,21 +69,28 @@ _CACHED_QUERIES = 512
 class Search(Protocol):
     """What finds passages: a `Searcher`, or one with a second stage (reranked.py). Any thread may use it."""
 
-    @property
-    def index(self) -> Index: ...
-    @property
-    def embedder(self) -> TextEncoder: ...
-    @property
-    def fusion(self) -> FusionChoice: ...
-    def find(self, query: str, k: int = 8, arm: str | None = None, *, groups: Collection[str] = (),
-             exclude: Collection[str] = (), options: Options = AS_FITTED) -> Found: ...  # fmt: skip
-    def search(self, query: str, k: int = 8, arm: str | None = None, *, groups: Collection[str] = (),
-               exclude: Collection[str] = (), options: Options = AS_FITTED) -> list[Retrieved]: ...  # fmt: skip
-    def look(self, query: str, k: int = 8, arm: str | None = None, *, groups: Collection[str] = (),
-             exclude: Collection[str] = (), options: Options = AS_FITTED) -> Findings: ...  # fmt: skip
+    index: Index
+    embedder: TextEncoder
+    fusion: FusionChoice
+
+    def find(self, query: str, k: int = 8, arm: str | None = None, **how: Unpack[How]) -> Found:
+        """The first `k` chunks, best first, and what they were chosen from. Without `arm` the one that the fit chose.
+
+        Raises RequestError for an unknown arm, and for a filter by what no document has.
+        """
+        ...
+
+    def search(self, query: str, k: int = 8, arm: str | None = None, **how: Unpack[How]) -> list[Retrieved]:
+        """The chunks that `find` finds."""
+        return list(self.find(query, k, arm, **how).results)
+
+    def look(self, query: str, k: int = 8, arm: str | None = None, **how: Unpack[How]) -> Findings:
+        """The chunks that `find` finds, with the signals of the query."""
+        found = self.find(query, k, arm, **how)
+        return Findings(found.results, signals_of(self.index, query, found), found.candidates.corrections)
 
 
-class Searcher:
+class Searcher(Search):
     """Finds chunks. Any thread may use it. Raises WorkspaceError when the embedder is not the index's own."""
 
     def __init__(self, index: Index, embedder: TextEncoder, fusion: FusionChoice | None = None) -> None:
@@ -95,56 +103,18 @@ class Searcher:
         self.index, self.embedder, self.fusion = index, embedder, fusion or FusionChoice()
         self._vector = lru_cache(maxsize=_CACHED_QUERIES)(lambda query: embedder.embed([query])[0])
 
-    def search(
-        self,
-        query: str,
-        k: int = 8,
-        arm: str | None = None,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-    ) -> list[Retrieved]:
-        """The first `k` chunks, best first. Without `arm` the one that the fit chose.
-
-        groups   whose documents may be found beside everyone's; exclude: ids of documents to leave out.
-        Raises RequestError for an unknown arm, and for a filter by what no document has.
-        """
-        return list(self.find(query, k, arm, groups=groups, exclude=exclude, options=options).results)
-
-    def look(
-        self,
-        query: str,
-        k: int = 8,
-        arm: str | None = None,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-    ) -> Findings:
-        """`search` with the signals of the query."""
-        found = self.find(query, k, arm, groups=groups, exclude=exclude, options=options)
-        return Findings(found.results, self.signals(query, found), found.candidates.corrections)
-
     def find(
-        self,
-        query: str,
-        k: int = 8,
-        arm: str | None = None,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-        meaning: str | None = None,
+        self, query: str, k: int = 8, arm: str | None = None, *, meaning: str | None = None, **how: Unpack[How]
     ) -> Found:
-        """`search` with what it was chosen from. `meaning`: a text whose vector is halved with the question's."""
+        """See `Search`. `meaning`: a text whose vector is halved with the question's."""
+        options = how.get("options", AS_FITTED)
         if options.rerank:
             remedy = "Train one: `genwerk index train-reranker`; or ask without it."
             raise RequestError("there is no reranker for this index", param="rerank", remedy=remedy)
         arm = arm or self.fusion.arm
         if arm not in ARMS:
             raise RequestError(f"there is no arm {arm!r}", param="arm", remedy=f"Arms: {', '.join(ARMS)}.")
-        found = self.candidates(query, groups=groups, exclude=exclude, options=options, meaning=meaning)
+        found = self.candidates(query, meaning=meaning, **how)
         weight = self.fusion.weight if options.weight is None else options.weight
         every = [Retrieved(found.chunks[place], score, arm)
                  for place, score in found.places(arm, weight, options.fusion)]  # fmt: skip
@@ -165,19 +135,12 @@ class Searcher:
         kept = first_of_each(self.index.digests(_numbers(results, found)))
         return [results[place] for place in kept], len(results) - len(kept)
 
-    def candidates(
-        self,
-        query: str,
-        *,
-        groups: Collection[str] = (),
-        exclude: Collection[str] = (),
-        options: Options = AS_FITTED,
-        meaning: str | None = None,
-    ) -> Candidates:
+    def candidates(self, query: str, *, meaning: str | None = None, **how: Unpack[How]) -> Candidates:
         """Both arms' first 100, joined."""
+        options = how.get("options", AS_FITTED)
         query = query.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair is no text
         view = self.index.view
-        words = view.words(groups, exclude, options.where)
+        words = view.words(how.get("groups", ()), how.get("exclude", ()), options.where)
         if not query.strip() or not words.n_rows:
             return Candidates((), np.zeros(0), np.zeros(0), words=words)
         terms = {word: forms_of(word, words.languages) for word in query_words(query)}
@@ -227,34 +190,37 @@ class Searcher:
         """The first `k` of an arm, the hybrid one at the weight that was fitted."""
         return found.ranked(arm, self.fusion.weight, k)
 
-    def signals(self, query: str, searched: Found) -> Signals:
-        """What a search says about whether its answer is there. Words count as they were asked: a guess is no sign."""
-        found, results = searched.candidates, searched.results
-        if not found.chunks or found.words is None:
-            return Signals()
-        weights = self._word_weights(query, found.words)
-        total = sum(weights.values())
-        cosines = sorted(found.cosines.values(), reverse=True)[:10]
-        words = sorted((*found.bm25_scores.values(), *[0.0] * 10), reverse=True)[:10]
-        covered = 0.0
-        for item in results[:3]:
-            document = self.index.document(item.chunk.document_id)
-            there = set(terms_of(document.text[item.chunk.start : item.chunk.end], language_of(document.metadata)))
-            held = (weight for forms, weight in weights.items() if not there.isdisjoint(forms))
-            covered = max(covered, sum(held))
-        return Signals(
-            cosine=cosines[0],
-            margin=cosines[0] - float(np.mean(cosines)),
-            bm25=words[0] / max(len(weights), 1),
-            lead=words[0] - float(np.mean(words)),
-            coverage=covered / total if total else 0.0,
-        )
 
-    def _word_weights(self, query: str, words: BM25) -> dict[tuple[str, ...], float]:
-        """How rare each word of the query is among what the reader may see, by the forms it is looked up in."""
-        forms = dict.fromkeys(forms_of(word, words.languages) for word in query_words(query))
-        holding = {form: max((words.count(term) for term in form), default=0) for form in forms}
-        return {form: math.log((words.n_rows + 1) / (count + 0.5)) for form, count in holding.items()}
+def signals_of(index: Index, query: str, found: Found) -> Signals:
+    """What a search says about whether its answer is there. Words count as they were asked: a guess is no sign."""
+    searched = found.first or found
+    held, words = searched.candidates, searched.candidates.words
+    if not held.chunks or words is None:
+        return Signals(reranker=found.reranker)
+    weights = _word_weights(query, words)
+    total = sum(weights.values())
+    cosines = sorted(held.cosines.values(), reverse=True)[:10]
+    scores = sorted((*held.bm25_scores.values(), *[0.0] * 10), reverse=True)[:10]
+    covered = 0.0
+    for item in searched.results[:3]:
+        language = language_of(index.document(item.chunk.document_id).metadata)
+        there = set(terms_of(index.chunk_text(item.chunk), language))
+        covered = max(covered, sum(weight for forms, weight in weights.items() if not there.isdisjoint(forms)))
+    return Signals(
+        cosine=cosines[0],
+        margin=cosines[0] - float(np.mean(cosines)),
+        bm25=scores[0] / max(len(weights), 1),
+        lead=scores[0] - float(np.mean(scores)),
+        coverage=covered / total if total else 0.0,
+        reranker=found.reranker,
+    )
+
+
+def _word_weights(query: str, words: BM25) -> dict[tuple[str, ...], float]:
+    """How rare each word of the query is among what the reader may see, by the forms it is looked up in."""
+    forms = dict.fromkeys(forms_of(word, words.languages) for word in query_words(query))
+    holding = {form: max((words.count(term) for term in form), default=0) for form in forms}
+    return {form: math.log((words.n_rows + 1) / (count + 0.5)) for form, count in holding.items()}
 
 
 def check_query(query: str) -> str:
