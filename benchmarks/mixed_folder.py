@@ -35,6 +35,7 @@ PRINTED = {
     PYTHON: ("library/json", "library/tempfile", "library/pathlib", "library/argparse"),
     HANDBOOK: ("sect.apt-get", "sect.dhcp", "sect.building-first-package", "sect.backup"),
 }
+STARTING = 8  # times that is knocked, at twice the distance each time: a minute in all
 ASKED = (
     "What does tempfile.mkdtemp do?",
     "How is NamedTemporaryFile different from TemporaryFile?",
@@ -161,7 +162,8 @@ def main() -> None:
 
 
 def _report(url: str, root: Path) -> None:
-    _wait_for(url)
+    with httpx.Client(transport=httpx.HTTPTransport(retries=STARTING)) as waiting:
+        waiting.get(f"{url}/health").raise_for_status()
     answered, cited, found = 0, 0, []
     with track("asking", total=len(ASKED), unit="questions") as bar:
         for question in ASKED:
@@ -177,17 +179,6 @@ def _report(url: str, root: Path) -> None:
             print(f"  not there: {one.source}, {one.place}")
     picture(url, root / "mixed.png")
     say(f"the page with its source: {root / 'mixed.png'}")
-
-
-def _wait_for(url: str) -> None:
-    for _ in range(240):
-        try:
-            httpx.get(f"{url}/health").raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.5)
-        else:
-            return
-    raise SystemExit("the server did not start")
 
 
 def _genwerk(root: Path, *arguments: str) -> None:

@@ -10,24 +10,13 @@ import argparse
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 from playwright.sync_api import Page, expect, sync_playwright
 
+STARTING = 8  # times that is knocked, at twice the distance each time: a minute in all
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-
-
-def wait_for(url: str) -> None:
-    for _ in range(120):
-        try:
-            httpx.get(f"{url}/health").raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.5)
-        else:
-            return
-    raise SystemExit("the server did not start")
 
 
 def take(page: Page, url: str, question: str) -> None:
@@ -62,7 +51,8 @@ def main() -> None:
     server = subprocess.Popen(command)
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_for(url)
+        with httpx.Client(transport=httpx.HTTPTransport(retries=STARTING)) as waiting:
+            waiting.get(f"{url}/health").raise_for_status()
         expect.set_options(timeout=60_000)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])

@@ -23,7 +23,6 @@ __all__ = [
     "ARMS",
     "CATALOGUE",
     "ENLARGED",
-    "GROUPS",
     "RANKS",
     "RERANKED",
     "Definition",
@@ -33,7 +32,6 @@ __all__ = [
     "known_names",
 ]
 
-GROUPS = ("perplexity", "retrieval", "citations", "abstention", "speed")
 ARMS = ("bm25", "dense", "hybrid")
 RERANKED = "reranked"
 RANKS = ("hit@1", "hit@5", "ndcg@10")

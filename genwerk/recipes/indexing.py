@@ -29,7 +29,16 @@ from genwerk.retrieval.search import FusionChoice, Options, Rank, Search, Search
 from genwerk.retrieval.stores import is_url, open_store
 from genwerk.retrieval.truth import Store
 
-__all__ = ["Asked", "cutting_of", "inspect_index", "open_index", "remove_documents", "search_index", "sync"]
+__all__ = [
+    "Asked",
+    "cutting_of",
+    "embedder_of",
+    "inspect_index",
+    "open_index",
+    "remove_documents",
+    "search_index",
+    "sync",
+]
 
 _EMBEDDER = "minilm"
 _SHOWN = 160  # characters of a passage
@@ -114,7 +123,7 @@ def search_index(found: str, workspace: Path, asked: Asked) -> None:
 
 def _search(index: Index, workspace: Path, options: Options) -> Search:
     """The search of an index, with the reranker that stands beside it or was measured on it in the workspace."""
-    searcher = Searcher(index, _embedder(index), FusionChoice())
+    searcher = Searcher(index, embedder_of(index), FusionChoice())
     if options.rerank is False:
         return searcher
     folder = index.folder
@@ -192,7 +201,8 @@ def _meta(store: Store) -> dict[str, str]:
         return state.meta(store.where)
 
 
-def _embedder(index: Index) -> Embedder:
+def embedder_of(index: Index) -> Embedder:
+    """The embedder that made the vectors of an index, in their precision."""
     return Embedder.load(fetch_source(index.meta["embedder_name"]).path, index.precision)
 
 

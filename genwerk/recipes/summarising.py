@@ -15,8 +15,7 @@ from genwerk.core.workspace import Workspace
 from genwerk.inference.engines import load_engine
 from genwerk.models.base import LoadBaseConfig
 from genwerk.recipe import fetch_source
-from genwerk.recipes.indexing import open_index
-from genwerk.retrieval.embedding import Embedder
+from genwerk.recipes.indexing import embedder_of, open_index
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.summarise import Statement, SummariseConfig, Summary, summarise
 
@@ -35,7 +34,7 @@ def summarise_document(
     """
     index = open_index(found, workspace)
     document = find_document(index, name, groups)
-    embedder = Embedder.load(fetch_source(index.meta["embedder_name"]).path)
+    embedder = embedder_of(index)
     path = _model_path(model, Workspace(workspace))
     with closing(load_engine(path, name=Path(model).name, precision=precision)) as engine:
         summary = summarise(document, engine.stream, embedder, config)

@@ -132,16 +132,12 @@ class Answerer:
         results = self._reader.read(found.results)
         yield Passages(results, query, score, threshold)
         if not results or score < threshold:
-            silence = replies_in(language).abstain
-            yield Sentence(silence, None)
-            yield Done(silence, (), True, Usage(0, 0), "stop", language=language, said_in=language)
+            yield from _silent(replies_in(language).abstain, language, "stop")
             return
         passages = [Passage(item.chunk, self._index.document(item.chunk.document_id)) for item in results]
         passages = [passage for passage in passages if self._admit(passage.text).allowed]
         if not passages:
-            silence = replies_in(language).held_back
-            yield Sentence(silence, None)
-            yield Done(silence, (), True, Usage(0, 0), "content_filter", language=language, said_in=language)
+            yield from _silent(replies_in(language).held_back, language, "content_filter")
             return
         prompt, used = self._prompt(question, query, passages, _history(messages), language)
         draft = _Draft(language, used, [passage for passage in passages if passage in used])
@@ -253,6 +249,12 @@ class Answerer:
 
     def _holds(self, citation: Citation) -> bool:
         return may_be_shown(citation, self._index, self._groups)
+
+
+def _silent(text: str, language: str, reason: str) -> Iterator[AnswerEvent]:
+    """All that is said where the model is not asked."""
+    yield Sentence(text, None)
+    yield Done(text, (), True, Usage(0, 0), reason, language=language, said_in=language)
 
 
 def _done(draft: _Draft, kept: int) -> Done:

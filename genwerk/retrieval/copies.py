@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["Runs", "are_alike", "are_copies", "containment", "runs_of"]
+__all__ = ["Runs", "are_alike", "containment", "runs_of"]
 
 _WORD = re.compile(r"\w+")
 _RUN = 3
@@ -32,8 +32,3 @@ def containment(one: Runs, other: Runs) -> float:
 def are_alike(one: Runs, other: Runs) -> bool:
     """Whether half of the runs of the shorter text also stand in the other."""
     return containment(*sorted((one, other), key=len)) >= _COPY
-
-
-def are_copies(one: str, other: str) -> bool:
-    """Whether half of the runs of three words of the shorter text also stand in the other."""
-    return are_alike(runs_of(one), runs_of(other))

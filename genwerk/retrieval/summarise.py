@@ -20,7 +20,7 @@ Try it:   genwerk index summarise handbook.md --index handbook-index
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,15 +32,13 @@ from genwerk.core.types import Chunk, Citation, Document, Message, Request, Samp
 from genwerk.data.prompting import tidy_passage
 from genwerk.data.sections import Section, split_sections
 from genwerk.data.sentences import split_sentences
-from genwerk.inference.engine import Delta
+from genwerk.retrieval.answering import Generate
 from genwerk.retrieval.citations import Passage, align, cite, strip_markers, verify
 from genwerk.retrieval.embedding import TextEncoder
 from genwerk.retrieval.extract import is_readable
 from genwerk.retrieval.replies import language_of_text
 
 __all__ = ["SectionSummary", "Statement", "SummariseConfig", "Summary", "summarise"]
-
-Generate = Callable[[Request], Iterator[Delta]]
 
 _ASK = {
     "en": "Summarise the text in at most {count} short sentences. Use its own words and add nothing.",

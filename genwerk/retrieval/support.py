@@ -43,9 +43,12 @@ class Support:
 
 
 def score_support(sentence: str, quote: str, embedder: TextEncoder) -> Support:
-    """The score of one sentence; 0 words of a sentence that has none."""
+    """The score of one sentence; 0 words of a sentence that has none. The quote itself needs no embedder."""
+    words = share_held(sentence, quote)
+    if sentence.split() == quote.split():
+        return Support(words, 1.0)
     vectors = embedder.embed([sentence, quote])
-    return Support(share_held(sentence, quote), float(min(max(vectors[0] @ vectors[1], -1.0), 1.0)))
+    return Support(words, float(min(max(vectors[0] @ vectors[1], -1.0), 1.0)))
 
 
 def share_held(sentence: str, quote: str) -> float:

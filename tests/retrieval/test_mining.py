@@ -12,7 +12,7 @@ import pytest
 from genwerk.core.types import Document
 from genwerk.data.questions import Question
 from genwerk.data.ranking_lists import RankingList, RankingLists
-from genwerk.retrieval.copies import are_copies
+from genwerk.retrieval.copies import are_alike, runs_of
 from genwerk.retrieval.embedding import TextEncoder
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig, log_odds, mine_negatives, questions_of, teach
@@ -56,6 +56,10 @@ def test_neighbours_of_the_answer_are_no_negatives(make_index: MakeIndex, encode
     texts = [mined.passages[number].strip() for number in found.negatives]
     assert mined.passages[found.positive].strip() == sentences[2]
     assert set(texts) == {sentences[0], sentences[4], sentences[5]}
+
+
+def are_copies(one: str, other: str) -> bool:
+    return are_alike(runs_of(one), runs_of(other))
 
 
 def test_copies_share_half_of_their_runs_of_words() -> None:
