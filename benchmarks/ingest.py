@@ -93,7 +93,7 @@ def ingest(folder: Path, precision: Precision) -> dict[str, float]:
     embedder.embed(["warm"])
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()
-        live = LiveIndex(Path(place), embedder, IndexConfig(max_chars=CHARS))
+        live = LiveIndex(Path(place), embedder, IndexConfig(max_chars=CHARS, precision=precision))
         change = live.sync(read_documents(PrepareConfig(sources=(str(folder),))), prune=True)
         return {"seconds": time.perf_counter() - start, "chunks": change.embedded + change.reused}
 

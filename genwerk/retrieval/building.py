@@ -207,7 +207,7 @@ class LiveIndex:
         with open_writer(self.store) as writer:
             alike = {
                 "embedder": writer.meta.get("embedder") == self._embedder.identity,
-                "chunking": IndexConfig.of(writer.meta) == self._config,
+                "chunking": IndexConfig.of(writer.meta).described == self._meta["chunking"],
             }
             for key, same in alike.items():
                 if not same:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from genwerk.cli import app
 from genwerk.core.errors import WorkspaceError
+from genwerk.core.types import Document
 from genwerk.inference.native.encoder import NativeEncoder
 from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.retrieval import embedding
@@ -52,7 +53,8 @@ def test_int8_is_near_float32_and_another_embedder(wide_encoder_dir: Path, payin
 
 
 def test_an_index_is_searched_in_its_own_precision(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
-    LiveIndex(tmp_path, Embedder.load(wide_encoder_dir, "int8"))
+    live = LiveIndex(tmp_path, Embedder.load(wide_encoder_dir, "int8"))
+    assert live.sync([Document.create("bees.txt", "The bees fly from the hive to the water.")]).added == 1
     index = Index.open(tmp_path)
     assert index.precision == "int8"
     Searcher(index, Embedder.load(wide_encoder_dir, index.precision))
