@@ -1,8 +1,10 @@
 """Abstention on BoolQ: silent when the passage that answers is taken out, and not when it is there.
 
 12,271 passages of Wikipedia. The score and its threshold are fitted on 1,000 development questions; 2,000 held-out ones
-are asked three times: with everything in place, without the passage that answers, and without its whole article
-(another paragraph of which may answer as well). Signals are kept in the cache directory: a second run takes seconds.
+are asked four times: with everything in place; without the passage that answers; without it and its copies (the
+collection holds many a paragraph in two versions, and the other one answers as well); and without its whole article,
+any paragraph of which may answer. Fitted on the third. Signals are kept in the cache directory: a second run takes
+seconds.
 
     python benchmarks/abstention.py                        # all passages; embedding them takes most of the time
     python benchmarks/abstention.py --passages 3000        # the first 3,000, 500 questions to fit and 500 to measure on
@@ -33,15 +35,18 @@ from genwerk.data.questions import Question
 from genwerk.evaluation.measures import Measure
 from genwerk.recipe import fetch_source
 from genwerk.recipes.reranking import Collection, boolq_collection
-from genwerk.retrieval.abstention import Abstention, Looks, fit_abstention
+from genwerk.retrieval.abstention import Abstention, fit_abstention
+from genwerk.retrieval.copies import are_alike, runs_of
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.reranked import RerankChoice, RerankedSearch
-from genwerk.retrieval.reranking import Reranker
+from genwerk.retrieval.reranking import Reranker, Scored
 from genwerk.retrieval.search import Searcher, Signals
 
-CASES = ("present", "passage removed", "article removed")
+CASES = ("present", "passage removed", "and its copies", "and its article")
+FITTED = "and its copies"  # what else the collection holds may be no answer
+DEPTH = 50  # passages among which copies are looked for
 GRID = np.linspace(0.05, 1.0, 39)
 Found = Mapping[str, list[Signals]]  # case → signals, one a question
 
@@ -67,7 +72,7 @@ def main() -> None:
     parts = {split: [one for one in questions if one.split == split] for split in ("dev", "heldout")}
     parts = {split: some[: chosen.questions or None] for split, some in parts.items()}
     found = {split: signals(collection, some, chosen, root / "signals") for split, some in parts.items()}
-    fitted = fit_abstention(found["dev"]["present"], found["dev"]["passage removed"], max_false_abstention=chosen.share)
+    fitted = fit_abstention(found["dev"]["present"], found["dev"][FITTED], max_false_abstention=chosen.share)
     print(f"\n{len(parts['dev'])} questions fitted on, {len(parts['heldout'])} held out, ", end="")
     print(f"{collection.dataset.metrics['documents']} passages\n{fitted.reason}\n")
     print(table(fitted, found["heldout"]))
@@ -84,13 +89,10 @@ def signals(collection: Collection, questions: Sequence[Question], chosen: argpa
     if (kept / name).exists():
         held = json.loads((kept / name).read_text(encoding="utf-8"))
         return {case: [Signals(**one) for one in held[case]] for case in CASES}
-    searcher: Looks = Searcher(
-        Index.open(collection.index.path), Embedder.load(collection.embedder.path),
-        load_fusion(collection.fit.path).choice,
-    )  # fmt: skip
-    if chosen.reranker:
-        assert isinstance(searcher, Searcher)
-        searcher = RerankedSearch(searcher, Reranker.load(chosen.reranker), RerankChoice(on=True, k=chosen.read))
+    choice = load_fusion(collection.fit.path).choice
+    first = Searcher(Index.open(collection.index.path), Embedder.load(collection.embedder.path), choice)
+    second = RerankChoice(on=True, k=chosen.read)
+    searcher = RerankedSearch(first, Remembered(chosen.reranker), second) if chosen.reranker else first
     articles: dict[str, list[str]] = defaultdict(list)
     documents = {one.id: one for one in load_documents(collection.dataset.path)}
     for document in documents.values():
@@ -98,8 +100,10 @@ def signals(collection: Collection, questions: Sequence[Question], chosen: argpa
     found: dict[str, list[Signals]] = {case: [] for case in CASES}
     with track("signals", total=len(questions), unit="questions") as bar:
         for question in questions:
-            gold = question.document_id
-            without = ((), (gold,), tuple(articles[documents[gold].metadata["title"]]))
+            gold = documents[question.document_id]
+            near = {item.chunk.document_id for item in first.search(question.text, DEPTH)}
+            copies = [one for one in near if are_alike(runs_of(gold.text), runs_of(documents[one].text))]
+            without = ((), (gold.id,), (gold.id, *copies), (*copies, *articles[gold.metadata["title"]]))
             for case, exclude in zip(CASES, without, strict=True):
                 found[case].append(searcher.look(question.text, exclude=exclude).signals)
             bar.advance()
@@ -107,6 +111,20 @@ def signals(collection: Collection, questions: Sequence[Question], chosen: argpa
     text = json.dumps({case: [asdict(one) for one in some] for case, some in found.items()})
     (kept / name).write_text(text, encoding="utf-8")
     return found
+
+
+class Remembered:
+    """A reranker that reads a passage once for a question."""
+
+    def __init__(self, folder: Path) -> None:
+        self._reranker, self._known = Reranker.load(folder), dict[tuple[str, str], float]()
+
+    def score(self, query: str, texts: Sequence[str], user: str = "") -> Scored:
+        fresh = [text for text in dict.fromkeys(texts) if (query, text) not in self._known]
+        if fresh:
+            scores = self._reranker.score(query, fresh, user).scores
+            self._known.update(((query, text), float(score)) for text, score in zip(fresh, scores, strict=True))
+        return Scored(np.array([self._known[query, text] for text in texts], dtype=np.float32), 0)
 
 
 def table(fitted: Abstention, found: Found) -> str:
@@ -125,11 +143,11 @@ def each_signal(found: Mapping[str, Found], share: float) -> str:
     lines = ["| signal | AUC alone | AUC of the others together |", "| --- | --- | --- |"]
     held = found["heldout"]
     for name in [field.name for field in fields(Signals)]:
-        alone = auc(*([getattr(one, name) for one in held[case]] for case in CASES[:2]))
+        alone = auc(*([getattr(one, name) for one in held[case]] for case in ("present", FITTED)))
         blanked = {split: {case: [blank(one, name) for one in some] for case, some in part.items()}
                    for split, part in found.items()}  # fmt: skip
-        fitted = fit_abstention(*(blanked["dev"][case] for case in CASES[:2]), max_false_abstention=share)
-        others = auc(*([fitted.score(one) for one in blanked["heldout"][case]] for case in CASES[:2]))
+        fitted = fit_abstention(*(blanked["dev"][case] for case in ("present", FITTED)), max_false_abstention=share)
+        others = auc(*([fitted.score(one) for one in blanked["heldout"][case]] for case in ("present", FITTED)))
         lines.append(f"| {name} | {alone:.3f} | {others:.3f} |")
     return "\n".join(lines)
 
@@ -154,10 +172,12 @@ def plot(fitted: Abstention, found: Found, path: Path) -> None:
     """Risk over coverage of the held-out questions, with a 95 % bootstrap interval over questions."""
     import matplotlib.pyplot as plt
 
-    present, removed, article = (np.array([fitted.score(one) for one in found[case]]) for case in CASES)
+    scores = {case: np.array([fitted.score(one) for one in found[case]]) for case in CASES}
+    present = scores["present"]
     generator, figure = np.random.default_rng(0), plt.figure(figsize=(6.0, 3.6))
     axes = figure.add_subplot()
-    for label, gone in (("passage removed", removed), ("article removed", article)):
+    for label in CASES[1:]:
+        gone = scores[label]
         rows = generator.integers(0, len(present), (1000, len(present)))
         drawn = np.array([risks(present[row], gone[row]) for row in rows])
         low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
