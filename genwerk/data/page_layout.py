@@ -23,7 +23,10 @@ _DEEPEST = 4
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of text from x0 to x1 on the base line y, in letters of `size`."""
+    """A run of text from x0 to x1 on the base line y, in letters of `size`.
+
+    pitch  width of a letter where all have the same (typewriter), else 0; blank: width of the font's blank, 0: unknown.
+    """
 
     x0: float
     x1: float
@@ -31,6 +34,8 @@ class Piece:
     size: float
     text: str
     bold: bool = False
+    pitch: float = 0.0
+    blank: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
