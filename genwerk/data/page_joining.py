@@ -1,7 +1,6 @@
 """From the lines of pages to one text: paragraphs joined, over columns and pages too, headings, no running headers.
 
-    headings   lines in letters 1.15 times the body's and larger, by rank of size; titles of the outline by depth;
-               short bold lines of their own, one level below
+    code       lines in typewriter (`line_kinds`, as headings are) stay lines, indented, between fences
     running    what stands at the same height at the top or bottom of two pages in five (three at least) with the
                same text goes, in up to 60 characters but for digits; numbers of their own, and short lines
                that come twice, where their number counts the pages
@@ -15,16 +14,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from statistics import quantiles
 
+from genwerk.data.line_kinds import LEADER, ROOM, LineKinds, usual_leading
 from genwerk.data.page_layout import Line
 from genwerk.data.places import Place
 
-_LARGER = 1.15
-_LONGEST_HEADING = 200
+_EMPTY_LINE = 1.7
 _REPEATED, _FEWEST_PAGES = 0.4, 3
 _EDGE_LINES = 2
 _LONGEST_COUNTING = 60
@@ -32,7 +29,6 @@ _BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*(?=\S)|[-–*·] +(?=\S)"
 _SURE_BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*\S")
 _ITEM = re.compile(r"[-–*·] +\S|(?:\d{1,3}|[a-z])[.)] ")
 _NUMBER_AT_END = re.compile(r"(?:(?<=^)|(?<=^\W\s)|(?<=\s))\d{1,6}(?=\s\W$|$)|^\d{1,6}(?=\s)")
-_LEADER = re.compile(r"(?:\. ?){4,}\w{1,6}$")
 _MAY_END = re.compile(r"[.!?:;,…][\"'”’»)\]]*$")
 _ENDED = re.compile(r"[.!?:…][\"'”’»)\]]*$")
 _HYPHENATED = re.compile(r"(\w+)[-\u2010\u00ad]$")
@@ -74,9 +70,10 @@ def _text(blocks: Sequence[_Block], running: int) -> Joined:
     length = 0
     for block in blocks:
         between = "" if not before else "\n" if block.kind == before and before in {"row", "item"} else "\n\n"
-        pieces += [between, block.text]
+        closed = block.text + "\n```" * (block.kind == "code")
+        pieces += [between, closed]
         places += [Place(length + len(between) + start, f"page {page}") for start, page in block.starts]
-        length += len(between) + len(block.text)
+        length += len(between) + len(closed)
         before = block.kind
     text = "".join(pieces)
     return Joined(text, tuple(places), running)
@@ -138,38 +135,32 @@ class _Writer:
 
     def __init__(self, pages: Mapping[int, Sequence[Line]], outline: Mapping[str, int]) -> None:
         self.blocks: list[_Block] = []
-        self._outline = outline
         lines = [line for page in pages.values() for line in page]
-        sizes: Counter[float] = Counter()
-        for line in lines:
-            sizes[_rounded(line)] += len(line.text)
-        self._body = sizes.most_common(1)[0][0] if sizes else 0.0
-        larger = {_rounded(line) for line in lines if self._is_large(line)}
-        self._ranks = {size: rank for rank, size in enumerate(sorted(larger, reverse=True), start=1)}
-        bold = sum(len(line.text) for line in lines if line.bold)
-        self._bold_is_rare = bold < 0.3 * max(1, sizes.total())
+        self._kinds = LineKinds(lines, outline)
         self._words = Counter(word.lower() for line in lines for word in _WORD.findall(line.text))
         self._last: Line | None = None
 
     def page(self, page: int, lines: Sequence[Line]) -> None:
         """Add a page's lines; the first may go on with the paragraph before."""
-        leading = _leading(lines)
-        for index, line in enumerate(lines):
-            level = self._level(line)
-            kind = "row" if line.row else f"heading {level}" if level else "text"
+        leading = usual_leading(lines)
+        kinds = self._kinds.of_page(lines, leading)
+        edge = min((line.x0 for line, kind in zip(lines, kinds, strict=True) if kind == "code"), default=0.0)
+        for index, (line, kind) in enumerate(zip(lines, kinds, strict=True)):
             starts = page if index == 0 else 0
-            if self._goes_on(line, kind, leading, new_page=index == 0):
+            if kind == "code":
+                self._code(line, edge, leading, starts)
+            elif self._goes_on(line, kind, leading, new_page=index == 0):
                 self._append(line, starts)
             else:
-                self._begin(line, kind, level, starts)
+                self._begin(line, kind, starts)
             self._last = line
 
-    def _begin(self, line: Line, kind: str, level: int, page: int) -> None:
+    def _begin(self, line: Line, kind: str, page: int) -> None:
         text = line.text
         if kind == "text" and (bullet := _BULLET.match(text)):
             kind, text = "item", f"- {text[bullet.end() :]}"
-        elif level:
-            text = f"{'#' * min(level, 6)} {text}"
+        elif kind.startswith("heading"):
+            text = f"{'#' * int(kind[-1])} {text}"
         self.blocks.append(_Block(kind, text, [(0, page)] if page else []))
 
     def _append(self, line: Line, page: int) -> None:
@@ -180,23 +171,20 @@ class _Writer:
             block.starts.append((len(block.text), page))
         block.text += line.text
 
-    def _is_large(self, line: Line) -> bool:
-        letters = any(character.isalpha() for character in line.text)
-        return _rounded(line) >= _LARGER * self._body > 0 and letters and len(line.text) <= _LONGEST_HEADING
-
-    def _level(self, line: Line) -> int:
-        if line.row:
-            return 0
-        if depth := self._outline.get(line.text.lower(), 0):
-            return depth
-        if self._is_large(line):
-            return self._ranks[_rounded(line)]
-        alone = line.bold and self._bold_is_rare and len(line.text) <= 80 and not re.search(r"[.,;:]$", line.text)
-        return len(self._ranks) + 1 if alone and re.search(r"[^\W\d]", line.text) else 0
+    def _code(self, line: Line, edge: float, leading: float, page: int) -> None:
+        """A line of code keeps its own, with its blanks; what is left empty above it in the same block is an empty line."""
+        if not self.blocks or self.blocks[-1].kind != "code":
+            self.blocks.append(_Block("code", "```"))
+        block = self.blocks[-1]
+        gap = self._last.y - line.y if self._last and block.text != "```" and not page else 0.0
+        block.text += "\n\n" if gap > _EMPTY_LINE * leading * line.size else "\n"
+        if page:
+            block.starts.append((len(block.text), page))
+        block.text += " " * round((line.x0 - edge) / line.pitch) + line.text
 
     def _goes_on(self, line: Line, kind: str, leading: float, *, new_page: bool) -> bool:
         last = self._last
-        if last is None or kind == "row" or _begins_item(last, line) or _LEADER.search(last.text):
+        if last is None or kind == "row" or _begins_item(last, line) or LEADER.search(last.text):
             return False
         before = self.blocks[-1].kind
         gap = last.y - line.y
@@ -222,27 +210,13 @@ def _begins_item(last: Line, line: Line) -> bool:
 
 def _new_paragraph(last: Line, line: Line, gap: float, leading: float) -> bool:
     ended, full = bool(_ENDED.search(last.text)), _is_full(last)
-    if gap > (1.9 if full and not ended else 1.35) * leading * line.size:
+    if gap > (1.9 if full and not ended else ROOM) * leading * line.size:
         return True
     if last.x1 < last.left + 0.6 * (last.right - last.left) and not line.text[:1].islower():
         return True
     indented = line.x0 > line.left + 0.9 * line.size and last.x0 <= line.left + 0.5 * line.size
     short = last.x1 < last.right - 0.2 * (last.right - last.left)
     return ended and (indented or short)
-
-
-def _leading(lines: Sequence[Line]) -> float:
-    """The usual distance of base lines in a paragraph, in sizes."""
-    gaps = [gap for gap in _gaps(lines) if 0.5 < gap < 3]
-    if not gaps:
-        return 1.3
-    return min(quantiles(gaps, n=4, method="inclusive")[0] if len(gaps) > 1 else gaps[0], 1.3 if len(gaps) < 3 else 2.2)
-
-
-def _gaps(lines: Sequence[Line]) -> Iterator[float]:
-    for above, below in pairwise(lines):
-        if not (above.row or below.row) and below.size > 0:
-            yield (above.y - below.y) / below.size
 
 
 def _seam(before: str, after: str, words: Mapping[str, int]) -> tuple[str, str]:
@@ -258,7 +232,3 @@ def _seam(before: str, after: str, words: Mapping[str, int]) -> tuple[str, str]:
     if not whole and (not after[0].islower() or f"{first}-{second}" in words or first[-1].isdigit()):
         return before, ""
     return before[:-1], ""
-
-
-def _rounded(line: Line) -> float:
-    return round(line.size * 2) / 2

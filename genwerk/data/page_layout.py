@@ -3,9 +3,11 @@
     rows      pieces on one base line (within 0.4 of their size) make a row; a gap of 1.5 sizes cuts it into segments
     columns   a gutter is an x that few segments cross (one in five at most) with running text, 18 characters a
               segment and more, on both sides; what crosses it stands above or below the columns; columns are cut again
-    tables    two rows and more of two segments and more that fill the same columns; a lone segment straight below a
-              cell goes on with it
+    words     a gap of a tenth of the size begins one, as in poppler; in spaced letters a gap wider than their median
+    tables    two rows and more of two segments and more that fill the same columns, most of them aligned at left, right
+              or centre; a lone segment straight below a cell goes on with it; rows in typewriter are no table
 
+`_NEW_WORD` is clear of both sides: kerning stays below 0.09 sizes, the blanks of justified lines above 0.18.
 x grows to the right, y upwards, both in points, as in PDF. Nothing is lost: what is neither column nor table is a line.
 """
 
@@ -13,8 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
 
-_SAME_LINE, _NEW_WORD, _NEW_SEGMENT = 0.4, 0.15, 1.5
+_SAME_LINE, _NEW_WORD, _NEW_SEGMENT = 0.4, 0.1, 1.5
+_LETTERS_APART, _FEWEST_LETTERS = 1.6, 4
+_ALIGNED = 0.6
 _RUNNING_TEXT = 18
 _FEWEST_LINES = 4
 _MOST_CROSSING = 0.2
@@ -40,7 +46,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of its column, which reaches from `left` to `right`; `row` is true for a row of a table in Markdown."""
+    """A line of its column, which reaches from `left` to `right`; `row` is true for a row of a table in Markdown.
+
+    pitch  the width of a letter where the whole line is in typewriter, its blanks kept; else 0.
+    """
 
     x0: float
     x1: float
@@ -51,6 +60,7 @@ class Line:
     left: float = 0.0
     right: float = 0.0
     row: bool = False
+    pitch: float = 0.0
 
 
 def page_lines(pieces: Iterable[Piece]) -> list[Line]:
@@ -62,7 +72,7 @@ def page_lines(pieces: Iterable[Piece]) -> list[Line]:
 def _rows(pieces: Iterable[Piece]) -> list[list[Piece]]:
     rows: list[list[Piece]] = []
     top = 0.0
-    for piece in sorted((piece for piece in pieces if piece.text.strip()), key=lambda piece: -piece.y):
+    for piece in sorted(map(_trimmed, filter(_is_seen, pieces)), key=lambda piece: -piece.y):
         size = max(piece.size, rows[-1][0].size) if rows else piece.size
         if rows and top - piece.y <= _SAME_LINE * size:
             rows[-1].append(piece)
@@ -70,6 +80,21 @@ def _rows(pieces: Iterable[Piece]) -> list[list[Piece]]:
             rows.append([piece])
             top = piece.y
     return [sorted(row, key=lambda piece: piece.x0) for row in rows]
+
+
+def _is_seen(piece: Piece) -> bool:
+    return bool(piece.text.strip())
+
+
+def _trimmed(piece: Piece) -> Piece:
+    """Without blanks at its ends, which take their part of its width."""
+    text = piece.text.strip()
+    if len(text) == len(piece.text):
+        return piece
+    blank = piece.blank or (piece.x1 - piece.x0) / len(piece.text)
+    before = len(piece.text) - len(piece.text.lstrip())
+    after = len(piece.text) - len(text) - before
+    return replace(piece, x0=piece.x0 + before * blank, x1=piece.x1 - after * blank, text=text)
 
 
 def _segments(row: Sequence[Piece]) -> list[Line]:
@@ -84,14 +109,28 @@ def _segments(row: Sequence[Piece]) -> list[Line]:
 
 
 def _merged(group: Sequence[Piece]) -> Line:
-    text = ""
-    for index, piece in enumerate(group):
-        gap = piece.x0 - group[index - 1].x1 if index else 0.0
-        text += " " * (gap > _NEW_WORD * piece.size) + piece.text
+    pitch = min(piece.pitch for piece in group)
+    text, apart = group[0].text, _word_gap(group)
+    for before, piece in pairwise(group):
+        gap = piece.x0 - before.x1
+        text += " " * _blanks(gap, pitch) if pitch else " " * (gap > apart * piece.size)
+        text += piece.text
     main = max(group, key=lambda piece: len(piece.text))
     bold = sum(len(piece.text) for piece in group if piece.bold) > len(text) / 2
     end = max(piece.x1 for piece in group)
-    return Line(group[0].x0, end, main.y, main.size, " ".join(text.split()), bold)
+    return Line(group[0].x0, end, main.y, main.size, text if pitch else " ".join(text.split()), bold, pitch=pitch)
+
+
+def _blanks(gap: float, pitch: float) -> int:
+    return max(0, round(gap / pitch))
+
+
+def _word_gap(group: Sequence[Piece]) -> float:
+    """From which gap on a new word begins, in sizes; in a line of spaced letters a gap wider than most."""
+    if len(group) < _FEWEST_LETTERS or sum(len(piece.text) == 1 for piece in group) < 0.8 * len(group):
+        return _NEW_WORD
+    gaps = ((piece.x0 - before.x1) / piece.size for before, piece in pairwise(group) if piece.size)
+    return max(_NEW_WORD, _LETTERS_APART * median(gaps))
 
 
 def _ordered(segments: list[Line], depth: int) -> list[Line]:
@@ -168,13 +207,16 @@ def _zone(segments: Sequence[Line]) -> list[Line]:
 
 def _joined(row: Sequence[Line]) -> Line:
     row = sorted(row, key=lambda segment: segment.x0)
-    return replace(row[0], x1=max(one.x1 for one in row), text=" ".join(one.text for one in row))
+    pitch, text = min(one.pitch for one in row), row[0].text
+    for before, one in pairwise(row):
+        text += " " * max(1, _blanks(one.x0 - before.x1, pitch) if pitch else 1) + one.text
+    return replace(row[0], x1=max(one.x1 for one in row), text=text, pitch=pitch)
 
 
 def _table(rows: Sequence[Sequence[Line]], start: int) -> tuple[int, list[tuple[float, float]]]:
     """Where the table that begins at row `start` ends, and its columns; the next row and none where there is none."""
     columns: list[tuple[float, float]] = []
-    end, whole = start, 0
+    end = start
     for row in rows[start:]:
         if len(row) < 2 and not (columns and _goes_on(row[0], rows[end - 1], columns)):
             break
@@ -182,8 +224,24 @@ def _table(rows: Sequence[Sequence[Line]], start: int) -> tuple[int, list[tuple[
         wider = _united([*columns, *spans])
         if columns and len(wider) < max(2, len(columns) - (len(row) < 2)):
             break
-        columns, end, whole = wider, end + 1, whole + (len(row) > 1)
-    return (end, columns) if whole >= 2 else (start + 1, [])
+        columns, end = wider, end + 1
+    whole = [row for row in rows[start:end] if len(row) > 1]
+    return (end, columns) if _is_table(whole, columns) else (start + 1, [])
+
+
+def _is_table(rows: Sequence[Sequence[Line]], columns: Sequence[tuple[float, float]]) -> bool:
+    """Two rows and more, not in typewriter (that is code), whose cells in most columns begin, end or centre alike."""
+    code = sum(all(segment.pitch for segment in row) for row in rows)
+    if len(rows) < 2 or code > len(rows) / 2:
+        return False
+    cells = [[one for row in rows for one in row if x0 <= one.x0 < x1] for x0, x1 in columns]
+    return sum(_is_aligned(column) for column in cells if len(column) > 1) > sum(len(one) > 1 for one in cells) / 2
+
+
+def _is_aligned(cells: Sequence[Line]) -> bool:
+    edges = ([one.x0 for one in cells], [one.x1 for one in cells], [(one.x0 + one.x1) / 2 for one in cells])
+    near = _ALIGNED * cells[0].size
+    return any(sum(abs(x - median(xs)) <= near for x in xs) >= _ALIGNED * len(xs) for xs in edges)
 
 
 def _goes_on(segment: Line, above: Sequence[Line], columns: Sequence[tuple[float, float]]) -> bool:

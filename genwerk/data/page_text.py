@@ -2,7 +2,8 @@
 
     place     (x, y) of (0, rise) under text matrix x transformation; the matrix moves on with every string shown
     advance   of a string: (sum of widths / 1000 * size + letters * Tc + blanks * Tw) * Tz, widths from the font
-    adjusted  numbers between the strings of one TJ: up to a twentieth of the size they are kerning within a piece
+    pieces    a string; strings of one TJ up to a twentieth of the size apart (kerning); letters where Tc is a tenth
+              of the size and more, as Ghostscript sets a blank so
 
 Source:   ISO 32000-1, 9.3 and 9.4. pypdf parses the content stream and the fonts; a font is read once per document.
 Chosen:   own bookkeeping, as pypdf's layout mode stays where it is after a string that no number follows.
@@ -12,7 +13,7 @@ Left out: text turned by 90 degrees (marks in margins); vertical writing; clippi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from genwerk.data.page_layout import Piece
 Matrix = tuple[float, float, float, float, float, float]
 _SAME: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 _TURNED: dict[int, Matrix] = {90: (0, -1, 1, 0, 0, 0), 180: (-1, 0, 0, -1, 0, 0), 270: (0, 1, -1, 0, 0, 0)}
-_KERNING = 50
+_KERNED, _SPACED = 0.05, 0.1
 _DEEPEST = 8
 _SLANT = 0.05
 _BOLD = re.compile(r"bold|black|heavy|demi|cmbx|sfbx|ecbx|cmssbx", re.IGNORECASE)
@@ -32,7 +33,7 @@ _ENOUGH_WIDTHS, _WIDEST_PITCH = 12, 700
 
 @dataclass(slots=True)
 class Face:
-    """A font as it is needed here. `pitch` is the width of its letters where all are as wide, else 0; in thousandths."""
+    """A font as it is needed here. `pitch` is the width of its letters, in thousandths, where all are as wide, else 0."""
 
     source: Any
     bold: bool
@@ -42,10 +43,7 @@ class Face:
     def shown(self, value: bytes) -> tuple[str, float, int, int]:
         """Text, width in thousandths, and how many characters and blanks the string has in the font's own coding."""
         font = self.source
-        if isinstance(font.encoding, str):
-            raw = value.decode(font.encoding, "replace")
-        else:
-            raw = value.decode("latin-1")
+        raw = value.decode(font.encoding if isinstance(font.encoding, str) else "latin-1", "replace")
         text, width = "", 0.0
         for character in raw:
             glyph = self._glyphs.get(character)
@@ -167,18 +165,19 @@ class _Reader:
         state, run, width, start, end = self._state, "", 0.0, 0.0, 0.0
         if state.face is None:
             return
-        for item in items:
+        spaced = state.letter > _SPACED * state.size and not isinstance(state.face.source.encoding, str)
+        for item in _letters(items) if spaced else items:
             if isinstance(item, (int, float)):
                 width -= item / 1000 * state.size * state.stretch
-                if abs(item) > _KERNING and run:
+            else:
+                value = item if isinstance(item, bytes) else str(item).encode("latin-1", "replace")
+                text, advance, letters, blanks = state.face.shown(value)
+                if run and abs(width - end) > _KERNED * state.size:
                     self._add(run, start, end)
                     run = ""
-                continue
-            value = item if isinstance(item, bytes) else str(item).encode("latin-1", "replace")
-            text, advance, letters, blanks = state.face.shown(value)
-            start = start if run else width
-            width += (advance / 1000 * state.size + letters * state.letter + blanks * state.word) * state.stretch
-            run, end = run + text, width
+                start = start if run else width
+                width += (advance / 1000 * state.size + letters * state.letter + blanks * state.word) * state.stretch
+                run, end = run + text, width - state.letter * state.stretch
         if run:
             self._add(run, start, end)
         self._text = _times((1.0, 0.0, 0.0, 1.0, width, 0.0), self._text)
@@ -190,10 +189,14 @@ class _Reader:
             return
         at, base = start * a + e, state.rise * d + start * b + f
         size, scale = abs(state.size * d), a * state.size * state.stretch / 1000
-        piece = Piece(
-            at, end * a + e, base, size, text, face.bold, face.pitch * scale, face.source.space_width * scale
-        )
+        piece = Piece(at, end * a + e, base, size, text, face.bold, face.pitch * scale, face.source.space_width * scale)
         self.pieces.append(piece)
+
+
+def _letters(items: Iterable[Any]) -> Iterator[Any]:
+    """Strings cut into their letters, for fonts of one byte a letter; longer codes stay."""
+    for item in items:
+        yield from (item[at : at + 1] for at in range(len(item))) if isinstance(item, bytes) else (item,)
 
 
 def _fonts(resources: Any, faces: Faces) -> Mapping[str, Face]:
