@@ -2,10 +2,10 @@
 
     code       lines in typewriter, two of them or more in a run, or one with room above and below; not where most of
                the document is in typewriter
-    headings   titles of the outline by depth; lines in letters 1.15 times the body's and larger, by rank of size; bold
-               lines of the body's size, one level below, where they stand alone
+    headings   titles of the outline by depth; lines in letters 1.15 times the body's and larger, by rank of size;
+               where they stand alone also lines in letters 1.08 times as large, and bold ones one level below
 
-A bold line stands alone where nothing runs into it from above and no more than one bold line goes on with it; it has
+A line stands alone where nothing runs into it from above and no more than one line of its kind goes on with it; it has
 80 letters at most, does not end as a sentence does, is no line of contents, no head of a table, and no term, which
 is an indented line that text goes on below, deeper still.
 """
@@ -22,8 +22,8 @@ from genwerk.data.page_layout import Line
 
 LEADER = re.compile(r"(?:\. ?){4,}\w{1,6}$")
 ROOM = 1.35
-_LARGER = 1.15
-_LONGEST_HEADING, _LONGEST_BOLD, _MOST_BOLD_LINES = 200, 80, 2
+_LARGER, _A_LITTLE_LARGER = 1.15, 1.08
+_LONGEST_HEADING, _LONGEST_TITLE, _MOST_TITLE_LINES = 200, 80, 2
 _ENDS_SENTENCE = re.compile(r"[.,;:!]$")
 _LETTER = re.compile(r"[^\W\d]")
 _BOLD_IS_RARE, _CODE_IS_RARE = 0.3, 0.5
@@ -39,7 +39,7 @@ class LineKinds:
             sizes[_rounded(line)] += len(line.text)
         letters = max(1, sizes.total())
         self._body = sizes.most_common(1)[0][0] if sizes else 0.0
-        larger = {_rounded(line) for line in lines if self._is_large(line)}
+        larger = {_rounded(line) for line in lines if self._is_large(line) or self._is_larger(line)}
         self._ranks = {size: rank for rank, size in enumerate(sorted(larger, reverse=True), start=1)}
         self._bold_is_rare = _letters(line for line in lines if line.bold) < _BOLD_IS_RARE * letters
         self._code_is_rare = _letters(line for line in lines if line.pitch) < _CODE_IS_RARE * letters
@@ -55,15 +55,18 @@ class LineKinds:
     def _written(self, lines: Sequence[Line], index: int, leading: float) -> str:
         line = lines[index]
         level = self._outline.get(line.text.lower(), 0)
-        if not level and self._is_large(line):
-            level = self._ranks[_rounded(line)]
-        if not level and self._bold_is_rare and _may_be_title(line) and _stands_alone(lines, index, leading):
-            level = len(self._ranks) + 1
+        larger = self._is_larger(line)
+        title = larger or (self._bold_is_rare and line.bold and _may_be_title(line))
+        if not level and (self._is_large(line) or (title and _stands_alone(lines, index, leading))):
+            level = self._ranks.get(_rounded(line), len(self._ranks) + 1)
         return f"heading {min(level, 6)}" if level else "text"
 
     def _is_large(self, line: Line) -> bool:
         large = _rounded(line) >= _LARGER * self._body > 0 and not (line.pitch and not line.bold)
         return large and bool(_LETTER.search(line.text)) and len(line.text) <= _LONGEST_HEADING
+
+    def _is_larger(self, line: Line) -> bool:
+        return _rounded(line) >= _A_LITTLE_LARGER * self._body > 0 and _may_be_title(line)
 
     def _code(self, lines: Sequence[Line], leading: float) -> set[int]:
         found: set[int] = set()
@@ -108,7 +111,7 @@ def _touches(lines: Sequence[Line], above: int, below: int, leading: float) -> b
 
 
 def _may_be_title(line: Line) -> bool:
-    short = line.bold and not line.pitch and len(line.text) <= _LONGEST_BOLD
+    short = not line.pitch and not line.row and len(line.text) <= _LONGEST_TITLE
     return short and not _ENDS_SENTENCE.search(line.text) and bool(_LETTER.search(line.text))
 
 
@@ -120,7 +123,7 @@ def _stands_alone(lines: Sequence[Line], index: int, leading: float) -> bool:
         last += 1
     above = lines[first - 1] if first else None
     below = lines[last + 1] if last + 1 < len(lines) else None
-    if last - first >= _MOST_BOLD_LINES or (above and not above.bold and _touches(lines, first - 1, first, leading)):
+    if last - first >= _MOST_TITLE_LINES or (above and _touches(lines, first - 1, first, leading)):
         return False
     if any(one and (LEADER.search(one.text) or (one.row and one is below)) for one in (above, line, below)):
         return False
@@ -129,4 +132,4 @@ def _stands_alone(lines: Sequence[Line], index: int, leading: float) -> bool:
 
 
 def _goes_with(other: Line, line: Line) -> bool:
-    return other.bold and not other.row and abs(other.size - line.size) < 0.5
+    return other.bold == line.bold and not other.row and abs(other.size - line.size) < 0.5

@@ -16,6 +16,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from genwerk.data.line_kinds import LEADER, ROOM, LineKinds, usual_leading
 from genwerk.data.page_layout import Line
@@ -144,11 +145,11 @@ class _Writer:
         """Add a page's lines; the first may go on with the paragraph before."""
         leading = usual_leading(lines)
         kinds = self._kinds.of_page(lines, leading)
-        edge = min((line.x0 for line, kind in zip(lines, kinds, strict=True) if kind == "code"), default=0.0)
+        edges = _edges(lines, kinds)
         for index, (line, kind) in enumerate(zip(lines, kinds, strict=True)):
             starts = page if index == 0 else 0
             if kind == "code":
-                self._code(line, edge, leading, starts)
+                self._code(line, edges[index], leading, starts)
             elif self._goes_on(line, kind, leading, new_page=index == 0):
                 self._append(line, starts)
             else:
@@ -172,7 +173,7 @@ class _Writer:
         block.text += line.text
 
     def _code(self, line: Line, edge: float, leading: float, page: int) -> None:
-        """A line of code keeps its own, with its blanks; what is left empty above it in the same block is an empty line."""
+        """A line of code stays one, indented from the edge of its block; a line left empty above it stays empty."""
         if not self.blocks or self.blocks[-1].kind != "code":
             self.blocks.append(_Block("code", "```"))
         block = self.blocks[-1]
@@ -195,6 +196,15 @@ class _Writer:
         if new_page or gap <= 0:
             return not _ENDED.search(last.text) and (_is_full(last) or line.text[:1].islower())
         return not _new_paragraph(last, line, gap, leading)
+
+
+def _edges(lines: Sequence[Line], kinds: Sequence[str]) -> dict[int, float]:
+    """Where the runs of code begin at the left, by the places of their lines."""
+    found: dict[int, float] = {}
+    for code, run in groupby(range(len(lines)), key=lambda index: kinds[index] == "code"):
+        places = list(run)
+        found |= dict.fromkeys(places, min(lines[index].x0 for index in places)) if code else {}
+    return found
 
 
 def _is_full(line: Line) -> bool:

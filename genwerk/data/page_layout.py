@@ -20,7 +20,7 @@ from statistics import median
 
 _SAME_LINE, _NEW_WORD, _NEW_SEGMENT = 0.4, 0.1, 1.5
 _LETTERS_APART, _FEWEST_LETTERS = 1.6, 4
-_ALIGNED = 0.6
+_ALIGNED, _CENTRED = 0.6, 0.9
 _RUNNING_TEXT = 18
 _FEWEST_LINES = 4
 _MOST_CROSSING = 0.2
@@ -187,12 +187,7 @@ def _zone(segments: Sequence[Line]) -> list[Line]:
     if not segments:
         return []
     left, right = min(segment.x0 for segment in segments), max(segment.x1 for segment in segments)
-    rows: list[list[Line]] = []
-    for segment in sorted(segments, key=lambda segment: -segment.y):
-        if rows and abs(rows[-1][0].y - segment.y) <= _SAME_LINE * segment.size:
-            rows[-1].append(segment)
-        else:
-            rows.append([segment])
+    rows = _shared_rows(segments)
     found: list[Line] = []
     index = 0
     while index < len(rows):
@@ -200,9 +195,32 @@ def _zone(segments: Sequence[Line]) -> list[Line]:
         if columns:
             found += _table_lines(rows[index:end], columns)
         else:
-            found += [_joined(row) for row in rows[index:end]]
+            found += [line for row in rows[index:end] for line in _base_lines(row)]
         index = end
     return [replace(line, left=left, right=right) for line in found]
+
+
+def _shared_rows(segments: Sequence[Line]) -> list[list[Line]]:
+    """Segments on one base line; and those so near below, beside and not under them, that they centre in one row."""
+    rows: list[list[Line]] = []
+    for segment in sorted(segments, key=lambda segment: (-segment.y, segment.x0)):
+        near = [one for one in rows[-1] if one.y - segment.y < _CENTRED * segment.size] if rows else []
+        if near and all(one.x1 <= segment.x0 or segment.x1 <= one.x0 for one in near):
+            rows[-1].append(segment)
+        else:
+            rows.append([segment])
+    return rows
+
+
+def _base_lines(row: Sequence[Line]) -> list[Line]:
+    """The lines of a row that is none of a table."""
+    lines: list[list[Line]] = []
+    for segment in row:
+        if lines and abs(lines[-1][0].y - segment.y) <= _SAME_LINE * segment.size:
+            lines[-1].append(segment)
+        else:
+            lines.append([segment])
+    return [_joined(line) for line in lines]
 
 
 def _joined(row: Sequence[Line]) -> Line:
@@ -245,7 +263,7 @@ def _is_aligned(cells: Sequence[Line]) -> bool:
 
 
 def _goes_on(segment: Line, above: Sequence[Line], columns: Sequence[tuple[float, float]]) -> bool:
-    near = above[0].y - segment.y <= 1.6 * segment.size
+    near = above[-1].y - segment.y <= 1.6 * segment.size
     return near and any(x0 - 1 <= segment.x0 and segment.x1 <= x1 + 1 for x0, x1 in columns)
 
 
@@ -264,7 +282,7 @@ def _table_lines(rows: Sequence[Sequence[Line]], columns: Sequence[tuple[float, 
     firsts: list[Line] = []
     for row in rows:
         now = [""] * len(columns)
-        for segment in sorted(row, key=lambda segment: segment.x0):
+        for segment in row:
             place = next(index for index, (_, x1) in enumerate(columns) if segment.x0 < x1)
             now[place] = f"{now[place]} {segment.text}".strip().replace("|", "/")
         if len(row) == 1 and cells:
