@@ -1,6 +1,7 @@
 """From pieces of text on a page to its lines in reading order: columns one after the other, tables as rows.
 
-    rows      pieces on one base line (within 0.4 of their size) make a row; a gap of 1.5 sizes cuts it into segments
+    rows      pieces on one base line (within 0.4 of their size) make a row; a gap of 1.5 sizes cuts it into segments; one
+              of 0.8 sizes does where four rows have theirs at the same x
     columns   a gutter is an x that few segments cross (one in five at most) with running text, 18 characters a
               segment and more, on both sides; what crosses it stands above or below the columns; columns are cut again
     words     a gap of a tenth of the size begins one, as in poppler; in spaced letters a gap wider than their median
@@ -13,6 +14,7 @@ x grows to the right, y upwards, both in points, as in PDF. Nothing is lost: wha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -21,6 +23,7 @@ from statistics import median
 _SAME_LINE, _NEW_WORD, _NEW_SEGMENT = 0.4, 0.1, 1.5
 _LETTERS_APART, _FEWEST_LETTERS = 1.6, 4
 _ALIGNED, _CENTRED = 0.6, 0.9
+_NARROW_LANE = 0.8
 _RUNNING_TEXT = 18
 _FEWEST_LINES = 4
 _MOST_CROSSING = 0.2
@@ -65,7 +68,9 @@ class Line:
 
 def page_lines(pieces: Iterable[Piece]) -> list[Line]:
     """The lines of a page in reading order."""
-    segments = [segment for row in _rows(pieces) for segment in _segments(row)]
+    rows = _rows(pieces)
+    lanes = _lanes(rows)
+    segments = [segment for row in rows for segment in _segments(row, lanes)]
     return _ordered(segments, _DEEPEST)
 
 
@@ -97,15 +102,39 @@ def _trimmed(piece: Piece) -> Piece:
     return replace(piece, x0=piece.x0 + before * blank, x1=piece.x1 - after * blank, text=text)
 
 
-def _segments(row: Sequence[Piece]) -> list[Line]:
+def _lanes(rows: Sequence[Sequence[Piece]]) -> list[float]:
+    """Where narrow gaps of several rows stand one below the other, with few rows that go through: between columns."""
+    gaps = [
+        (before.x1, piece.x0)
+        for row in rows
+        for before, piece in pairwise(row)
+        if piece.x0 - before.x1 >= _NARROW_LANE * piece.size
+    ]
+    places = Counter(round(right) - 1 for _, right in gaps)
+    found: list[float] = []
+    for x, often in places.items():
+        through = sum(any(piece.x0 < x < piece.x1 for piece in row) for row in rows) if often >= _FEWEST_LINES else 0
+        if often >= max(_FEWEST_LINES, through / 2):
+            found.append(x)
+    return found
+
+
+def _segments(row: Sequence[Piece], lanes: Sequence[float]) -> list[Line]:
     groups: list[list[Piece]] = []
     for piece in row:
         last = groups[-1][-1] if groups else None
-        if last and piece.x0 - last.x1 <= _NEW_SEGMENT * max(piece.size, last.size):
+        if last and not _is_apart(last, piece, lanes):
             groups[-1].append(piece)
         else:
             groups.append([piece])
     return [_merged(group) for group in groups]
+
+
+def _is_apart(last: Piece, piece: Piece, lanes: Sequence[float]) -> bool:
+    gap, size = piece.x0 - last.x1, max(piece.size, last.size)
+    if gap > _NEW_SEGMENT * size:
+        return True
+    return gap >= _NARROW_LANE * size and any(last.x1 <= x <= piece.x0 for x in lanes)
 
 
 def _merged(group: Sequence[Piece]) -> Line:

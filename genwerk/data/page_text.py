@@ -33,7 +33,7 @@ _ENOUGH_WIDTHS, _WIDEST_PITCH = 12, 700
 
 @dataclass(slots=True)
 class Face:
-    """A font as it is needed here. `pitch` is the width of its letters, in thousandths, where all are as wide, else 0."""
+    """A font as it is needed here. `pitch`: how wide all its letters are, in thousandths; 0 where they differ."""
 
     source: Any
     bold: bool
