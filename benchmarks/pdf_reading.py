@@ -40,7 +40,7 @@ from genwerk.data.raw import RawDocument, ReadOptions
 
 PYTHON = "deb:python3.11-doc=3.11.2-6+deb12u9!/usr/share/doc/python3.11/html/"
 HANDBOOK = "deb:debian-handbook=11.20220922!/usr/share/doc/debian-handbook/html/de-DE/"
-COLUMNS = "body { column-count: 2; column-gap: 10pt; text-align: justify; hyphens: auto }"
+COLUMNS = "body { column-count: 2; column-gap: 10pt; text-align: justify } pre { white-space: pre-wrap !important }"
 PRINTED = {
     "json": (PYTHON, "library/json", ""),
     "struct": (PYTHON, "library/struct", ""),

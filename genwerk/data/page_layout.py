@@ -1,12 +1,13 @@
 """From pieces of text on a page to its lines in reading order: columns one after the other, tables as rows.
 
-    rows      pieces on one base line (within 0.4 of their size) make a row; a gap of 1.5 sizes cuts it into segments; one
-              of 0.8 sizes does where four rows have theirs at the same x
+    rows      pieces on one base line (within 0.4 of their size) make a row; a gap of 1.5 sizes cuts it into segments,
+              one of 0.8 sizes where four rows have theirs at the same x
     columns   a gutter is an x that few segments cross (one in five at most) with running text, 18 characters a
               segment and more, on both sides; what crosses it stands above or below the columns; columns are cut again
     words     a gap of a tenth of the size begins one, as in poppler; in spaced letters a gap wider than their median
     tables    two rows and more of two segments and more that fill the same columns, most of them aligned at left, right
-              or centre; a lone segment straight below a cell goes on with it; rows in typewriter are no table
+              or centre; a lone segment straight below a cell goes on with it; rows in typewriter make none below
+              a row in it
 
 `_NEW_WORD` is clear of both sides: kerning stays below 0.09 sizes, the blanks of justified lines above 0.18.
 x grows to the right, y upwards, both in points, as in PDF. Nothing is lost: what is neither column nor table is a line.
@@ -131,10 +132,10 @@ def _segments(row: Sequence[Piece], lanes: Sequence[float]) -> list[Line]:
 
 
 def _is_apart(last: Piece, piece: Piece, lanes: Sequence[float]) -> bool:
-    gap, size = piece.x0 - last.x1, max(piece.size, last.size)
-    if gap > _NEW_SEGMENT * size:
+    gap = piece.x0 - last.x1
+    if gap > _NEW_SEGMENT * max(piece.size, last.size):
         return True
-    return gap >= _NARROW_LANE * size and any(last.x1 <= x <= piece.x0 for x in lanes)
+    return gap >= _NARROW_LANE * min(piece.size, last.size) and any(last.x1 <= x <= piece.x0 for x in lanes)
 
 
 def _merged(group: Sequence[Piece]) -> Line:
@@ -156,7 +157,9 @@ def _blanks(gap: float, pitch: float) -> int:
 
 def _word_gap(group: Sequence[Piece]) -> float:
     """From which gap on a new word begins, in sizes; in a line of spaced letters a gap wider than most."""
-    if len(group) < _FEWEST_LETTERS or sum(len(piece.text) == 1 for piece in group) < 0.8 * len(group):
+    if len(group) < _FEWEST_LETTERS or sum(
+        len(piece.text) == 1 and piece.text.isalpha() for piece in group
+    ) < 0.8 * len(group):
         return _NEW_WORD
     gaps = ((piece.x0 - before.x1) / piece.size for before, piece in pairwise(group) if piece.size)
     return max(_NEW_WORD, _LETTERS_APART * median(gaps))
@@ -277,9 +280,9 @@ def _table(rows: Sequence[Sequence[Line]], start: int) -> tuple[int, list[tuple[
 
 
 def _is_table(rows: Sequence[Sequence[Line]], columns: Sequence[tuple[float, float]]) -> bool:
-    """Two rows and more, not in typewriter (that is code), whose cells in most columns begin, end or centre alike."""
-    code = sum(all(segment.pitch for segment in row) for row in rows)
-    if len(rows) < 2 or code > len(rows) / 2:
+    """Two rows and more whose cells in most columns begin, end or centre alike; in typewriter it is code."""
+    code = [all(segment.pitch for segment in row) for row in rows]
+    if len(rows) < 2 or (code[0] and sum(code) > len(rows) / 2):
         return False
     cells = [[one for row in rows for one in row if x0 <= one.x0 < x1] for x0, x1 in columns]
     return sum(_is_aligned(column) for column in cells if len(column) > 1) > sum(len(one) > 1 for one in cells) / 2
