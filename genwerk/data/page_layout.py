@@ -23,8 +23,8 @@ from statistics import median
 
 _SAME_LINE, _NEW_WORD, _NEW_SEGMENT = 0.4, 0.1, 1.5
 _LETTERS_APART, _FEWEST_LETTERS = 1.6, 4
-_ALIGNED, _CENTRED = 0.6, 0.9
-_NARROW_LANE = 0.8
+_ALIGNED, _NEAR = 0.6, 0.3
+_CENTRED, _NARROW_LANE = 0.9, 0.8
 _RUNNING_TEXT = 18
 _FEWEST_LINES = 4
 _MOST_CROSSING = 0.2
@@ -290,7 +290,7 @@ def _is_table(rows: Sequence[Sequence[Line]], columns: Sequence[tuple[float, flo
 
 def _is_aligned(cells: Sequence[Line]) -> bool:
     edges = ([one.x0 for one in cells], [one.x1 for one in cells], [(one.x0 + one.x1) / 2 for one in cells])
-    near = _ALIGNED * cells[0].size
+    near = _NEAR * cells[0].size
     return any(sum(abs(x - median(xs)) <= near for x in xs) >= _ALIGNED * len(xs) for xs in edges)
 
 
