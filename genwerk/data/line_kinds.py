@@ -21,7 +21,7 @@ from statistics import quantiles
 from genwerk.data.page_layout import Line
 
 LEADER = re.compile(r"(?:\. ?){4,}\w{1,6}$")
-ROOM = 1.35
+_TIGHT = 1.2
 _LARGER, _A_LITTLE_LARGER = 1.15, 1.08
 _LONGEST_HEADING, _LONGEST_TITLE, _MOST_TITLE_LINES = 200, 80, 2
 _ENDS_SENTENCE = re.compile(r"[.,;:!]$")
@@ -107,7 +107,7 @@ def _touches(lines: Sequence[Line], above: int, below: int, leading: float) -> b
     """Two lines follow one another as in a paragraph."""
     if above < 0 or below >= len(lines):
         return False
-    return 0 < lines[above].y - lines[below].y <= ROOM * leading * max(lines[above].size, lines[below].size)
+    return 0 < lines[above].y - lines[below].y <= _TIGHT * leading * min(lines[above].size, lines[below].size)
 
 
 def _may_be_title(line: Line) -> bool:

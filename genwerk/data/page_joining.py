@@ -1,9 +1,7 @@
 """From the lines of pages to one text: paragraphs joined, over columns and pages too, headings, no running headers.
 
     code       lines in typewriter (`line_kinds`, as headings are) stay lines, indented, between fences
-    running    what stands at the same height at the top or bottom of two pages in five (three at least) with the
-               same text goes, in up to 60 characters but for digits; numbers of their own, and short lines
-               that come twice, where their number counts the pages
+    running    headers, footers and page numbers go (`running_lines`)
     hyphens    `exam-` + `ple` is `example`; the hyphen stays before a capital or a digit, where the document has the
                word with it elsewhere, and before `und`, `or`, ... (`Ein- und Ausgabe`)
 
@@ -13,23 +11,20 @@ A page's place is the first character of its text, in the middle of a paragraph 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from genwerk.data.line_kinds import LEADER, ROOM, LineKinds, usual_leading
+from genwerk.data.line_kinds import LEADER, LineKinds, usual_leading
 from genwerk.data.page_layout import Line
 from genwerk.data.places import Place
+from genwerk.data.running_lines import running_lines
 
 _EMPTY_LINE = 1.7
-_REPEATED, _FEWEST_PAGES = 0.4, 3
-_EDGE_LINES = 2
-_LONGEST_COUNTING = 60
 _BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*(?=\S)|[-–*·] +(?=\S)")
 _SURE_BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*\S")
 _ITEM = re.compile(r"[-–*·] +\S|(?:\d{1,3}|[a-z])[.)] ")
-_NUMBER_AT_END = re.compile(r"(?:(?<=^)|(?<=^\W\s)|(?<=\s))\d{1,6}(?=\s\W$|$)|^\d{1,6}(?=\s)")
 _MAY_END = re.compile(r"[.!?:;,…][\"'”’»)\]]*$")
 _ENDED = re.compile(r"[.!?:…][\"'”’»)\]]*$")
 _HYPHENATED = re.compile(r"(\w+)[-\u2010\u00ad]$")
@@ -57,7 +52,7 @@ class _Block:
 def join_pages(pages: Mapping[int, Sequence[Line]], outline: Mapping[str, int] | None = None) -> Joined:
     """One text of all pages, by number; `outline` gives the depth (1 is highest) of titles in lower case."""
     kept = {page: list(lines) for page, lines in pages.items() if lines}
-    running = _running_lines(kept)
+    running = running_lines(kept)
     kept = {page: [line for line in lines if (page, id(line)) not in running] for page, lines in kept.items()}
     writer = _Writer(kept, {" ".join(title.split()).lower(): depth for title, depth in (outline or {}).items()})
     for page, lines in kept.items():
@@ -78,57 +73,6 @@ def _text(blocks: Sequence[_Block], running: int) -> Joined:
         before = block.kind
     text = "".join(pieces)
     return Joined(text, tuple(places), running)
-
-
-def _running_lines(pages: Mapping[int, Sequence[Line]]) -> set[tuple[int, int]]:
-    """(page, id of line) of headers, footers and page numbers."""
-    if len(pages) < _FEWEST_PAGES:
-        return set()
-    found: dict[tuple[bool, int, str], list[tuple[int, Line]]] = defaultdict(list)
-    for page, lines in pages.items():
-        by_height = sorted(lines, key=lambda line: -line.y)
-        edges = [(True, line) for line in by_height[:_EDGE_LINES]]
-        edges += [(False, line) for line in by_height[_EDGE_LINES:][-_EDGE_LINES:]]
-        for top, line in edges:
-            found[top, round(line.y / 4), re.sub(r"\d+", "#", line.text.lower())].append((page, line))
-    gone: set[tuple[int, int]] = set()
-    for (_, _, key), where in found.items():
-        often = len({page for page, _ in where}) >= max(_FEWEST_PAGES, _REPEATED * len(pages))
-        if often and _is_running(key, where):
-            gone |= {(page, id(line)) for page, line in where}
-    shift = _page_shift(found.values())
-    for (_, _, key), where in found.items():
-        counting = [(page, id(line)) for page, line in where if shift is not None and shift in _shifts(page, line)]
-        if re.fullmatch(r"\W*#\W*", key) or len(counting) > 1:
-            gone.update(counting)
-    emptied = sum(all((page, id(line)) in gone for line in lines) for page, lines in pages.items())
-    return gone if emptied <= len(pages) / 2 else set()  # pages of one line each have no headers
-
-
-def _page_shift(found: Iterable[Sequence[tuple[int, Line]]]) -> int | None:
-    """Printed number less page, where three pages and more agree on it at their edges."""
-    shifts = Counter(shift for where in found for page, line in where for shift in _shifts(page, line))
-    best = shifts.most_common(1)
-    return best[0][0] if best and best[0][1] >= _FEWEST_PAGES else None
-
-
-def _shifts(page: int, line: Line) -> set[int]:
-    """What a number at the start or the end of a short line would be off from the page's."""
-    if len(line.text) > _LONGEST_COUNTING:
-        return set()
-    return {int(number) - page for number in _NUMBER_AT_END.findall(line.text)}
-
-
-def _is_running(key: str, where: Sequence[tuple[int, Line]]) -> bool:
-    if len({line.text for _, line in where}) == 1:
-        return True
-    return len(key) <= _LONGEST_COUNTING and (bool(re.search(r"[^\W\d]", key)) or _counts_pages(where))
-
-
-def _counts_pages(where: Sequence[tuple[int, Line]]) -> bool:
-    numbers = [(page, re.search(r"\d+", line.text)) for page, line in where]
-    shifts = Counter(int(number.group()[:9]) - page for page, number in numbers if number)
-    return bool(shifts) and max(shifts.values()) > len(where) / 2
 
 
 class _Writer:
@@ -157,12 +101,18 @@ class _Writer:
             self._last = line
 
     def _begin(self, line: Line, kind: str, page: int) -> None:
-        text = line.text
+        text = self._folded(line.text) if line.row else line.text
         if kind == "text" and (bullet := _BULLET.match(text)):
             kind, text = "item", f"- {text[bullet.end() :]}"
         elif kind.startswith("heading"):
             text = f"{'#' * int(kind[-1])} {text}"
         self.blocks.append(_Block(kind, text, [(0, page)] if page else []))
+
+    def _folded(self, text: str) -> str:
+        first, *more = text.split("\n")
+        for line in more:
+            first = "".join(_seam(first, line, self._words)) + line
+        return first
 
     def _append(self, line: Line, page: int) -> None:
         block = self.blocks[-1]
@@ -220,7 +170,7 @@ def _begins_item(last: Line, line: Line) -> bool:
 
 def _new_paragraph(last: Line, line: Line, gap: float, leading: float) -> bool:
     ended, full = bool(_ENDED.search(last.text)), _is_full(last)
-    if gap > (1.9 if full and not ended else ROOM) * leading * line.size:
+    if gap > (1.9 if full and not ended else 1.35) * leading * line.size:
         return True
     if last.x1 < last.left + 0.6 * (last.right - last.left) and not line.text[:1].islower():
         return True

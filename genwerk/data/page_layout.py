@@ -52,6 +52,7 @@ class Piece:
 class Line:
     """A line of its column, which reaches from `left` to `right`; `row` is true for a row of a table in Markdown.
 
+    row    the lines of a cell are still lines of the text.
     pitch  the width of a letter where the whole line is in typewriter, its blanks kept; else 0.
     """
 
@@ -316,9 +317,9 @@ def _table_lines(rows: Sequence[Sequence[Line]], columns: Sequence[tuple[float, 
         now = [""] * len(columns)
         for segment in row:
             place = next(index for index, (_, x1) in enumerate(columns) if segment.x0 < x1)
-            now[place] = f"{now[place]} {segment.text}".strip().replace("|", "/")
+            now[place] = f"{now[place]}\n{segment.text}".strip().replace("|", "/")
         if len(row) == 1 and cells:
-            cells[-1] = [f"{before} {more}".strip() for before, more in zip(cells[-1], now, strict=True)]
+            cells[-1] = [f"{before}\n{more}".strip() for before, more in zip(cells[-1], now, strict=True)]
         else:
             cells.append(now)
             firsts.append(min(row, key=lambda segment: segment.x0))

@@ -166,12 +166,12 @@ def test_wide_gaps_in_lines_that_do_not_align_are_no_table() -> None:
 def test_cells_that_centre_in_their_row_are_one_row() -> None:
     pieces = [Piece(0, 30, 700, 10, "Name"), Piece(80, 130, 700, 10, "Use"), Piece(250, 300, 700, 10, "Value")]
     for top, name in ((670, "dest"), (640, "nargs")):
-        pieces += [Piece(80, 200, top + 7, 10, f"what {name} is"), Piece(80, 190, top - 7, 10, "there for")]
+        pieces += [Piece(80, 200, top + 7, 10, f"what {name} will be un-"), Piece(80, 190, top - 7, 10, "derstood as")]
         pieces += [Piece(0, 30, top, 10, name), Piece(250, 290, top, 10, "None")]
-    assert [line.text for line in page_lines(pieces)] == [
+    assert join_pages({1: page_lines(pieces)}).text.split("\n") == [
         "| Name | Use | Value |",
-        "| dest | what dest is there for | None |",
-        "| nargs | what nargs is there for | None |",
+        "| dest | what dest will be understood as | None |",
+        "| nargs | what nargs will be understood as | None |",
     ]
 
 
@@ -183,6 +183,26 @@ def test_columns_ten_points_apart_are_read_one_after_the_other() -> None:
     ]
     found = [line.text.split()[0] for line in page_lines(pieces)]
     assert found == ["left"] * 8 + ["right"] * 8
+
+
+def test_headers_that_count_go_even_where_each_comes_once_and_so_do_roman_numbers() -> None:
+    edges = (
+        "ii",
+        "iii",
+        "iv",
+        "v",
+        "2 Contents",
+        "3. Care 3",
+        "4 Chapter 3. Care",
+        "4. Repair 5",
+        "6 Chapter 4. Repair",
+    )
+    pages = {
+        page: [*lines(text, y=800 if page > 4 else 30), *lines(f"Text {'abcdefghi'[page - 1]}.")]
+        for page, text in enumerate(edges, 1)
+    }
+    found = join_pages(pages)
+    assert (found.text, found.running) == ("\n\n".join(f"Text {letter}." for letter in "abcdefghi"), 9)
 
 
 def test_fonts_are_read_once_for_all_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
