@@ -117,9 +117,9 @@ def _may_be_title(line: Line) -> bool:
 
 def _stands_alone(lines: Sequence[Line], index: int, leading: float) -> bool:
     line, first, last = lines[index], index, index
-    while first and _goes_with(lines[first - 1], line) and _touches(lines, first - 1, first, leading):
+    while first and index - first < _MOST_TITLE_LINES and _runs_on(lines, first - 1, leading, line):
         first -= 1
-    while last + 1 < len(lines) and _goes_with(lines[last + 1], line) and _touches(lines, last, last + 1, leading):
+    while last + 1 < len(lines) and last - index < _MOST_TITLE_LINES and _runs_on(lines, last, leading, line):
         last += 1
     above = lines[first - 1] if first else None
     below = lines[last + 1] if last + 1 < len(lines) else None
@@ -131,5 +131,8 @@ def _stands_alone(lines: Sequence[Line], index: int, leading: float) -> bool:
     return not (below and indented and below.x0 > line.x0 + 0.9 * line.size and below.y < line.y)
 
 
-def _goes_with(other: Line, line: Line) -> bool:
-    return other.bold == line.bold and not other.row and abs(other.size - line.size) < 0.5
+def _runs_on(lines: Sequence[Line], above: int, leading: float, like: Line) -> bool:
+    """A line and the next are both set as `like` is, and follow one another."""
+    pair = lines[above : above + 2]
+    alike = all(one.bold == like.bold and not one.row and abs(one.size - like.size) < 0.5 for one in pair)
+    return alike and _touches(lines, above, above + 1, leading)

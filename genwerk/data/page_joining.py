@@ -13,11 +13,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from genwerk.data.line_kinds import LEADER, LineKinds, usual_leading
-from genwerk.data.page_layout import Line
+from genwerk.data.page_layout import Line, blanks
 from genwerk.data.places import Place
 from genwerk.data.running_lines import running_lines
 
@@ -91,6 +91,8 @@ class _Writer:
         kinds = self._kinds.of_page(lines, leading)
         edges = _edges(lines, kinds)
         for index, (line, kind) in enumerate(zip(lines, kinds, strict=True)):
+            if line.pitch and kind != "code":
+                line = replace(line, text=" ".join(line.text.split()))
             starts = page if index == 0 else 0
             if kind == "code":
                 self._code(line, edges[index], leading, starts)
@@ -131,7 +133,7 @@ class _Writer:
         block.text += "\n\n" if gap > _EMPTY_LINE * leading * line.size else "\n"
         if page:
             block.starts.append((len(block.text), page))
-        block.text += " " * round((line.x0 - edge) / line.pitch) + line.text
+        block.text += " " * blanks(line.x0 - edge, line.pitch) + line.text
 
     def _goes_on(self, line: Line, kind: str, leading: float, *, new_page: bool) -> bool:
         last = self._last

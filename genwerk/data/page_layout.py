@@ -25,6 +25,7 @@ _SAME_LINE, _NEW_WORD, _NEW_SEGMENT = 0.4, 0.1, 1.5
 _LETTERS_APART, _FEWEST_LETTERS = 1.6, 4
 _ALIGNED, _NEAR = 0.6, 0.3
 _CENTRED, _NARROW_LANE = 0.9, 0.8
+_MOST_BLANKS = 200
 _RUNNING_TEXT = 18
 _FEWEST_LINES = 4
 _MOST_CROSSING = 0.2
@@ -144,7 +145,7 @@ def _merged(group: Sequence[Piece]) -> Line:
     text, apart = group[0].text, _word_gap(group)
     for before, piece in pairwise(group):
         gap = piece.x0 - before.x1
-        text += " " * _blanks(gap, pitch) if pitch else " " * (gap > apart * piece.size)
+        text += " " * blanks(gap, pitch) if pitch else " " * (gap > apart * piece.size)
         text += piece.text
     main = max(group, key=lambda piece: len(piece.text))
     bold = sum(len(piece.text) for piece in group if piece.bold) > len(text) / 2
@@ -152,15 +153,15 @@ def _merged(group: Sequence[Piece]) -> Line:
     return Line(group[0].x0, end, main.y, main.size, text if pitch else " ".join(text.split()), bold, pitch=pitch)
 
 
-def _blanks(gap: float, pitch: float) -> int:
-    return max(0, round(gap / pitch))
+def blanks(gap: float, pitch: float) -> int:
+    """How many letters of typewriter a gap is wide; a line's width of them at most."""
+    return round(min(max(0.0, gap / pitch), _MOST_BLANKS))
 
 
 def _word_gap(group: Sequence[Piece]) -> float:
     """From which gap on a new word begins, in sizes; in a line of spaced letters a gap wider than most."""
-    if len(group) < _FEWEST_LETTERS or sum(
-        len(piece.text) == 1 and piece.text.isalpha() for piece in group
-    ) < 0.8 * len(group):
+    single = sum(len(piece.text) == 1 and piece.text.isalpha() for piece in group)
+    if len(group) < _FEWEST_LETTERS or single < 0.8 * len(group):
         return _NEW_WORD
     gaps = ((piece.x0 - before.x1) / piece.size for before, piece in pairwise(group) if piece.size)
     return max(_NEW_WORD, _LETTERS_APART * median(gaps))
@@ -260,7 +261,7 @@ def _joined(row: Sequence[Line]) -> Line:
     row = sorted(row, key=lambda segment: segment.x0)
     pitch, text = min(one.pitch for one in row), row[0].text
     for before, one in pairwise(row):
-        text += " " * max(1, _blanks(one.x0 - before.x1, pitch) if pitch else 1) + one.text
+        text += " " * max(1, blanks(one.x0 - before.x1, pitch) if pitch else 1) + one.text
     return replace(row[0], x1=max(one.x1 for one in row), text=text, pitch=pitch)
 
 
@@ -292,7 +293,8 @@ def _is_table(rows: Sequence[Sequence[Line]], columns: Sequence[tuple[float, flo
 def _is_aligned(cells: Sequence[Line]) -> bool:
     edges = ([one.x0 for one in cells], [one.x1 for one in cells], [(one.x0 + one.x1) / 2 for one in cells])
     near = _NEAR * cells[0].size
-    return any(sum(abs(x - median(xs)) <= near for x in xs) >= _ALIGNED * len(xs) for xs in edges)
+    usual = [(xs, median(xs)) for xs in edges]
+    return any(sum(abs(x - middle) <= near for x in xs) >= _ALIGNED * len(xs) for xs, middle in usual)
 
 
 def _goes_on(segment: Line, above: Sequence[Line], columns: Sequence[tuple[float, float]]) -> bool:

@@ -65,9 +65,9 @@ Faces = dict[int, Face]
 """The faces of a document, by the number of their object."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _State:
-    """What `q` keeps and `Q` brings back."""
+    """What `q` keeps a copy of and `Q` brings back."""
 
     matrix: Matrix
     face: Face | None = None
@@ -109,17 +109,17 @@ class _Reader:
         known = _fonts(resources, self._faces)
         for operands, operator in ContentStream(stream, self._pdf, "bytes").operations:
             if operator in _NUMBERS:
-                self._state = replace(self._state, **{_NUMBERS[operator]: float(operands[0])})
+                setattr(self._state, _NUMBERS[operator], float(operands[0]))
             elif operator == b"Tz":
-                self._state = replace(self._state, stretch=float(operands[0]) / 100)
+                self._state.stretch = float(operands[0]) / 100
             elif operator == b"Tf":
-                self._state = replace(self._state, face=known.get(operands[0]), size=float(operands[1]))
+                self._state.face, self._state.size = known.get(operands[0]), float(operands[1])
             elif operator == b"q":
-                self._kept.append(self._state)
+                self._kept.append(replace(self._state))
             elif operator == b"Q":
                 self._state = self._kept.pop() if self._kept else self._state
             elif operator == b"cm":
-                self._state = replace(self._state, matrix=_times(_matrix(operands), self._state.matrix))
+                self._state.matrix = _times(_matrix(operands), self._state.matrix)
             elif operator == b"Do" and depth:
                 self._form(operands[0], resources, depth - 1)
             else:
@@ -131,9 +131,7 @@ class _Reader:
         if form.get("/Subtype") != "/Form":
             return
         state, kept = self._state, self._kept
-        self._kept = []
-        matrix = _times(_matrix(form.get("/Matrix", _SAME)), state.matrix)
-        self._state = replace(state, matrix=matrix)
+        self._state, self._kept = replace(state, matrix=_times(_matrix(form.get("/Matrix", _SAME)), state.matrix)), []
         self.read(form, form.get("/Resources", resources), depth)
         self._state, self._kept = state, kept
 
@@ -144,11 +142,11 @@ class _Reader:
             self._text = self._line = _matrix(operands)
         elif operator in (b"Td", b"TD"):
             if operator == b"TD":
-                self._state = replace(self._state, leading=-float(operands[1]))
+                self._state.leading = -float(operands[1])
             self._next_line(float(operands[0]), float(operands[1]))
         elif operator in (b"T*", b"'", b'"'):
             if operator == b'"':
-                self._state = replace(self._state, word=float(operands[0]), letter=float(operands[1]))
+                self._state.word, self._state.letter = float(operands[0]), float(operands[1])
             self._next_line(0.0, -self._state.leading)
 
     def _next_line(self, x: float, y: float) -> None:

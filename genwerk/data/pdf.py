@@ -94,7 +94,7 @@ def _some(found: list[str]) -> str:
 def _lines(page: Any, faces: Faces) -> list[Line]:
     try:
         lines = page_lines(page_pieces(page, faces))
-    except (AttributeError, ImportError, KeyError, TypeError, ValueError, IndexError, RecursionError):
+    except (ArithmeticError, AttributeError, ImportError, LookupError, TypeError, ValueError, RecursionError):
         lines = []
     if lines:
         return lines
