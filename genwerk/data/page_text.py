@@ -88,7 +88,7 @@ def page_pieces(page: Any, faces: Faces) -> list[Piece]:
     if contents is None:
         return []
     reader = _Reader(page.pdf, faces, _TURNED.get(int(page.get("/Rotate", 0)) % 360, _SAME))
-    reader.read(contents.get_object(), page.get("/Resources"), _DEEPEST)
+    reader.read(contents.get_object(), page.get("/Resources"), ())
     return reader.pieces
 
 
@@ -101,8 +101,8 @@ class _Reader:
         self._state, self._kept = _State(turned), list[_State]()
         self._text = self._line = _SAME
 
-    def read(self, stream: Any, resources: Any, depth: int) -> None:
-        """One content stream: the page's, or that of a form on it."""
+    def read(self, stream: Any, resources: Any, within: tuple[str, ...]) -> None:
+        """One content stream: the page's, or that of a form `within` others, which it may not be one of."""
         from pypdf.generic import ContentStream
 
         resources = resources.get_object() if resources is not None else {}
@@ -120,19 +120,20 @@ class _Reader:
                 self._state = self._kept.pop() if self._kept else self._state
             elif operator == b"cm":
                 self._state.matrix = _times(_matrix(operands), self._state.matrix)
-            elif operator == b"Do" and depth:
-                self._form(operands[0], resources, depth - 1)
+            elif operator == b"Do":
+                self._form(operands[0], resources, within)
             else:
                 self._move(operator, operands)
                 self._show(operator, operands)
 
-    def _form(self, name: str, resources: Any, depth: int) -> None:
+    def _form(self, name: str, resources: Any, within: tuple[str, ...]) -> None:
         form = resources["/XObject"].get_object()[name].get_object()
-        if form.get("/Subtype") != "/Form":
+        known = str(form.indirect_reference)
+        if form.get("/Subtype") != "/Form" or known in within or len(within) >= _DEEPEST:
             return
         state, kept = self._state, self._kept
         self._state, self._kept = replace(state, matrix=_times(_matrix(form.get("/Matrix", _SAME)), state.matrix)), []
-        self.read(form, form.get("/Resources", resources), depth)
+        self.read(form, form.get("/Resources", resources), (*within, known))
         self._state, self._kept = state, kept
 
     def _move(self, operator: bytes, operands: Any) -> None:

@@ -58,6 +58,7 @@ def headings(found: Sequence[Line]) -> list[str]:
 @pytest.mark.parametrize(
     ("shown", "wanted"),
     [
+        ("(list of ) Tj (fi) Tj 1 0 0 1 81.1 700 Tm (les) Tj", "list of files"),
         ("(dir) Tj (ector) Tj [(ies)] TJ ( are) Tj", "directories are"),
         ("[(e)-20(v)15(en)] TJ [(ts)-250(and)-333(more)] TJ", "events and more"),
         ("(belo) Tj 5 Tc (wu) Tj 0 Tc [500(nder)] TJ", "below under"),
@@ -69,6 +70,23 @@ def headings(found: Sequence[Line]) -> list[str]:
 )
 def test_a_string_begins_where_the_one_before_ended(tmp_path: Path, shown: str, wanted: str) -> None:
     assert written(tmp_path, f"BT /F1 10 Tf 50 700 Td {shown} ET") == wanted
+
+
+def test_a_form_that_holds_itself_is_read_once_and_stands_where_it_is_put(tmp_path: Path) -> None:
+    name, number = pypdf.generic.NameObject, pypdf.generic.FloatObject
+    assert written(tmp_path, "BT /F1 10 Tf 50 700 Td (first) Tj ET") == "first"
+    writer = pypdf.PdfWriter(clone_from=tmp_path / "a.pdf")
+    page, form = writer.pages[0], pypdf.generic.StreamObject()
+    form.set_data(b"BT /F1 10 Tf 0 0 Td (then) Tj ET " + b"/Own Do " * 9)
+    form[name("/Subtype")] = name("/Form")
+    form[name("/Matrix")] = pypdf.generic.ArrayObject(map(number, (1, 0, 0, 1, 75, 0)))
+    resources = page["/Resources"].get_object()
+    resources[name("/XObject")] = pypdf.generic.DictionaryObject({name("/Own"): writer._add_object(form)})
+    stream = pypdf.generic.StreamObject()
+    stream.set_data(b"BT /F1 10 Tf 50 700 Td (first) Tj ET q 1 0 0 1 0 700 cm /Own Do Q BT 102 700 Td (last) Tj ET")
+    page[name("/Contents")] = writer._add_object(stream)
+    writer.write(tmp_path / "b.pdf")
+    assert read(tmp_path / "b.pdf").text == "first then last"
 
 
 def test_a_page_that_is_shown_turned_is_read_as_it_is_shown(tmp_path: Path) -> None:
