@@ -27,6 +27,7 @@ ALL = (
     "embed",
     "index",
     "ingest",
+    "pdf_reading",
     "scale",
     "boolq",
     "german",

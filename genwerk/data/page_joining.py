@@ -1,10 +1,7 @@
 """From the lines of pages to one text: paragraphs joined, over columns and pages too, headings, no running headers.
 
-    headings   lines in letters 1.15 times the body's and larger, by rank of size; titles of the outline by depth;
-               short bold lines of their own, one level below
-    running    what stands at the same height at the top or bottom of two pages in five (three at least) with the
-               same text goes, in up to 60 characters but for digits; numbers of their own, and short lines
-               that come twice, where their number counts the pages
+    code       lines in typewriter (`line_kinds`, as headings are) stay lines, indented, between fences
+    running    headers, footers and page numbers go (`running_lines`)
     hyphens    `exam-` + `ple` is `example`; the hyphen stays before a capital or a digit, where the document has the
                word with it elsewhere, and before `und`, `or`, ... (`Ein- und Ausgabe`)
 
@@ -14,25 +11,20 @@ A page's place is the first character of its text, in the middle of a paragraph 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from statistics import quantiles
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
-from genwerk.data.page_layout import Line
+from genwerk.data.line_kinds import LEADER, LineKinds, usual_leading
+from genwerk.data.page_layout import Line, blanks
 from genwerk.data.places import Place
+from genwerk.data.running_lines import running_lines
 
-_LARGER = 1.15
-_LONGEST_HEADING = 200
-_REPEATED, _FEWEST_PAGES = 0.4, 3
-_EDGE_LINES = 2
-_LONGEST_COUNTING = 60
+_EMPTY_LINE = 1.7
 _BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*(?=\S)|[-–*·] +(?=\S)")
 _SURE_BULLET = re.compile(r"[•◦▪‣●○■\uf0b7]\s*\S")
 _ITEM = re.compile(r"[-–*·] +\S|(?:\d{1,3}|[a-z])[.)] ")
-_NUMBER_AT_END = re.compile(r"(?:(?<=^)|(?<=^\W\s)|(?<=\s))\d{1,6}(?=\s\W$|$)|^\d{1,6}(?=\s)")
-_LEADER = re.compile(r"(?:\. ?){4,}\w{1,6}$")
 _MAY_END = re.compile(r"[.!?:;,…][\"'”’»)\]]*$")
 _ENDED = re.compile(r"[.!?:…][\"'”’»)\]]*$")
 _HYPHENATED = re.compile(r"(\w+)[-\u2010\u00ad]$")
@@ -60,7 +52,7 @@ class _Block:
 def join_pages(pages: Mapping[int, Sequence[Line]], outline: Mapping[str, int] | None = None) -> Joined:
     """One text of all pages, by number; `outline` gives the depth (1 is highest) of titles in lower case."""
     kept = {page: list(lines) for page, lines in pages.items() if lines}
-    running = _running_lines(kept)
+    running = running_lines(kept)
     kept = {page: [line for line in lines if (page, id(line)) not in running] for page, lines in kept.items()}
     writer = _Writer(kept, {" ".join(title.split()).lower(): depth for title, depth in (outline or {}).items()})
     for page, lines in kept.items():
@@ -74,63 +66,13 @@ def _text(blocks: Sequence[_Block], running: int) -> Joined:
     length = 0
     for block in blocks:
         between = "" if not before else "\n" if block.kind == before and before in {"row", "item"} else "\n\n"
-        pieces += [between, block.text]
+        closed = block.text + "\n```" * (block.kind == "code")
+        pieces += [between, closed]
         places += [Place(length + len(between) + start, f"page {page}") for start, page in block.starts]
-        length += len(between) + len(block.text)
+        length += len(between) + len(closed)
         before = block.kind
     text = "".join(pieces)
     return Joined(text, tuple(places), running)
-
-
-def _running_lines(pages: Mapping[int, Sequence[Line]]) -> set[tuple[int, int]]:
-    """(page, id of line) of headers, footers and page numbers."""
-    if len(pages) < _FEWEST_PAGES:
-        return set()
-    found: dict[tuple[bool, int, str], list[tuple[int, Line]]] = defaultdict(list)
-    for page, lines in pages.items():
-        by_height = sorted(lines, key=lambda line: -line.y)
-        edges = [(True, line) for line in by_height[:_EDGE_LINES]]
-        edges += [(False, line) for line in by_height[_EDGE_LINES:][-_EDGE_LINES:]]
-        for top, line in edges:
-            found[top, round(line.y / 4), re.sub(r"\d+", "#", line.text.lower())].append((page, line))
-    gone: set[tuple[int, int]] = set()
-    for (_, _, key), where in found.items():
-        often = len({page for page, _ in where}) >= max(_FEWEST_PAGES, _REPEATED * len(pages))
-        if often and _is_running(key, where):
-            gone |= {(page, id(line)) for page, line in where}
-    shift = _page_shift(found.values())
-    for (_, _, key), where in found.items():
-        counting = [(page, id(line)) for page, line in where if shift is not None and shift in _shifts(page, line)]
-        if re.fullmatch(r"\W*#\W*", key) or len(counting) > 1:
-            gone.update(counting)
-    emptied = sum(all((page, id(line)) in gone for line in lines) for page, lines in pages.items())
-    return gone if emptied <= len(pages) / 2 else set()  # pages of one line each have no headers
-
-
-def _page_shift(found: Iterable[Sequence[tuple[int, Line]]]) -> int | None:
-    """Printed number less page, where three pages and more agree on it at their edges."""
-    shifts = Counter(shift for where in found for page, line in where for shift in _shifts(page, line))
-    best = shifts.most_common(1)
-    return best[0][0] if best and best[0][1] >= _FEWEST_PAGES else None
-
-
-def _shifts(page: int, line: Line) -> set[int]:
-    """What a number at the start or the end of a short line would be off from the page's."""
-    if len(line.text) > _LONGEST_COUNTING:
-        return set()
-    return {int(number) - page for number in _NUMBER_AT_END.findall(line.text)}
-
-
-def _is_running(key: str, where: Sequence[tuple[int, Line]]) -> bool:
-    if len({line.text for _, line in where}) == 1:
-        return True
-    return len(key) <= _LONGEST_COUNTING and (bool(re.search(r"[^\W\d]", key)) or _counts_pages(where))
-
-
-def _counts_pages(where: Sequence[tuple[int, Line]]) -> bool:
-    numbers = [(page, re.search(r"\d+", line.text)) for page, line in where]
-    shifts = Counter(int(number.group()[:9]) - page for page, number in numbers if number)
-    return bool(shifts) and max(shifts.values()) > len(where) / 2
 
 
 class _Writer:
@@ -138,39 +80,41 @@ class _Writer:
 
     def __init__(self, pages: Mapping[int, Sequence[Line]], outline: Mapping[str, int]) -> None:
         self.blocks: list[_Block] = []
-        self._outline = outline
         lines = [line for page in pages.values() for line in page]
-        sizes: Counter[float] = Counter()
-        for line in lines:
-            sizes[_rounded(line)] += len(line.text)
-        self._body = sizes.most_common(1)[0][0] if sizes else 0.0
-        larger = {_rounded(line) for line in lines if self._is_large(line)}
-        self._ranks = {size: rank for rank, size in enumerate(sorted(larger, reverse=True), start=1)}
-        bold = sum(len(line.text) for line in lines if line.bold)
-        self._bold_is_rare = bold < 0.3 * max(1, sizes.total())
+        self._kinds = LineKinds(lines, outline)
         self._words = Counter(word.lower() for line in lines for word in _WORD.findall(line.text))
         self._last: Line | None = None
 
     def page(self, page: int, lines: Sequence[Line]) -> None:
         """Add a page's lines; the first may go on with the paragraph before."""
-        leading = _leading(lines)
-        for index, line in enumerate(lines):
-            level = self._level(line)
-            kind = "row" if line.row else f"heading {level}" if level else "text"
+        leading = usual_leading(lines)
+        kinds = self._kinds.of_page(lines, leading)
+        edges = _edges(lines, kinds)
+        for index, (line, kind) in enumerate(zip(lines, kinds, strict=True)):
+            if line.pitch and kind != "code":
+                line = replace(line, text=" ".join(line.text.split()))
             starts = page if index == 0 else 0
-            if self._goes_on(line, kind, leading, new_page=index == 0):
+            if kind == "code":
+                self._code(line, edges[index], leading, starts)
+            elif self._goes_on(line, kind, leading, new_page=index == 0):
                 self._append(line, starts)
             else:
-                self._begin(line, kind, level, starts)
+                self._begin(line, kind, starts)
             self._last = line
 
-    def _begin(self, line: Line, kind: str, level: int, page: int) -> None:
-        text = line.text
+    def _begin(self, line: Line, kind: str, page: int) -> None:
+        text = self._folded(line.text) if line.row else line.text
         if kind == "text" and (bullet := _BULLET.match(text)):
             kind, text = "item", f"- {text[bullet.end() :]}"
-        elif level:
-            text = f"{'#' * min(level, 6)} {text}"
+        elif kind.startswith("heading"):
+            text = f"{'#' * int(kind[-1])} {text}"
         self.blocks.append(_Block(kind, text, [(0, page)] if page else []))
+
+    def _folded(self, text: str) -> str:
+        first, *more = text.split("\n")
+        for line in more:
+            first = "".join(_seam(first, line, self._words)) + line
+        return first
 
     def _append(self, line: Line, page: int) -> None:
         block = self.blocks[-1]
@@ -180,23 +124,20 @@ class _Writer:
             block.starts.append((len(block.text), page))
         block.text += line.text
 
-    def _is_large(self, line: Line) -> bool:
-        letters = any(character.isalpha() for character in line.text)
-        return _rounded(line) >= _LARGER * self._body > 0 and letters and len(line.text) <= _LONGEST_HEADING
-
-    def _level(self, line: Line) -> int:
-        if line.row:
-            return 0
-        if depth := self._outline.get(line.text.lower(), 0):
-            return depth
-        if self._is_large(line):
-            return self._ranks[_rounded(line)]
-        alone = line.bold and self._bold_is_rare and len(line.text) <= 80 and not re.search(r"[.,;:]$", line.text)
-        return len(self._ranks) + 1 if alone and re.search(r"[^\W\d]", line.text) else 0
+    def _code(self, line: Line, edge: float, leading: float, page: int) -> None:
+        """A line of code stays one, indented from the edge of its block; a line left empty above it stays empty."""
+        if not self.blocks or self.blocks[-1].kind != "code":
+            self.blocks.append(_Block("code", "```"))
+        block = self.blocks[-1]
+        gap = self._last.y - line.y if self._last and block.text != "```" and not page else 0.0
+        block.text += "\n\n" if gap > _EMPTY_LINE * leading * line.size else "\n"
+        if page:
+            block.starts.append((len(block.text), page))
+        block.text += " " * blanks(line.x0 - edge, line.pitch) + line.text
 
     def _goes_on(self, line: Line, kind: str, leading: float, *, new_page: bool) -> bool:
         last = self._last
-        if last is None or kind == "row" or _begins_item(last, line) or _LEADER.search(last.text):
+        if last is None or kind == "row" or _begins_item(last, line) or LEADER.search(last.text):
             return False
         before = self.blocks[-1].kind
         gap = last.y - line.y
@@ -207,6 +148,15 @@ class _Writer:
         if new_page or gap <= 0:
             return not _ENDED.search(last.text) and (_is_full(last) or line.text[:1].islower())
         return not _new_paragraph(last, line, gap, leading)
+
+
+def _edges(lines: Sequence[Line], kinds: Sequence[str]) -> dict[int, float]:
+    """Where the runs of code begin at the left, by the places of their lines."""
+    found: dict[int, float] = {}
+    for code, run in groupby(range(len(lines)), key=lambda index: kinds[index] == "code"):
+        places = list(run)
+        found |= dict.fromkeys(places, min(lines[index].x0 for index in places)) if code else {}
+    return found
 
 
 def _is_full(line: Line) -> bool:
@@ -231,20 +181,6 @@ def _new_paragraph(last: Line, line: Line, gap: float, leading: float) -> bool:
     return ended and (indented or short)
 
 
-def _leading(lines: Sequence[Line]) -> float:
-    """The usual distance of base lines in a paragraph, in sizes."""
-    gaps = [gap for gap in _gaps(lines) if 0.5 < gap < 3]
-    if not gaps:
-        return 1.3
-    return min(quantiles(gaps, n=4, method="inclusive")[0] if len(gaps) > 1 else gaps[0], 1.3 if len(gaps) < 3 else 2.2)
-
-
-def _gaps(lines: Sequence[Line]) -> Iterator[float]:
-    for above, below in pairwise(lines):
-        if not (above.row or below.row) and below.size > 0:
-            yield (above.y - below.y) / below.size
-
-
 def _seam(before: str, after: str, words: Mapping[str, int]) -> tuple[str, str]:
     """What stays of the text before the line end, and what comes between it and the next line."""
     hyphen = _HYPHENATED.search(before)
@@ -258,7 +194,3 @@ def _seam(before: str, after: str, words: Mapping[str, int]) -> tuple[str, str]:
     if not whole and (not after[0].islower() or f"{first}-{second}" in words or first[-1].isdigit()):
         return before, ""
     return before[:-1], ""
-
-
-def _rounded(line: Line) -> float:
-    return round(line.size * 2) / 2

@@ -3,8 +3,8 @@
 Pages without a text layer (scans) are counted in a note, or recognised where `ocr` is on. A damaged page costs itself.
 Every page is read, however many there are; the time a file may take is limited by who calls (`guarded`).
 
-Chosen:   pieces of text with their ends and fonts come from pypdf's layout mode, below its public interface; where that
-          gives less than its plain mode (text inside form objects) or fails, the page is read by the plain mode.
+Chosen:   pieces of text with their ends and fonts (`page_text`); where there are none, as all text is turned, or where
+          that fails, the page is read by pypdf's plain mode.
 Left out: text turned by 90 degrees (marks in margins), unless the page has nothing else.
 """
 
@@ -13,17 +13,15 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from genwerk.core.errors import DataError
 from genwerk.data.page_joining import join_pages
-from genwerk.data.page_layout import Line, Piece, page_lines
+from genwerk.data.page_layout import Line, page_lines
+from genwerk.data.page_text import Faces, page_pieces
 from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged, missing_package
 
-_LOST = 1.1
 _DEEPEST_OUTLINE = 6
 _MOST_TITLES = 20_000
 _MOST_BROKEN = 1000
@@ -52,6 +50,7 @@ def read_pdf(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unreada
 
 def _read_pages(reader: Any, n_pages: int, title: str, options: ReadOptions) -> RawDocument | Unreadable:
     pages: dict[int, list[Line]] = {}
+    faces: Faces = {}
     empty: list[int] = []
     broken: list[str] = []
     notes: list[tuple[str, str]] = []
@@ -62,7 +61,7 @@ def _read_pages(reader: Any, n_pages: int, title: str, options: ReadOptions) -> 
         options.tick(f"page {number:,} of {n_pages:,}")
         try:
             page = reader.pages[number - 1]
-            pages[number] = _lines(page)
+            pages[number] = _lines(page, faces)
             if not pages[number] and options.ocr:
                 pages[number], note = _recognised(page, options)
                 notes += [("text recognition", f"page {number}: {note}")] if note else []
@@ -92,58 +91,20 @@ def _some(found: list[str]) -> str:
     return ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
 
 
-def _lines(page: Any) -> list[Line]:
+def _lines(page: Any, faces: Faces) -> list[Line]:
     try:
-        pieces = _pieces(page)
-    except (AttributeError, ImportError, KeyError, TypeError, ValueError, IndexError, RecursionError):
-        pieces = []
-    lines = page_lines(pieces)
-    placed = sum(not character.isspace() and character != "|" for line in lines for character in line.text)
-    if placed and not _has_forms(page):
+        lines = page_lines(page_pieces(page, faces))
+    except (ArithmeticError, AttributeError, ImportError, LookupError, TypeError, ValueError, RecursionError):
+        lines = []
+    if lines:
         return lines
-    plain = page.extract_text() or ""
-    if sum(not character.isspace() for character in plain) <= _LOST * placed:
-        return lines
-    texts = [" ".join(line.split()) for line in plain.splitlines()]
+    texts = [" ".join(line.split()) for line in (page.extract_text() or "").splitlines()]
     widest = max((len(text) for text in texts), default=0)
     return [
         Line(0, 5.0 * len(text), -12.0 * index, 10.0, text, right=5.0 * widest)
         for index, text in enumerate(texts)
         if text
     ]
-
-
-def _pieces(page: Any) -> list[Piece]:
-    from pypdf._text_extraction._layout_mode import _fixed_width_page as layout
-    from pypdf._text_extraction._layout_mode._text_state_manager import TextStateManager
-    from pypdf.generic import ContentStream
-
-    contents = page.get("/Contents")
-    if contents is None:
-        return []
-    fonts = page._layout_mode_fonts()
-    state, found = TextStateManager(), []
-    operations = iter(ContentStream(contents.get_object(), page.pdf, "bytes").operations)
-    for first in operations:  # as if all stood between q and Q, where what turns the page upside down is looked at
-        found += layout.recurse_to_target_op(chain([first], operations, [([], b"Q")]), state, b"Q", fonts, True)[1]
-    upright = [one for one in found if not one.rotated and one.font.interpretable and one.text]
-    return [
-        Piece(
-            one.tx, one.displaced_tx, one.ty, one.font_height, one.text.replace("\0", ""), "bold" in _name(one).lower()
-        )
-        for one in upright
-    ]
-
-
-def _name(shown: Any) -> str:
-    return str(getattr(shown.font, "name", ""))
-
-
-def _has_forms(page: Any) -> bool:
-    with suppress(AttributeError, KeyError, TypeError):
-        objects = page["/Resources"].get_object()["/XObject"].get_object()
-        return any(one.get_object().get("/Subtype") == "/Form" for one in objects.values())
-    return False
 
 
 def _recognised(page: Any, options: ReadOptions) -> tuple[list[Line], str]:

@@ -216,7 +216,7 @@ def test_numbers_that_count_pages_go_wherever_they_stand_and_so_do_short_lines_w
     }
     found = join_pages(pages)
     assert (found.text, found.running) == (
-        "Text a here.\n\nText b here.\n\nText c here.\n\n10 Manual\n\nText d here.\n\nText e here.", 4,
+        "Text a here.\n\nText b here.\n\nText c here.\n\nText d here.\n\nText e here.", 5,
     )  # fmt: skip
 
 
