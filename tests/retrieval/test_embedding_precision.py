@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from genwerk.cli import app
 from genwerk.core.errors import WorkspaceError
+from genwerk.core.types import Document
 from genwerk.inference.native.encoder import NativeEncoder
 from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.retrieval import embedding
@@ -46,8 +47,8 @@ def paying(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_int8_is_near_float32_and_another_embedder(wide_encoder_dir: Path, paying: None) -> None:
     exact, rounded = Embedder.load(wide_encoder_dir), Embedder.load(wide_encoder_dir, "int8")
-    assert rounded.identity == f"int8-{exact.identity}"
-    assert (exact.embed(TEXTS) * rounded.embed(TEXTS)).sum(-1).min() > 0.999
+    assert rounded.identity == f"int8.2-{exact.identity}"
+    assert (exact.embed(TEXTS) * rounded.embed(TEXTS)).sum(-1).min() > 0.9999
     assert rounded.embed(TEXTS).tobytes() == np.concatenate([rounded.embed([one]) for one in TEXTS]).tobytes()
 
 
@@ -58,6 +59,18 @@ def test_an_index_is_searched_in_its_own_precision(wide_encoder_dir: Path, tmp_p
     Searcher(index, Embedder.load(wide_encoder_dir, index.precision))
     with pytest.raises(WorkspaceError, match="cannot be compared"):
         Searcher(index, Embedder.load(wide_encoder_dir))
+
+
+def test_an_index_of_the_former_int8_is_refused(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
+    embedder = Embedder.load(wide_encoder_dir, "int8")
+    now, embedder.identity = embedder.identity, embedder.identity.replace("int8.2-", "int8-")
+    LiveIndex(tmp_path, embedder)
+    index, embedder.identity = Index.open(tmp_path), now
+    assert index.precision == "int8"
+    with pytest.raises(WorkspaceError, match="cannot be compared"):
+        Searcher(index, embedder)
+    with pytest.raises(WorkspaceError, match="another embedder: int8-.* not int8.2-"):
+        LiveIndex(tmp_path, embedder).sync([Document.create("a.md", "bread")])
 
 
 def test_the_command_keeps_the_precision(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
