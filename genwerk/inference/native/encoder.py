@@ -9,8 +9,8 @@ A text's vector is the same to the bit in any company.
 
     y = scale_x scale_w sum of q_x q_w,   |q| <= floor(sqrt((2^31 - 1) / inputs)):  11 to 12 bits, no sum overflows
 
-Chosen:   words of 16 bits. Bytes lose as much by the weights as by the activations, evenly over layers and matrices, and
-          the words of a vocabulary come as low as a cosine of 0.998 (LOG.md); processors multiply words half as fast.
+Chosen:   words of 16 bits. Bytes lose as much by the weights as by the activations, evenly over layers and matrices,
+          and short texts come as low as a cosine of 0.998 (LOG.md). Processors multiply words half as fast.
 
 Left out: training, states of single tokens, heads that are no multiple of 16 numbers.
 Try it:   python benchmarks/embed.py --texts 64
@@ -76,7 +76,7 @@ class NativeEncoder:
 
     @staticmethod
     def pays() -> bool:
-        """Whether products of bytes are faster here than PyTorch's products of floats."""
+        """Whether products of words are known to be faster here than PyTorch's products of floats."""
         return usable_variants()[0] in ("amx", "avx512")
 
     def __del__(self) -> None:

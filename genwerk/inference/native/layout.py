@@ -1,4 +1,4 @@
-"""What the kernels read, as ctypes structures: the twin of kernels/model.h, kernels/words.h and kernels/encoder.h, field by field."""
+"""What the kernels read, as ctypes structures: the twin of kernels/{model,words,encoder}.h, field by field."""
 
 from __future__ import annotations
 
