@@ -6,7 +6,7 @@ Source: Wang et al. (2024), Multilingual E5 Text Embeddings; the layout is that 
     pieces    offsets, log-probabilities, bytes; a table of characters, which is NFKC with blanks (unigram.py)
     entries   name, kind (0: float32, 1: blocks of 32 half bytes with a float16 scale), count, offset, size
 
-The encoder is a BERT, so models/encoder.py runs it, in float32 or in 8 bits.
+The encoder is a BERT, so models/encoder.py runs it, in float32 or in whole numbers.
 
 Left out: the second model and the sparse head of the package.
 Try it:   genwerk index build ./docs --embed e5

@@ -98,7 +98,7 @@ class Searcher(Search):
             raise WorkspaceError(
                 "the index was made with another embedder, so its vectors cannot be compared",
                 where=index.where,
-                remedy="Run the recipe again, or give the embedder that the index names.",
+                remedy="Run the recipe again, give the embedder that the index names, or build the index anew.",
             )
         self.index, self.embedder, self.fusion = index, embedder, fusion or FusionChoice()
         self._vector = lru_cache(maxsize=_CACHED_QUERIES)(lambda query: embedder.embed([query])[0])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import string
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import numpy as np
 import pytest
@@ -47,9 +50,19 @@ def paying(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_int8_is_near_float32_and_another_embedder(wide_encoder_dir: Path, paying: None) -> None:
     exact, rounded = Embedder.load(wide_encoder_dir), Embedder.load(wide_encoder_dir, "int8")
-    assert rounded.identity == f"int8-{exact.identity}"
-    assert (exact.embed(TEXTS) * rounded.embed(TEXTS)).sum(-1).min() > 0.999
+    assert rounded.identity == f"int8.2-{exact.identity}"
+    assert (exact.embed(TEXTS) * rounded.embed(TEXTS)).sum(-1).min() > 0.9999
     assert rounded.embed(TEXTS).tobytes() == np.concatenate([rounded.embed([one]) for one in TEXTS]).tobytes()
+
+
+def test_no_real_text_strays(minilm_dir: Path, paying: None) -> None:
+    """Single words, signs, code, German and paragraphs: the lowest cosine counts, as one passage is sought."""
+    words = sorted(set(" ".join(topics.values()).split()))[::97]
+    signs = [*string.printable[::3], "ä", "ß", "€", "中文", "Hallo Welt", "Grüße aus Köln, wo es heute regnet."]
+    code = [inspect.getsource(one) for one in (inspect.getdoc, string.capwords, json.dumps)]
+    texts = [*words, *signs, *(one[:700] for one in code), *(topics[name][:700] for name in sorted(topics)[::16])]
+    exact, rounded = Embedder.load(minilm_dir), Embedder.load(minilm_dir, "int8")
+    assert (exact.embed(texts) * rounded.embed(texts)).sum(-1).min() > 0.9999
 
 
 def test_an_index_is_searched_in_its_own_precision(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
@@ -60,6 +73,18 @@ def test_an_index_is_searched_in_its_own_precision(wide_encoder_dir: Path, tmp_p
     Searcher(index, Embedder.load(wide_encoder_dir, index.precision))
     with pytest.raises(WorkspaceError, match="cannot be compared"):
         Searcher(index, Embedder.load(wide_encoder_dir))
+
+
+def test_an_index_of_the_former_int8_is_refused(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
+    embedder = Embedder.load(wide_encoder_dir, "int8")
+    now, embedder.identity = embedder.identity, embedder.identity.replace("int8.2-", "int8-")
+    LiveIndex(tmp_path, embedder)
+    index, embedder.identity = Index.open(tmp_path), now
+    assert index.precision == "int8"
+    with pytest.raises(WorkspaceError, match="cannot be compared"):
+        Searcher(index, embedder)
+    with pytest.raises(WorkspaceError, match=r"another embedder: int8-.* not int8\.2-"):
+        LiveIndex(tmp_path, embedder).sync([Document.create("a.md", "bread")])
 
 
 def test_the_command_keeps_the_precision(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:

@@ -1,4 +1,4 @@
-"""What the kernels read, as ctypes structures: the twin of kernels/model.h and kernels/encoder.h, field by field."""
+"""What the kernels read, as ctypes structures: the twin of kernels/{model,words,encoder}.h, field by field."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ __all__ = [
     "Model",
     "Texts",
     "Update",
+    "WordMatrix",
     "head_size",
 ]
 
@@ -113,9 +114,13 @@ class Batch(ctypes.Structure):
     )
 
 
+class WordMatrix(ctypes.Structure):
+    _fields_ = (("outputs", _int), ("inputs", _int), ("data", _pointer), ("scale", _pointer), ("bias", _pointer))
+
+
 class EncoderLayer(ctypes.Structure):
     _fields_ = (
-        *((name, Matrix) for name in ("qkv", "out", "up", "down")),
+        *((name, WordMatrix) for name in ("qkv", "out", "up", "down")),
         *((name, _pointer) for name in ("attention_weight", "attention_bias", "weight", "bias")),
     )
 

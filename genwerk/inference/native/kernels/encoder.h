@@ -1,8 +1,8 @@
-// A BERT encoder in INT8: texts of any lengths, one behind the other without filling, to one vector each.
+// A BERT encoder in whole numbers: texts of any lengths, one behind the other without filling, to one vector each.
 //
 //     x <- LN(x + W_out attention(q, k, v)),   x <- LN(x + W_down gelu(W_up x)),   vector = mean of x, of length 1
 //
-// Rows of the products are bytes with one scale a row, weights bytes with one scale an output (matmul.h); what is added
+// Rows of the products are whole numbers with one scale a row, weights with one scale an output (words.h); what is added
 // and normalised stays in float. Some texts at a time go through all layers on one core, so that their rows stay in its
 // cache and no core waits for another between layers. A text's numbers do not depend on its neighbours.
 #pragma once
@@ -11,11 +11,12 @@
 #include <vector>
 
 #include "attention.h"
+#include "words.h"
 
 extern "C" {
 
 struct EncoderLayer {
-    Matrix qkv, out, up, down;
+    WordMatrix qkv, out, up, down;
     const float *attention_weight, *attention_bias, *weight, *bias;  // of the norms, [width]
 };
 
@@ -68,16 +69,16 @@ static inline void normalise_layer(float* x, int width, const float* weight, con
 
 // Memory of one core, kept for the next texts.
 struct EncoderScratch {
-    Lines<float> x, wide, mixed, keys, values, scale;
-    Lines<int8_t> whole;
-    std::vector<int32_t> shift, table;
+    Lines<float> x, wide, mixed, keys, values, scale, turned;
+    Lines<int16_t> whole;
+    std::vector<int32_t> table;
 
     void reserve(const EncoderModel& m, int rows, int longest) {
         const int widest = std::max(3 * m.width, m.hidden), blocks = (longest + PANEL - 1) / PANEL;
         grow(x, size_t(rows) * m.width), grow(wide, size_t(rows) * widest), grow(mixed, size_t(rows) * m.width);
         grow(keys, size_t(blocks) * PANEL * m.head), grow(values, size_t(blocks) * PANEL * m.head);
-        grow(scale, rows), grow(shift, rows);
-        grow(whole, size_t(rows + 2 * LANES) * depth(std::max(m.width, m.hidden)));  // tiles read whole rows of tiles
+        const size_t deepest = size_t(depth(std::max(m.width, m.hidden)));
+        grow(scale, rows), grow(turned, deepest), grow(whole, rows * deepest);
         for (int block = int(table.size()); block < blocks; ++block) table.push_back(block);
     }
 
@@ -136,17 +137,21 @@ private:
 
     // put(to[row][output], value) for all products of the rows of `from` with w.
     template <class Put>
-    void multiply(const Matrix& w, const float* from, const Put& put, float* to) {
+    void multiply(const WordMatrix& w, const float* from, const Put& put, float* to) {
+        const int filled = depth(w.inputs);
+        int16_t* whole = scratch_.whole.data();
+        float* scale = scratch_.scale.data();
         for (int row = 0; row < rows_; ++row)
-            scratch_.shift[row] = quantise_turned(from + int64_t(row) * w.inputs, w.inputs,
-                                                  scratch_.whole.data() + int64_t(row) * depth(w.inputs), scratch_.scale.data() + row);
-        const Rows bytes{nullptr, scratch_.whole.data(), scratch_.scale.data(), nullptr, scratch_.shift.data()};
+            scale[row] = quantise_words(from + int64_t(row) * w.inputs, w.inputs, whole + int64_t(row) * filled, scratch_.turned.data());
+        alignas(64) float found[MOST_TOGETHER * PANEL];
         for (int panel = 0; panel < w.outputs / PANEL; ++panel)
-            panel_product<1>(w, panel, bytes, rows_, [&](int first, int count, const Values* values) {
-                for (int m = 0; m < count; ++m)
+            for (int row = 0; row < rows_; row += MOST_TOGETHER) {
+                const int some = std::min(MOST_TOGETHER, rows_ - row);
+                TILES_WORDS[some - 1](w, panel, whole + int64_t(row) * filled, scale + row, found);
+                for (int m = 0; m < some; ++m)
                     for (int i = 0; i < PANEL; i += LANES)
-                        put(to + int64_t(first + m) * w.outputs + panel * PANEL + i, load(values[0] + m * PANEL + i));
-            });
+                        put(to + int64_t(row + m) * w.outputs + panel * PANEL + i, load(found + m * PANEL + i));
+            }
     }
 
     // Every token of a text sees all of it. The scale 1 / sqrt(head) is in the weights of the queries.
