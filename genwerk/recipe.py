@@ -34,12 +34,13 @@ from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index_config import ChunkerConfig, IndexConfig
 from genwerk.retrieval.precision import Precision
-from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig
+from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig, load_reranking
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
 
 QUANTISE = "genwerk.inference.quantisation.quantise:quantise"
+SILENCE = "genwerk.retrieval.fitting:fit_reranked_abstention"
 
 
 class DataSection(Config):
@@ -227,9 +228,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # 6  a reranker, where there is one: the last word is its own if that is better on this collection
     if recipe.retrieval.rerank != "never" and (reranker := _reranker(recipe, workspace)) is not None:
-        parts["reranker"], deciding = reranker, FitRerankingConfig(always=recipe.retrieval.rerank == "always")
-        known = (reranker, index, embedder, dataset, parts["fit"])
-        parts["reranking"] = step("genwerk.retrieval.reranked:fit_reranked", deciding, *known, kind="reranking")
+        known = (index, embedder, dataset, parts["fit"])
+        parts |= _second_stage(workspace, reranker, known, fitting, always=recipe.retrieval.rerank == "always")
 
     # measure what will be served, report, and let the gates decide
     served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
@@ -294,6 +294,18 @@ def _reranker(recipe: Recipe, workspace: Workspace) -> Artifact | None:
         return workspace.step("genwerk.retrieval.reranked:keep_reranker", keeping, source, kind="reranker")
     trained = workspace.pinned(f"reranker-{recipe.name}")
     return workspace.find(trained["artifact"]) if trained else None
+
+
+def _second_stage(
+    workspace: Workspace, reranker: Artifact, known: tuple[Artifact | Source, ...], fitting: FitConfig, *, always: bool
+) -> dict[str, Artifact]:
+    """Whether it has the last word, and if so the silence that is fitted with what it says of a question."""
+    deciding = FitRerankingConfig(always=always)
+    decided = workspace.step("genwerk.retrieval.reranked:fit_reranked", deciding, reranker, *known, kind="reranking")
+    parts = {"reranker": reranker, "reranking": decided}
+    if load_reranking(decided.path).on:
+        parts["abstention"] = workspace.step(SILENCE, fitting, reranker, decided, *known, kind="abstention")
+    return parts
 
 
 def _check_engine(recipe: Recipe, where: str) -> None:

@@ -23,6 +23,7 @@ KINDS = {
     "fit": "fusion weight and abstention threshold",
     "reranker": "the cross-encoder that may have the last word",
     "reranking": "whether it has",
+    "abstention": "abstention threshold where it has",
     "dataset": "the prepared documents",
     "embedder": "the model that turns text into vectors",
     "pretrained": "the small model trained from scratch",

@@ -127,7 +127,8 @@ class Assistant:
 
     @cached_property
     def abstention(self) -> Abstention:
-        return load_abstention(self._given.need("fit", measure="abstention").path)
+        fitted = self._given.artifact("abstention") or self._given.need("fit", measure="abstention")
+        return load_abstention(fitted.path)
 
     @cached_property
     def watch(self) -> Stopwatch:

@@ -93,7 +93,7 @@ class Deployment:
             "model",
             "quantised",
             *(["adapter"] if adapter else []),
-            *(["dataset", "index", "fit", "reranker", "reranking"] if grounded else []),
+            *(["dataset", "index", "fit", "reranker", "reranking", "abstention"] if grounded else []),
         ]
         return {part: self.artifacts[part] for part in parts if part in self.artifacts}
 
@@ -176,7 +176,8 @@ def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, An
     embedder = Embedder.load(embedder_path, index.precision)
     embedder.share(engine.between_steps)
     searcher = _search(deployment, Searcher(index, embedder, load_fusion(fit.path).choice if fit else None))
-    abstention = load_abstention(fit.path) if fit else None
+    silence = deployment.artifacts.get("abstention", fit)  # fitted with the reranker, where it has the last word
+    abstention = load_abstention(silence.path) if silence else None
     config = AnswerConfig.parse(ids.get("answer") or {}, where=f"pin serving-{deployment.name}")
 
     def make_answerer(generate: Generate, check: Check, admit: Check, groups: Sequence[str]) -> AnswerSource:
