@@ -111,6 +111,7 @@ class ServeSection(Config):
     window: int | None = Field(None, ge=1, description="see only so many last tokens; none: as the model has it")
     sinks: int = Field(0, ge=0, description="first tokens seen beside the window: texts may then outgrow the model")
     replicas: int = Field(1, ge=1, le=256, description="engines in processes of their own, by Ray Serve; 1: none")
+    index: str = Field("", description="living index to answer from: folder or postgresql://…; empty: the recipe's own")
     reranker: str = Field("", description="cross-encoder: a directory or a spec; empty: one trained for it, or none")
     draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
 
@@ -177,7 +178,7 @@ def load_recipe(path: Path) -> Recipe:
         raise ConfigError(what, where=str(path), remedy="Leave out `serve.precision`, or give both the same.")
     _check_engine(recipe, str(path))
     found: dict[str, Any] = {"documents": tuple(_resolve(path.parent, item) for item in recipe.documents)}
-    places = {key: getattr(recipe.serve, key) for key in ("draft", "reranker")}
+    places = {key: getattr(recipe.serve, key) for key in ("draft", "reranker", "index")}
     places = {key: place for key, place in places.items() if place and ":" not in place}
     found["serve"] = recipe.serve.model_copy(
         update={key: _resolve(path.parent, place) for key, place in places.items()}
@@ -254,7 +255,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
-    pin["serve"] |= recipe.serve.asked_for(*OURS, "draft", "reranker", "keep_prefixes", "replicas")
+    pin["serve"] |= recipe.serve.asked_for(*OURS, "draft", "reranker", "index", "keep_prefixes", "replicas")
     if recipe.answer != AnswerConfig():
         pin["answer"] = recipe.answer.model_dump(mode="json")
     if recipe.serve.questions:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,8 +25,7 @@ from genwerk.retrieval.reranked import FILE_NAME as RERANKING
 from genwerk.retrieval.reranked import FOLDER, RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
 from genwerk.retrieval.search import FusionChoice, Options, Rank, Search, Searcher, check_query
-from genwerk.retrieval.stores import is_url, open_store
-from genwerk.retrieval.truth import Store
+from genwerk.retrieval.stores import is_url, meta_of, open_store
 
 __all__ = [
     "Asked",
@@ -182,7 +180,7 @@ def _live(place: str, embed: str = "", cutting: Mapping[str, object] | None = No
     held, asked = dict[str, object](), dict(cutting or {})
     store = open_store(place)
     if store.exists():
-        meta = _meta(store)
+        meta = meta_of(place)
         held = IndexConfig.of(meta).model_dump()
         embed = embed or meta["embedder_name"]
     elif not make:
@@ -194,11 +192,6 @@ def _live(place: str, embed: str = "", cutting: Mapping[str, object] | None = No
         held = {}  # what another chunker was told
     config = IndexConfig.parse({**held, **asked}, where="how documents are cut")
     return LiveIndex(place, Embedder.load(fetch_source(embed).path, config.precision), config, name=embed)
-
-
-def _meta(store: Store) -> dict[str, str]:
-    with closing(store.connect()) as sql, store.state(sql) as state:
-        return state.meta(store.where)
 
 
 def embedder_of(index: Index) -> Embedder:

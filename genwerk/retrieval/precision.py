@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["Precision", "identity_in", "precision_of"]
+__all__ = ["Precision", "identity_in", "model_of", "precision_of"]
 
 Precision = Literal["float32", "int8"]
 _INT8 = "int8-"
@@ -18,3 +18,8 @@ def identity_in(precision: Precision, identity: str) -> str:
 def precision_of(identity: str) -> Precision:
     """In which precision the vectors of an embedder of this identity were computed."""
     return "int8" if identity.startswith(_INT8) else "float32"
+
+
+def model_of(identity: str) -> str:
+    """The identity of the model's files, in whatever precision it computes."""
+    return identity.removeprefix(_INT8)

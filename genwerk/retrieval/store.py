@@ -59,6 +59,7 @@ class FileStore:
     def __init__(self, place: Path) -> None:
         self.path = place if place.is_file() or place.suffix == ".sqlite" else place / FILE_NAME
         self.where, self.folder = str(self.path), self.path.parent
+        self._inode = 0  # of the file that was opened last
 
     def exists(self) -> bool:
         """Whether there is a file."""
@@ -76,14 +77,15 @@ class FileStore:
         """A file that is never changed is read without locks; one with a write-ahead log as SQLite does it."""
         self._need()
         uri = f"{self.path.absolute().as_uri()}?mode=ro{'' if self._is_living() else '&immutable=1'}"
+        self._inode = self.path.stat().st_ino
         with self.explained():
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
             connection.execute("PRAGMA query_only = ON")
         return connection
 
     def usable(self, sql: sqlite3.Connection) -> bool:
-        """A file does not go away while it is open."""
-        return True
+        """Whether the file that is open is still the one that lies there."""
+        return self.path.is_file() and self.path.stat().st_ino == self._inode
 
     @contextmanager
     def state(self, sql: sqlite3.Connection) -> Iterator[State]:
@@ -165,7 +167,8 @@ class FileStore:
 
     def _need(self) -> None:
         if not self.path.is_file():
-            raise WorkspaceError("there is no index file", where=self.where, remedy="Build it with `genwerk run`.")
+            remedy = f"Build it: genwerk index build DOCUMENTS --index {self.folder}, or by a recipe: genwerk run."
+            raise WorkspaceError("there is no index file", where=self.where, remedy=remedy)
 
     def _is_living(self) -> bool:
         """Whether the file is changed through a write-ahead log: its header says so."""

@@ -45,6 +45,7 @@ SCHEMA_VERSION = 2
 VECTOR_TYPE = np.dtype("<f2")
 _TEXTS, _VECTORS, _SPANS = 64, 8192, 1 << 15  # rows that are read at once
 _MANY = 900  # values in one statement
+_HIGHEST = ", ".join(f"(SELECT coalesce(max(number), 0) FROM {table})" for table in ("chunks", "documents", "removed"))
 
 
 class Rows(Protocol):
@@ -118,9 +119,13 @@ class State:
 
     def last(self) -> Last:
         """The highest numbers there are."""
-        tables = ("chunks", "documents", "removed")
-        highest = ", ".join(f"(SELECT coalesce(max(number), 0) FROM {table})" for table in tables)
-        return Last(*self._sql.execute(f"SELECT {highest}").fetchone())
+        return Last(*self._sql.execute(f"SELECT {_HIGHEST}").fetchone())
+
+    def moment(self) -> tuple[str, Last]:
+        """Which index it is, and the highest numbers there are: by one statement, which sees one state by itself."""
+        query = f"SELECT (SELECT value FROM meta WHERE key = 'identity'), {_HIGHEST}"
+        identity, *last = self._sql.execute(query).fetchone()
+        return str(identity), Last(*last)
 
     def documents(self, after: int) -> Iterator[tuple[int, str, str, str, str]]:
         """(number, id, source, acl, metadata) of documents with numbers above `after`, in order."""

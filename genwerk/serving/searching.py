@@ -17,7 +17,7 @@ from typing import Any
 
 from genwerk.core.errors import RequestError
 from genwerk.retrieval.reranked import RerankedSearch
-from genwerk.retrieval.search import ARMS, FUSIONS, Options, check_query
+from genwerk.retrieval.search import ARMS, FUSIONS, Found, Options, check_query
 from genwerk.retrieval.where import parse_where
 from genwerk.serving.assistant import Passage
 from genwerk.serving.deployment import Deployment
@@ -74,15 +74,21 @@ def search(deployment: Deployment, call: SearchCall, groups: tuple[str, ...] = (
         raise RequestError("this deployment has no documents", param="query", remedy="Serve a recipe with documents.")
     arm = call.arm or searcher.fusion.arm
     weight = searcher.fusion.weight if options.weight is None else options.weight
-    started = time.perf_counter()
-    found = searcher.find(call.query, call.k, arm, groups=groups, options=options)
-    took = time.perf_counter() - started
+
+    def ask() -> tuple[Found, float, list[Passage]]:
+        started = time.perf_counter()
+        found = searcher.find(call.query, call.k, arm, groups=groups, options=options)
+        took = time.perf_counter() - started
+        shown = searcher.index.shown
+        return found, took, [Passage(one, shown(one.chunk.document_id, groups)) for one in found.results]
+
+    found, took, passages = searcher.index.following(ask)
     ranks, words = found.candidates.ranks(weight, options.fusion), found.candidates.words
     data = [
-        passage_json(Passage(item, deployment.document(item.chunk.document_id, groups)))
-        | {"object": "search.result", "arms": {one: asdict(held[item.chunk]) if item.chunk in held else None
+        passage_json(passage)
+        | {"object": "search.result", "arms": {one: asdict(rank) if (rank := held.get(passage.result.chunk)) else None
                                                for one, held in ranks.items()}}
-        for item in found.results
+        for passage in passages
     ]  # fmt: skip
     reranked = searcher.reranks(options) if isinstance(searcher, RerankedSearch) else False
     return {
