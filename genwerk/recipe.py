@@ -35,6 +35,7 @@ from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index_config import ChunkerConfig, IndexConfig
 from genwerk.retrieval.precision import Precision
 from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig, load_reranking
+from genwerk.retrieval.rewriting import DecideRewritingConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
@@ -80,6 +81,10 @@ class RetrievalSection(ChunkerConfig):
     n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
     rerank: Literal["auto", "always", "never"] = Field(
         "auto", description="the last word to a reranker: auto if it is better on questions it never saw"
+    )
+
+    rewrite: Literal["none", "multi-query", "decomposition", "hyde", "fitted"] = Field(
+        "none", description="what the model writes to be searched too, at one more call a question; fitted: if better"
     )
 
     @property
@@ -232,8 +237,14 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
         known = (index, embedder, dataset, parts["fit"])
         parts |= _second_stage(workspace, reranker, known, fitting, always=recipe.retrieval.rerank == "always")
 
-    # measure what will be served, report, and let the gates decide
+    # 6  what the model writes to be searched for too, where that is asked for
     served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
+    if recipe.retrieval.rewrite != "none":
+        rewriting = DecideRewritingConfig(kind=recipe.retrieval.rewrite, **served)
+        known = (parts.get("quantised", parts["model"]), index, embedder, dataset, parts["fit"])
+        parts["rewriting"] = step("genwerk.retrieval.rewriting:decide_rewriting", rewriting, *known, kind="rewriting")
+
+    # measure what will be served, report, and let the gates decide
     as_served = {**{key: getattr(recipe.serve, key) for key in SERVED}, **served, "answer": recipe.answer}
     measuring = recipe.evaluate.model_copy(update=as_served)
     measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")

@@ -31,7 +31,8 @@ from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
-from genwerk.retrieval.search import Options, Search, Searcher
+from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
+from genwerk.retrieval.search import REWRITES, Options, Search, Searcher
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Assistant"]
@@ -108,7 +109,9 @@ class Assistant:
     def searcher(self) -> Search:
         index = Index.open(self._given.need("index", measure="retrieval").path)
         embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path, index.precision)
-        first = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        first: Search = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        if (rewriting := self._given.artifact("rewriting")) and (kind := load_rewriting(rewriting.path)) != REWRITES[0]:
+            first = RewrittenSearch(first, self.engine.stream, kind)
         reranker, decided = self._given.artifact("reranker"), self._given.artifact("reranking")
         if reranker is None or decided is None:
             return first

@@ -41,7 +41,8 @@ from genwerk.retrieval.index import Index
 from genwerk.retrieval.precision import model_of
 from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
-from genwerk.retrieval.search import Search, Searcher
+from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
+from genwerk.retrieval.search import REWRITES, Options, Search, Searcher
 from genwerk.retrieval.stores import is_url, meta_of
 from genwerk.tokenizers.tokenizer import Tokenizer
 
@@ -113,7 +114,7 @@ class Deployment:
             "model",
             "quantised",
             *(["adapter"] if adapter else []),
-            *(["fit", "reranker", "reranking", "abstention"] if grounded else []),
+            *(["fit", "reranker", "reranking", "rewriting", "abstention"] if grounded else []),
             *(["dataset", "index"] if grounded and not self.follows else []),
         ]
         return {part: self.artifacts[part] for part in parts if part in self.artifacts}
@@ -306,11 +307,13 @@ def find_encoder(spec: str, what: str = "embedding model of the index") -> tuple
 
 
 def _search(deployment: Deployment, searcher: Searcher) -> Search:
-    """The search with its second stage, where one was measured on this collection."""
-    decided = deployment.artifacts.get("reranking")
+    """The search with what the model writes for it, and its second stage, where one was measured on this collection."""
+    decided, written = (deployment.artifacts.get(part) for part in ("reranking", "rewriting"))
+    kind = load_rewriting(written.path) if written else REWRITES[0]
+    rewritten = RewrittenSearch(searcher, deployment.engine.stream, kind)
     if decided is None or deployment.reranker is None:
-        return searcher
-    return RerankedSearch(searcher, deployment.reranker, load_reranking(decided.path).choice)
+        return rewritten
+    return RerankedSearch(rewritten, deployment.reranker, load_reranking(decided.path).choice)
 
 
 def _load_reranker(
@@ -339,7 +342,7 @@ def example_questions(searcher: Search, abstention: Abstention | None, limit: in
     plain = sorted(titled, key=lambda item: (_IDENTIFIER.search(item.text) is not None, len(item.text) > 48))
     chosen: dict[str, str] = {}
     for question in plain[:_CANDIDATES]:
-        found = searcher.look(question.text, 1)
+        found = searcher.look(question.text, 1, options=Options(rewrite=REWRITES[0]))
         there = found.results and found.results[0].chunk.document_id == question.document_id
         if there and not (abstention and abstention.abstains(found.signals)):
             chosen.setdefault(question.document_id, question.text)

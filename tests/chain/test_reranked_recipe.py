@@ -16,14 +16,16 @@ from tiny_chain import write_encoder
 from genwerk.core.workspace import Workspace
 from genwerk.models.cross_encoder import new_cross_encoder, save_cross_encoder
 from genwerk.recipe import Outcome, load_recipe, run_recipe
+from genwerk.retrieval.rewriting import load_rewriting
 from genwerk.serving.deployment import load_deployment
+from genwerk.serving.searching import parse_search, search
 
 RECIPE = """\
 name: second
 documents: documents
 tokenizer: {{vocab_size: 512}}
 base: {{train: {{depth: 1, steps: 6, batch_tokens: 256, context: 64, warmup: 2, eval_every: 3, eval_tokens: 256}}}}
-retrieval: {{embed: {root}/encoder, n_questions: 20, rerank: {rerank}}}
+retrieval: {{embed: {root}/encoder, n_questions: 20, rerank: {rerank}, rewrite: {rewrite}}}
 evaluate: {{measures: [retrieval, abstention], n_questions: 10}}
 gates: ["retrieval.ndcg@10 >= 0"]
 serve: {{reranker: cross}}
@@ -43,9 +45,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(root: Path, rerank: str) -> tuple[Outcome, Workspace]:
+def run(root: Path, rerank: str, rewrite: str = "none") -> tuple[Outcome, Workspace]:
     path, workspace = root / "second.yaml", Workspace(root / "workspace")
-    path.write_text(RECIPE.format(root=root, rerank=rerank), encoding="utf-8")
+    path.write_text(RECIPE.format(root=root, rerank=rerank, rewrite=rewrite), encoding="utf-8")
     return run_recipe(load_recipe(path), workspace), workspace
 
 
@@ -71,3 +73,18 @@ def test_without_a_reranker_nothing_changes(root: Path) -> None:
     assert not {"reranker", "reranking", "abstention"} & outcome.parts.keys()
     assert outcome.parts["fit"].id == kept.parts["fit"].id
     assert "abstention" not in workspace.pinned("serving-second")
+
+
+def test_rewriting_is_decided_measured_and_served_where_a_recipe_asks_for_it(root: Path) -> None:
+    outcome, workspace = run(root, "never", "hyde")
+    assert load_rewriting(outcome.parts["rewriting"].path) == "hyde"
+    deployment = load_deployment(workspace, "second")
+    assert deployment.served()["rewriting"].id == outcome.parts["rewriting"].id
+    told = search(deployment, parse_search({"query": "the with statement", "k": 2}))
+    plain = search(deployment, parse_search({"query": "the with statement", "k": 2, "rewrite": "none"}))
+    assert (told["rewritten"], plain["rewritten"], told["fitted"]["rewrite"]) == ("hyde", "none", "hyde")
+    deployment.engine.close()
+    decided = run(root, "never", "fitted")[0].parts["rewriting"]
+    measured = json.loads((decided.path / "rewriting.json").read_text())
+    assert [one["kind"] for one in measured["measured"]] == ["multi-query", "decomposition", "hyde"]
+    assert measured["kind"] == "none" or any(one["on"] for one in measured["measured"])

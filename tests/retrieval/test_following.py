@@ -95,7 +95,7 @@ def test_what_goes_between_finding_and_reading_is_asked_again(
         return result
 
     monkeypatch.setattr(searcher, "find", found)
-    assert topics[3].source not in sources(ask(searcher)) and times[0] > times[1] and len(times) == 2
+    assert topics[3].source not in sources(ask(searcher)) and len(times) == 2
 
 
 def test_an_unknown_document_is_not_asked_for_for_ever(searcher: Searcher) -> None:
