@@ -23,7 +23,7 @@ import numpy as np
 from genwerk.core.errors import DataError, WorkspaceError
 from genwerk.core.lock import Holder, hold
 from genwerk.core.types import Chunk, Document
-from genwerk.retrieval.truth import SCHEMA_VERSION, Changing, Sql, State, problems_in
+from genwerk.retrieval.truth import SCHEMA_VERSION, Changing, Sql, State, Store, problems_in
 from genwerk.retrieval.writer import add_document
 
 __all__ = ["FILE_NAME", "FileStore", "write_store"]
@@ -51,10 +51,11 @@ CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks (number), vect
 """
 
 
-class FileStore:
+class FileStore(Store):
     """The truth in a file `index.sqlite`, given by itself or by its folder."""
 
     shared = False
+    begin = "BEGIN"
 
     def __init__(self, place: Path) -> None:
         self.path = place if place.is_file() or place.suffix == ".sqlite" else place / FILE_NAME
@@ -86,16 +87,6 @@ class FileStore:
     def usable(self, sql: sqlite3.Connection) -> bool:
         """Whether the file that is open is still the one that lies there."""
         return self.path.is_file() and self.path.stat().st_ino == self._inode
-
-    @contextmanager
-    def state(self, sql: sqlite3.Connection) -> Iterator[State]:
-        """One state of the truth."""
-        with self.explained():
-            sql.execute("BEGIN")
-            try:
-                yield State(sql)
-            finally:
-                sql.execute("COMMIT")
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -70,6 +70,7 @@ class Store(Protocol):
     """Where the truth of an index is, and how it is opened.
 
     where     as messages name it; folder: where what is derived lies; shared: others may not see that folder.
+    begin     the statement from which on all is read of one state.
     connect   a connection that only reads, for any thread, closed by whoever asked for it.
     usable    whether a connection that lay idle is still good.
     state     the truth at one moment, whoever writes meanwhile; errors in it become WorkspaceErrors.
@@ -80,16 +81,26 @@ class Store(Protocol):
     where: str
     folder: Path
     shared: bool
+    begin: str
 
     def exists(self) -> bool: ...
     def create(self, dimension: int, meta: dict[str, str]) -> None: ...
     def connect(self) -> Sql: ...
     def usable(self, sql: Any, /) -> bool: ...
-    def state(self, sql: Any, /) -> AbstractContextManager[State]: ...
     def explained(self) -> AbstractContextManager[None]: ...
     def writing(self) -> AbstractContextManager[tuple[Sql, Changing]]: ...
     def size(self) -> int: ...
     def problems(self) -> list[str]: ...
+
+    @contextmanager
+    def state(self, sql: Any, /) -> Iterator[State]:
+        """One state of the truth."""
+        with self.explained():
+            sql.execute(self.begin)
+            try:
+                yield State(sql)
+            finally:
+                sql.execute("COMMIT")
 
 
 class Last(NamedTuple):

@@ -110,7 +110,7 @@ def test_an_unknown_kind_and_too_few_questions_are_refused(world: World) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_written_for_is_chosen_among_and_reranked_as_ever(world: World, kind: str) -> None:
-    """Of identical texts one, unlike ones first, and a second stage over all of it: also where only a wording found it."""
+    """Of identical texts one, unlike ones first, a second stage over all: also where only a wording found it."""
     searcher, asked = world
     question = asked[5]
 

@@ -77,7 +77,8 @@ def test_what_the_reader_may_not_see_is_neither_found_nor_counted(deployment: De
         ({"query": "a", "filter": {}}, "filter"), ({"query": "a", "mmr": 2}, "mmr"),
         ({"query": "a", "where": 3}, "where"),
         ({"query": "a", "fusion": "borda"}, "fusion"), ({"query": "a", "distinct": 1}, "distinct"),
-        ({"query": "a", "rerank": "yes"}, "rerank"), ({"query": "a", "rewrite": "better"}, "rewrite"), ({"query": "x" * 100_000}, "query"),
+        ({"query": "a", "rerank": "yes"}, "rerank"), ({"query": "x" * 100_000}, "query"),
+        ({"query": "a", "rewrite": "better"}, "rewrite"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_named(body: dict[str, object], param: str) -> None:
