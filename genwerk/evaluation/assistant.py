@@ -14,7 +14,7 @@ from typing import Any
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Message, Retrieved, Sampling
 from genwerk.evaluation.artifacts import Inputs
-from genwerk.evaluation.measures import ARMS, RERANKED
+from genwerk.evaluation.measures import ARMS, RERANKED, RRF
 from genwerk.evaluation.speed import Stopwatch
 from genwerk.inference.engines import load_engine
 from genwerk.inference.streaming import with_window
@@ -32,7 +32,7 @@ from genwerk.retrieval.index import Index
 from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
 from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
-from genwerk.retrieval.search import REWRITES, Options, Search, Searcher
+from genwerk.retrieval.search import AS_FITTED, REWRITES, Options, Search, Searcher
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Assistant"]
@@ -119,8 +119,8 @@ class Assistant:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """Those of the search, and the second stage where there is one."""
-        return (*ARMS, RERANKED) if isinstance(self.searcher, RerankedSearch) else ARMS
+        """Those of the search, both fused by ranks beside, and the second stage where there is one."""
+        return (*ARMS, RRF, RERANKED) if isinstance(self.searcher, RerankedSearch) else (*ARMS, RRF)
 
     @property
     def served_arm(self) -> str:
@@ -147,8 +147,9 @@ class Assistant:
 
     def search(self, question: str, arm: str, k: int) -> Sequence[Retrieved]:
         """The first `k` passages of one arm."""
-        second = arm == RERANKED
-        return self.searcher.search(question, k, None if second else arm, options=Options(rerank=second))
+        second, by_ranks = arm == RERANKED, arm == RRF
+        options = Options(fusion=RRF if by_ranks else AS_FITTED.fusion, rerank=second)
+        return self.searcher.search(question, k, None if second else "hybrid" if by_ranks else arm, options=options)
 
     def score(self, question: str, without: str | None) -> float:
         """What abstention looks at, with a document left out of the search where `without` names one."""

@@ -72,6 +72,7 @@ def fit_retrieval(
         "ndcg_bm25": fitted.bm25.mean,
         "ndcg_dense": fitted.dense.mean,
         "ndcg_hybrid": fitted.hybrid.mean,
+        "ndcg_rrf": fitted.rrf.mean if fitted.rrf else 0.0,
         "abstention_auc": silence.auc,
         "true_abstention": silence.true_abstention,
         "seconds": round(time.perf_counter() - started, 3),
