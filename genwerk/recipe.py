@@ -82,7 +82,6 @@ class RetrievalSection(ChunkerConfig):
     rerank: Literal["auto", "always", "never"] = Field(
         "auto", description="the last word to a reranker: auto if it is better on questions it never saw"
     )
-
     rewrite: Literal["none", "multi-query", "decomposition", "hyde", "fitted"] = Field(
         "none", description="what the model writes to be searched too, at one more call a question; fitted: if better"
     )

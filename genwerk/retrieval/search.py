@@ -93,14 +93,13 @@ class Search(Protocol):
 
     def arranged(self, results: Sequence[Retrieved], found: Found, options: Options, k: int) -> Found:
         """`found` with the first `k` of some of its candidates: identical texts and likeness as `options` say."""
-        kept, numbers = list(results), _numbers(results, found) if options.distinct or options.mmr is not None else None
-        if options.distinct and numbers is not None:
-            first = first_of_each(self.index.digests(numbers))
-            kept, numbers = [results[place] for place in first], numbers[first]
+        kept = list(results)
+        if options.distinct:
+            kept = [results[place] for place in first_of_each(self.index.digests(_numbers(results, found)))]
         repeated = found.repeated + len(results) - len(kept)
-        if options.mmr is not None and numbers is not None and kept:
-            order = diverse_order([item.score for item in kept], self.index.vectors(numbers), options.mmr, k)
-            kept = [kept[place] for place in order]
+        if options.mmr is not None and kept:
+            vectors = self.index.vectors(_numbers(kept, found))
+            kept = [kept[place] for place in diverse_order([item.score for item in kept], vectors, options.mmr, k)]
         return replace(found, results=tuple(kept[:k]), repeated=repeated)
 
 

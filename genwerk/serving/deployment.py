@@ -139,7 +139,7 @@ class Deployment:
         self.refresh()
         try:
             if self.index is not None and self.index.may_see(identity, groups):
-                return self.index.document(identity)
+                return self.index.shown(identity, groups)
         except (KeyError, WorkspaceError):
             pass  # an id the index does not know: the same answer as for one that may not be seen
         raise RequestError(f"no document `{identity}`", param="id", status=404, code="document_not_found")
@@ -192,6 +192,11 @@ def load_deployment(
         )  # fmt: skip
         if "index" in parts:
             deployment = _with_documents(deployment, ids, index or str(notes.get("index") or ""))
+        elif index:
+            remedy = f"Run a recipe with documents, then serve it: genwerk serve {name} --index {index}"
+            raise WorkspaceError(
+                f"`{name}` was not fitted to search documents", where=str(workspace.root), remedy=remedy
+            )
         loading.pop_all()
     return deployment
 
@@ -216,11 +221,14 @@ def _with_documents(deployment: Deployment, ids: Mapping[str, Any], living: str)
 
     given = tuple(ids.get("questions") or ())
     examples = lru_cache(maxsize=1)(lambda state: given or example_questions(searcher, abstention))
-    examples(index.state)  # looked for now, and not when the page waits for them
+
+    def make_questions() -> tuple[str, ...]:
+        return index.following(lambda: examples(index.state))
+
+    make_questions()  # looked for now, and not when the page waits for them
     return replace(
         deployment, index=index, embedder=embedder, embedder_name=embedder_name, searcher=searcher,
-        make_answerer=make_answerer, make_questions=lambda: index.following(lambda: examples(index.state)),
-        follows=bool(living),
+        make_answerer=make_answerer, make_questions=make_questions, follows=bool(living),
     )  # fmt: skip
 
 

@@ -36,11 +36,11 @@ TRAMS = Document.create(
 
 @pytest.fixture(params=["folder", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("GENWERK_CACHE", str(tmp_path / "cache"))
     if request.param == "folder":
         yield str(tmp_path / "living")
         return
-    pytest.importorskip("psycopg", reason="no psycopg: pip install 'genwerk[postgres]'")
+    postgres = pytest.importorskip("genwerk.retrieval.postgres", reason="no psycopg: pip install 'genwerk[postgres]'")
+    monkeypatch.setattr(postgres, "cache_directory", lambda: tmp_path / "cache")
     server = LocalPostgres.find()
     if server is None:
         pytest.skip("no PostgreSQL: pip install 'genwerk[test]', or Debian's `postgresql`")
