@@ -240,8 +240,8 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
     if recipe.retrieval.rewrite != "none":
         rewriting = DecideRewritingConfig(kind=recipe.retrieval.rewrite, **served)
-        known = (parts.get("quantised", parts["model"]), index, embedder, dataset, parts["fit"])
-        parts["rewriting"] = step("genwerk.retrieval.rewriting:decide_rewriting", rewriting, *known, kind="rewriting")
+        asked = (parts.get("quantised", parts["model"]), index, embedder, dataset, parts["fit"])
+        parts["rewriting"] = step("genwerk.retrieval.rewriting:decide_rewriting", rewriting, *asked, kind="rewriting")
 
     # measure what will be served, report, and let the gates decide
     as_served = {**{key: getattr(recipe.serve, key) for key in SERVED}, **served, "answer": recipe.answer}

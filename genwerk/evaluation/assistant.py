@@ -109,9 +109,10 @@ class Assistant:
     def searcher(self) -> Search:
         index = Index.open(self._given.need("index", measure="retrieval").path)
         embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path, index.precision)
-        first: Search = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        searcher = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        first: Search = searcher
         if (rewriting := self._given.artifact("rewriting")) and (kind := load_rewriting(rewriting.path)) != REWRITES[0]:
-            first = RewrittenSearch(first, self.engine.stream, kind)
+            first = RewrittenSearch(searcher, self.engine.stream, kind)
         reranker, decided = self._given.artifact("reranker"), self._given.artifact("reranking")
         if reranker is None or decided is None:
             return first
