@@ -41,6 +41,8 @@ from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
 
 QUANTISE = "genwerk.inference.quantisation.quantise:quantise"
+REPORT = "genwerk.evaluation.report:write_report"
+REWRITE = "genwerk.retrieval.rewriting:decide_rewriting"
 SILENCE = "genwerk.retrieval.fitting:fit_reranked_abstention"
 
 
@@ -233,24 +235,20 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # 6  a reranker, where there is one: the last word is its own if that is better on this collection
     if recipe.retrieval.rerank != "never" and (reranker := _reranker(recipe, workspace)) is not None:
-        known = (index, embedder, dataset, parts["fit"])
-        parts |= _second_stage(workspace, reranker, known, fitting, always=recipe.retrieval.rerank == "always")
+        parts |= _second_stage(recipe, workspace, fitting, reranker, index, embedder, dataset, parts["fit"])
 
     # 6  what the model writes to be searched for too, where that is asked for
     served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
-    if recipe.retrieval.rewrite != "none":
-        rewriting = DecideRewritingConfig(kind=recipe.retrieval.rewrite, **served)
+    if (kind := recipe.retrieval.rewrite) != "none":
         asked = (parts.get("quantised", parts["model"]), index, embedder, dataset, parts["fit"])
-        parts["rewriting"] = step("genwerk.retrieval.rewriting:decide_rewriting", rewriting, *asked, kind="rewriting")
+        parts["rewriting"] = step(REWRITE, DecideRewritingConfig(kind=kind, **served), *asked, kind="rewriting")
 
     # measure what will be served, report, and let the gates decide
     as_served = {**{key: getattr(recipe.serve, key) for key in SERVED}, **served, "answer": recipe.answer}
     measuring = recipe.evaluate.model_copy(update=as_served)
     measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
-    report = step(
-        "genwerk.evaluation.report:write_report", reporting, measured, *parts.values(), embedder, kind="report"
-    )
+    report = step(REPORT, reporting, measured, *parts.values(), embedder, kind="report")
     gates = tuple(read_gates(report.path))
     promoted = all_passed(gates)
 
@@ -308,10 +306,10 @@ def _reranker(recipe: Recipe, workspace: Workspace) -> Artifact | None:
 
 
 def _second_stage(
-    workspace: Workspace, reranker: Artifact, known: tuple[Artifact | Source, ...], fitting: FitConfig, *, always: bool
+    recipe: Recipe, workspace: Workspace, fitting: FitConfig, reranker: Artifact, *known: Artifact | Source
 ) -> dict[str, Artifact]:
     """Whether it has the last word, and if so the silence that is fitted with what it says of a question."""
-    deciding = FitRerankingConfig(always=always)
+    deciding = FitRerankingConfig(always=recipe.retrieval.rerank == "always")
     decided = workspace.step("genwerk.retrieval.reranked:fit_reranked", deciding, reranker, *known, kind="reranking")
     parts = {"reranker": reranker, "reranking": decided}
     if load_reranking(decided.path).on:
