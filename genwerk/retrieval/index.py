@@ -114,10 +114,12 @@ class Index:
         """What `ask` finds in the index as it is now; asked again where a document that it found went meanwhile."""
         self.refresh()
         while True:
+            before = self.state
             try:
                 return ask()
             except GoneError:
-                if not self.refresh():
+                self.refresh()
+                if self.state == before:  # nor did another thread refresh it meanwhile
                     raise
 
     def _start_from(self, base: Derived, state: State) -> None:

@@ -10,7 +10,8 @@ compositionality gap, for asking part by part; Cormack, Clarke and Büttcher (20
 
 Chosen:   the question itself is always searched too; the model is asked greedily, so that the same question is written
           the same; signals for abstaining are those of the question alone. It is switched on only if the 95 % bootstrap
-          interval of the gain in nDCG@10, question by question, lies above 0.
+          interval of the gain in nDCG@10, question by question, lies above 0;
+          of several kinds that with the largest gain serves, and no interval is widened because three are looked at.
 Left out: searching again after reading; several passages for HyDE.
 Try it:   python benchmarks/rewriting.py --questions 20
 """

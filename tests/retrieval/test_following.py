@@ -82,8 +82,9 @@ def test_an_answer_in_progress_keeps_what_it_found(live: LiveIndex, searcher: Se
     assert [one.text for one in said] == [SAID] and said[0].citation and said[0].citation.source == topics[3].source
 
 
+@pytest.mark.parametrize("others", [True, False], ids=["another has followed", "nobody has"])
 def test_what_goes_between_finding_and_reading_is_asked_again(
-    live: LiveIndex, searcher: Searcher, topics: list[Document], monkeypatch: pytest.MonkeyPatch
+    live: LiveIndex, searcher: Searcher, topics: list[Document], monkeypatch: pytest.MonkeyPatch, others: bool
 ) -> None:
     find, times = searcher.find, list[int]()
 
@@ -91,6 +92,8 @@ def test_what_goes_between_finding_and_reading_is_asked_again(
         result = find(*asked, **how)
         if not times:
             live.remove([topics[3].source])
+            if others:
+                searcher.index.refresh()
         times.append(len(result.results))
         return result
 
