@@ -142,7 +142,7 @@ def with_reranker(
 
 
 def test_the_options_of_a_search_are_asked_for_and_told(with_reranker: str, page: Page) -> None:
-    page.goto(f"{with_reranker}/#/search/the%20assrt%20statement")
+    page.goto(f"{with_reranker}/#/search/the%20assrt%20desk")
     status, more, sources = page.locator("#search-status"), page.locator("#search-more"), ".search-open .mono"
     expect(status).to_contain_text("searched for “assert” instead of “assrt”")
     more.locator("summary").click()
