@@ -21,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 
 from genwerk.core.assets import KNOWN, fetch
 from genwerk.core.types import Document
-from genwerk.retrieval.chunking import RecursiveChunker
+from genwerk.retrieval.chunking import Limits, RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.precision import precision_of
 
@@ -31,7 +31,7 @@ Run = Callable[[Sequence[str]], np.ndarray]
 
 def passages(count: int, embedder: Embedder) -> list[str]:
     """Chunks of the language reference, as the index cuts them: none is longer than the window."""
-    chunker = RecursiveChunker(count_tokens=embedder.count_tokens, max_tokens=embedder.window)
+    chunker = RecursiveChunker(Limits(count_tokens=embedder.count_tokens, max_tokens=embedder.window))
     found: list[str] = []
     for name, text in sorted(topics.items()):
         found += [text[chunk.start : chunk.end] for chunk in chunker.chunk(Document.create(f"{name}.rst", text))]

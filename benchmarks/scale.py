@@ -32,7 +32,7 @@ from genwerk.core.cache import cache_directory
 from genwerk.core.progress import say, track
 from genwerk.core.types import Chunk, Document
 from genwerk.retrieval.building import IndexConfig, LiveIndex
-from genwerk.retrieval.chunking import RecursiveChunker
+from genwerk.retrieval.chunking import Limits, RecursiveChunker
 from genwerk.retrieval.derived import derive
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
@@ -88,7 +88,9 @@ def base_vectors() -> np.ndarray:
     kept = cache_directory() / "benchmarks" / "scale" / "reference.npy"
     if not kept.exists():
         embedder = Embedder.load(fetch("minilm"))
-        chunker = RecursiveChunker(max_chars=600, count_tokens=embedder.count_tokens, max_tokens=embedder.window)
+        chunker = RecursiveChunker(
+            Limits(max_chars=600, count_tokens=embedder.count_tokens, max_tokens=embedder.window)
+        )
         texts = [text[c.start : c.end] for text in topics.values() for c in chunker.chunk(Document.create("x", text))]
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, embedder.embed(texts))

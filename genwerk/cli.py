@@ -85,9 +85,16 @@ def serve(
         str,
         typer.Option(show_default="the recipe's, auto", help="Of keys and values: auto, or int8 for twice as many."),
     ] = "",
-) -> None:
+    index: Annotated[
+        str,
+        typer.Option(
+            "--index", "-i", show_default="the recipe's",
+            help="Living index to answer from: its folder, or postgresql://host/database?schema=name.",
+        ),
+    ] = "",
+) -> None:  # fmt: skip
     """Serve the promoted model: an OpenAI-compatible API and a page, behind guards."""
-    _serve(name, workspace, host, port, replicas, cache_precision)
+    _serve(name, workspace, host, port, replicas, cache_precision, index)
 
 
 @app.command(epilog='Example: `genwerk chat handbook --question "How do I reset the pump?"`')
@@ -344,14 +351,18 @@ def _run(recipe: Path, workspace: Path) -> bool:
     return outcome.promoted
 
 
-def _serve(name: str, workspace: Path, host: str, port: int, replicas: int = 0, cache_precision: str = "") -> None:
+def _serve(
+    name: str, workspace: Path, host: str, port: int, replicas: int = 0, cache_precision: str = "", index: str = ""
+) -> None:
     from genwerk.serving.run import serve_deployment
 
     opened, chosen = _workspace(workspace), _deployment_name(name, workspace)
     noted = opened.pinned(f"serving-{chosen}").get("serve", {})
     host, port = host or noted.get("host", "127.0.0.1"), port or noted.get("port", 8000)
     replicas = replicas or noted.get("replicas", 1)
-    serve_deployment(opened, chosen, host=host, port=port, replicas=replicas, cache_precision=cache_precision)
+    serve_deployment(
+        opened, chosen, host=host, port=port, replicas=replicas, cache_precision=cache_precision, index=index
+    )
 
 
 def _deployment_name(name: str, workspace: Path) -> str:

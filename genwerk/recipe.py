@@ -34,12 +34,16 @@ from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index_config import ChunkerConfig, IndexConfig
 from genwerk.retrieval.precision import Precision
-from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig
+from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig, load_reranking
+from genwerk.retrieval.rewriting import DecideRewritingConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
 from genwerk.training.pretrain import PretrainConfig
 from genwerk.training.tokenise import TokeniseConfig
 
 QUANTISE = "genwerk.inference.quantisation.quantise:quantise"
+REPORT = "genwerk.evaluation.report:write_report"
+REWRITE = "genwerk.retrieval.rewriting:decide_rewriting"
+SILENCE = "genwerk.retrieval.fitting:fit_reranked_abstention"
 
 
 class DataSection(Config):
@@ -80,6 +84,9 @@ class RetrievalSection(ChunkerConfig):
     rerank: Literal["auto", "always", "never"] = Field(
         "auto", description="the last word to a reranker: auto if it is better on questions it never saw"
     )
+    rewrite: Literal["none", "multi-query", "decomposition", "hyde", "fitted"] = Field(
+        "none", description="what the model writes to be searched too, at one more call a question; fitted: if better"
+    )
 
     @property
     def indexed(self) -> IndexConfig:
@@ -110,6 +117,7 @@ class ServeSection(Config):
     window: int | None = Field(None, ge=1, description="see only so many last tokens; none: as the model has it")
     sinks: int = Field(0, ge=0, description="first tokens seen beside the window: texts may then outgrow the model")
     replicas: int = Field(1, ge=1, le=256, description="engines in processes of their own, by Ray Serve; 1: none")
+    index: str = Field("", description="living index to answer from: folder or postgresql://…; empty: the recipe's own")
     reranker: str = Field("", description="cross-encoder: a directory or a spec; empty: one trained for it, or none")
     draft: str = Field("", description="directory of a draft model; empty: the one of `distill`, if there is one")
 
@@ -176,7 +184,7 @@ def load_recipe(path: Path) -> Recipe:
         raise ConfigError(what, where=str(path), remedy="Leave out `serve.precision`, or give both the same.")
     _check_engine(recipe, str(path))
     found: dict[str, Any] = {"documents": tuple(_resolve(path.parent, item) for item in recipe.documents)}
-    places = {key: getattr(recipe.serve, key) for key in ("draft", "reranker")}
+    places = {key: getattr(recipe.serve, key) for key in ("draft", "reranker", "index")}
     places = {key: place for key, place in places.items() if place and ":" not in place}
     found["serve"] = recipe.serve.model_copy(
         update={key: _resolve(path.parent, place) for key, place in places.items()}
@@ -227,19 +235,20 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
 
     # 6  a reranker, where there is one: the last word is its own if that is better on this collection
     if recipe.retrieval.rerank != "never" and (reranker := _reranker(recipe, workspace)) is not None:
-        parts["reranker"], deciding = reranker, FitRerankingConfig(always=recipe.retrieval.rerank == "always")
-        known = (reranker, index, embedder, dataset, parts["fit"])
-        parts["reranking"] = step("genwerk.retrieval.reranked:fit_reranked", deciding, *known, kind="reranking")
+        parts |= _second_stage(recipe, workspace, fitting, reranker, index, embedder, dataset, parts["fit"])
+
+    # 6  what the model writes to be searched for too, where that is asked for
+    served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
+    if (kind := recipe.retrieval.rewrite) != "none":
+        asked = (parts.get("quantised", parts["model"]), index, embedder, dataset, parts["fit"])
+        parts["rewriting"] = step(REWRITE, DecideRewritingConfig(kind=kind, **served), *asked, kind="rewriting")
 
     # measure what will be served, report, and let the gates decide
-    served = {"engine": recipe.serve.engine, "precision": recipe.served_precision}
     as_served = {**{key: getattr(recipe.serve, key) for key in SERVED}, **served, "answer": recipe.answer}
     measuring = recipe.evaluate.model_copy(update=as_served)
     measured = step("genwerk.evaluation.harness:evaluate", measuring, *parts.values(), embedder, kind="evaluation")
     reporting = ReportConfig(title=recipe.name, gates=recipe.gates)
-    report = step(
-        "genwerk.evaluation.report:write_report", reporting, measured, *parts.values(), embedder, kind="report"
-    )
+    report = step(REPORT, reporting, measured, *parts.values(), embedder, kind="report")
     gates = tuple(read_gates(report.path))
     promoted = all_passed(gates)
 
@@ -254,7 +263,7 @@ def run_recipe(recipe: Recipe, workspace: Workspace) -> Outcome:
     pin: dict[str, Any] = {part: artifact.id for part, artifact in parts.items()}
     pin |= {"embedder": recipe.retrieval.embed, "guards": recipe.guards.model_dump(mode="json")}
     pin |= {"serve": {"host": recipe.serve.host, "port": recipe.serve.port, **served}}
-    pin["serve"] |= recipe.serve.asked_for(*OURS, "draft", "reranker", "keep_prefixes", "replicas")
+    pin["serve"] |= recipe.serve.asked_for(*OURS, "draft", "reranker", "index", "keep_prefixes", "replicas")
     if recipe.answer != AnswerConfig():
         pin["answer"] = recipe.answer.model_dump(mode="json")
     if recipe.serve.questions:
@@ -294,6 +303,18 @@ def _reranker(recipe: Recipe, workspace: Workspace) -> Artifact | None:
         return workspace.step("genwerk.retrieval.reranked:keep_reranker", keeping, source, kind="reranker")
     trained = workspace.pinned(f"reranker-{recipe.name}")
     return workspace.find(trained["artifact"]) if trained else None
+
+
+def _second_stage(
+    recipe: Recipe, workspace: Workspace, fitting: FitConfig, reranker: Artifact, *known: Artifact | Source
+) -> dict[str, Artifact]:
+    """Whether it has the last word, and if so the silence that is fitted with what it says of a question."""
+    deciding = FitRerankingConfig(always=recipe.retrieval.rerank == "always")
+    decided = workspace.step("genwerk.retrieval.reranked:fit_reranked", deciding, reranker, *known, kind="reranking")
+    parts = {"reranker": reranker, "reranking": decided}
+    if load_reranking(decided.path).on:
+        parts["abstention"] = workspace.step(SILENCE, fitting, reranker, decided, *known, kind="abstention")
+    return parts
 
 
 def _check_engine(recipe: Recipe, where: str) -> None:

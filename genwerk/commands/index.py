@@ -114,6 +114,13 @@ def search(
     rerank: Annotated[
         bool | None, typer.Option("--rerank/--no-rerank", show_default="as was measured", help="Ask the reranker.")
     ] = None,
+    rewrite: Annotated[
+        str,
+        typer.Option(help="Search too for what a model writes: multi-query, decomposition or hyde. One call of it."),
+    ] = "none",
+    model: Annotated[
+        str, typer.Option(help="What rewrites: a name, a spec, a directory or an artifact.")
+    ] = "smollm2-135m-instruct",
     groups: GroupsOption = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:  # fmt: skip
@@ -122,8 +129,8 @@ def search(
     from genwerk.retrieval.search import Options
     from genwerk.retrieval.where import parse_pairs
 
-    options = Options(parse_pairs(where or ()), fusion, weight, mmr, distinct, spelling, rerank)
-    search_index(found, workspace, Asked(query, k, arm, tuple(groups or ()), options))
+    options = Options(parse_pairs(where or ()), fusion, weight, mmr, distinct, spelling, rerank, rewrite)
+    search_index(found, workspace, Asked(query, k, arm, tuple(groups or ()), options, model))
 
 
 @index.command("inspect", epilog="Example: `genwerk index inspect --documents --check`")

@@ -23,6 +23,8 @@ KINDS = {
     "fit": "fusion weight and abstention threshold",
     "reranker": "the cross-encoder that may have the last word",
     "reranking": "whether it has",
+    "rewriting": "what the model writes to be searched for too",
+    "abstention": "abstention threshold where it has",
     "dataset": "the prepared documents",
     "embedder": "the model that turns text into vectors",
     "pretrained": "the small model trained from scratch",

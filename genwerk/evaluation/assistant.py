@@ -14,7 +14,7 @@ from typing import Any
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Message, Retrieved, Sampling
 from genwerk.evaluation.artifacts import Inputs
-from genwerk.evaluation.measures import ARMS, RERANKED
+from genwerk.evaluation.measures import ARMS, RERANKED, RRF
 from genwerk.evaluation.speed import Stopwatch
 from genwerk.inference.engines import load_engine
 from genwerk.inference.streaming import with_window
@@ -31,7 +31,8 @@ from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
-from genwerk.retrieval.search import Options, Search, Searcher
+from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
+from genwerk.retrieval.search import AS_FITTED, REWRITES, Options, Search, Searcher
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Assistant"]
@@ -108,7 +109,10 @@ class Assistant:
     def searcher(self) -> Search:
         index = Index.open(self._given.need("index", measure="retrieval").path)
         embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path, index.precision)
-        first = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        searcher = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
+        first: Search = searcher
+        if (rewriting := self._given.artifact("rewriting")) and (kind := load_rewriting(rewriting.path)) != REWRITES[0]:
+            first = RewrittenSearch(searcher, self.engine.stream, kind)
         reranker, decided = self._given.artifact("reranker"), self._given.artifact("reranking")
         if reranker is None or decided is None:
             return first
@@ -116,8 +120,8 @@ class Assistant:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """Those of the search, and the second stage where there is one."""
-        return (*ARMS, RERANKED) if isinstance(self.searcher, RerankedSearch) else ARMS
+        """Those of the search, both fused by ranks beside, and the second stage where there is one."""
+        return (*ARMS, RRF, RERANKED) if isinstance(self.searcher, RerankedSearch) else (*ARMS, RRF)
 
     @property
     def served_arm(self) -> str:
@@ -127,7 +131,8 @@ class Assistant:
 
     @cached_property
     def abstention(self) -> Abstention:
-        return load_abstention(self._given.need("fit", measure="abstention").path)
+        fitted = self._given.artifact("abstention") or self._given.need("fit", measure="abstention")
+        return load_abstention(fitted.path)
 
     @cached_property
     def watch(self) -> Stopwatch:
@@ -143,8 +148,9 @@ class Assistant:
 
     def search(self, question: str, arm: str, k: int) -> Sequence[Retrieved]:
         """The first `k` passages of one arm."""
-        second = arm == RERANKED
-        return self.searcher.search(question, k, None if second else arm, options=Options(rerank=second))
+        second, by_ranks = arm == RERANKED, arm == RRF
+        options = Options(fusion=RRF if by_ranks else AS_FITTED.fusion, rerank=second)
+        return self.searcher.search(question, k, None if second else "hybrid" if by_ranks else arm, options=options)
 
     def score(self, question: str, without: str | None) -> float:
         """What abstention looks at, with a document left out of the search where `without` names one."""

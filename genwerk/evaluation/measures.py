@@ -25,6 +25,7 @@ __all__ = [
     "ENLARGED",
     "RANKS",
     "RERANKED",
+    "RRF",
     "Definition",
     "Measure",
     "definition",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 ARMS = ("bm25", "dense", "hybrid")
+RRF = "rrf"
 RERANKED = "reranked"
 RANKS = ("hit@1", "hit@5", "ndcg@10")
 _Z95 = 1.959963984540054
@@ -100,7 +102,8 @@ _RANK_WORDS = {
 }
 _RANK_LABELS = {"hit@1": "hit@1", "hit@5": "hit@5", "ndcg@10": "nDCG@10"}
 _ARM_LABELS = {
-    "bm25": "BM25 (words)", "dense": "dense (meaning)", "hybrid": "hybrid (both)", RERANKED: "reranked (cross-encoder)",
+    "bm25": "BM25 (words)", "dense": "dense (meaning)", "hybrid": "hybrid (both)", RRF: "both, by reciprocal ranks",
+    RERANKED: "reranked (cross-encoder)",
 }  # fmt: skip
 
 
@@ -150,7 +153,7 @@ CATALOGUE: dict[str, Definition] = {
         f"retrieval.{arm}.{rank}": Definition(
             f"{_ARM_LABELS[arm]}, {_RANK_LABELS[rank]}", f"{_ARM_LABELS[arm]}: {_RANK_WORDS[rank]}."
         )
-        for arm in (*ARMS, RERANKED)
+        for arm in (*ARMS, RRF, RERANKED)
         for rank in RANKS
     },
     "citations.valid": Definition(

@@ -80,7 +80,8 @@ def gather(inputs: Inputs, report: Mapping[str, Any], timings: Mapping[str, Any]
         tuning=_curve(inputs, "adapter"),
         bytes_per_token=_bytes_per_token(tokens.path / "meta.json") if tokens else None,
         fusion=_optional_json(inputs, "fit", "fusion.json"),
-        abstention=_optional_json(inputs, "fit", "abstention.json"),
+        abstention=_optional_json(inputs, "abstention", "abstention.json")
+        or _optional_json(inputs, "fit", "abstention.json"),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genwerk.evaluation import plots
-from genwerk.evaluation.measures import CATALOGUE, RANKS, RERANKED, Measure
+from genwerk.evaluation.measures import CATALOGUE, RANKS, RERANKED, RRF, Measure
 from genwerk.evaluation.plots import CurvePoint, Dot
 from genwerk.evaluation.wording import Row, format_interval, format_value, row
 
@@ -148,7 +148,7 @@ def _retrieval(evidence: Evidence) -> View | None:
     if not details:
         return None
     chosen = details["arm"]
-    labels = {"bm25": "BM25", "dense": "dense", "hybrid": "hybrid", RERANKED: "reranked"}
+    labels = {"bm25": "BM25", "dense": "dense", "hybrid": "hybrid", RRF: "by ranks", RERANKED: "reranked"}
     arms = [arm for arm in labels if f"retrieval.{arm}.{RANKS[0]}" in evidence.measures]
     panels = {
         head: [
@@ -190,8 +190,16 @@ def _fusion(fusion: Mapping[str, Any] | None) -> View:
             curve, served, name="fusion", unit="nDCG@10", description="Retrieval quality over fusion weight"
         ),
         "fusion_caption": f"Fitted on {fusion['n_questions']:,} questions about training documents, so these "
-        f"values are not the held-out ones above. {fusion['reason']}",
+        f"values are not the held-out ones above. {fusion['reason']} {_by_ranks(fusion)}".rstrip(),
     }
+
+
+def _by_ranks(fusion: Mapping[str, Any]) -> str:
+    """How the weighted fusion does beside the one by ranks; earlier fits did not ask."""
+    if not (ranks := fusion.get("rrf")) or not (gain := fusion.get("over_rrf")):
+        return ""
+    spread = f"95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}"
+    return f"Fused by reciprocal ranks it is {ranks['mean']:.3f}: the weights add {gain['mean']:+.3f}, {spread}."
 
 
 def _abstention(evidence: Evidence) -> View | None:

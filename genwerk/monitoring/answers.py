@@ -45,6 +45,7 @@ class AnswerRecord:
     passages  what was retrieved, best first, whether cited or not.
     prompt    what the model was given, as the guards left it; with the receipt it gives the answer again.
     logprobs  one per token of the reply, if they were asked for.
+    index     where the living index is that it was answered from, and `state` the state of it; empty for an artifact.
     """
 
     reply: Reply
@@ -55,6 +56,8 @@ class AnswerRecord:
     time: str = ""
     prompt: tuple[Message, ...] = ()
     logprobs: tuple[float, ...] = ()
+    index: str = ""
+    state: str = ""
 
 
 class AnswerLog:
@@ -83,6 +86,8 @@ class AnswerLog:
             "artifacts": dict(record.artifacts),
             "prompt": [asdict(message) for message in record.prompt],
             "logprobs": record.logprobs,
+            "index": record.index,
+            "state": record.state,
         }
         values = (
             reply.id, record.time or now(), record.question, reply.text, record.mode, reply.receipt.model,
@@ -141,7 +146,8 @@ def _record(row: Sequence[Any]) -> AnswerRecord:
     passages = tuple(Retrieved(Chunk(**item["chunk"]), item["score"], item["source"]) for item in detail["passages"])
     prompt = tuple(Message(**item) for item in detail.get("prompt", ()))  # older answers have none
     logprobs = tuple(detail.get("logprobs", ()))
-    return AnswerRecord(reply, question, mode, passages, detail["artifacts"], time, prompt, logprobs)
+    living = detail.get("index", ""), detail.get("state", "")
+    return AnswerRecord(reply, question, mode, passages, detail["artifacts"], time, prompt, logprobs, *living)
 
 
 def receipt_from(values: Mapping[str, Any]) -> Receipt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from genwerk.core.artifact import RECORD, read_artifact
+from genwerk.core.assets import KNOWN
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.progress import say
 from genwerk.core.workspace import Workspace
 from genwerk.data.places import place_of_span
 from genwerk.data.prepare import PrepareConfig, read_documents
+from genwerk.inference.engines import load_engine
+from genwerk.models.base import LoadBaseConfig
 from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import Change, IndexConfig, LiveIndex
 from genwerk.retrieval.embedding import Embedder
@@ -25,15 +28,16 @@ from genwerk.retrieval.index import Index
 from genwerk.retrieval.reranked import FILE_NAME as RERANKING
 from genwerk.retrieval.reranked import FOLDER, RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
-from genwerk.retrieval.search import FusionChoice, Options, Rank, Search, Searcher, check_query
-from genwerk.retrieval.stores import is_url, open_store
-from genwerk.retrieval.truth import Store
+from genwerk.retrieval.rewriting import RewrittenSearch
+from genwerk.retrieval.search import REWRITES, FusionChoice, Options, Rank, Search, Searcher, check_query
+from genwerk.retrieval.stores import is_url, meta_of, open_store
 
 __all__ = [
     "Asked",
     "cutting_of",
     "embedder_of",
     "inspect_index",
+    "model_path",
     "open_index",
     "remove_documents",
     "search_index",
@@ -46,13 +50,14 @@ _SHOWN = 160  # characters of a passage
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `genwerk index search` is asked."""
+    """What `genwerk index search` is asked; model: what writes, where the options want rewriting."""
 
     query: str
     k: int
     arm: str
     groups: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
+    model: str = ""
 
 
 def sync(
@@ -94,7 +99,12 @@ def search_index(found: str, workspace: Path, asked: Asked) -> None:
     if not index.document_ids:
         say(f"the index is empty; take documents in: genwerk index build DOCUMENTS --index {found}", style="yellow")
         return
-    searcher = _search(index, workspace, asked.options)
+    with ExitStack() as ending:
+        _print_found(_search(index, workspace, asked, ending), asked)
+
+
+def _print_found(searcher: Search, asked: Asked) -> None:
+    index = searcher.index
     weight = 0.5 if asked.options.weight is None else asked.options.weight
     started = time.perf_counter()
     held = searcher.find(asked.query, asked.k, asked.arm, groups=asked.groups, options=asked.options)
@@ -114,18 +124,25 @@ def search_index(found: str, workspace: Path, asked: Asked) -> None:
         spot = place_of_span(document, chunk.start, chunk.end)
         table.add_row(str(number), *cells, f"{document.source}\n{spot}".rstrip(), text[:_SHOWN])
     Console().print(table)
-    words = held.candidates.words
+    words, written = held.candidates.words, asked.options.rewrite not in (None, REWRITES[0])
     told = [f"{len(held.results)} of {words.n_rows if words else 0} chunks, {1000 * took:.0f} ms"]
     told += map(str, held.candidates.corrections)
+    told += [f"one call of the model, which wrote: {' | '.join(held.written) or 'nothing'}"] * bool(written)
     told += [f"{held.repeated} identical texts left out"] if held.repeated else []
     say("; ".join(told))
 
 
-def _search(index: Index, workspace: Path, options: Options) -> Search:
-    """The search of an index, with the reranker that stands beside it or was measured on it in the workspace."""
-    searcher = Searcher(index, embedder_of(index), FusionChoice())
+def _search(index: Index, workspace: Path, asked: Asked, ending: ExitStack) -> Search:
+    """The search of an index, with the reranker that stands beside it or was measured on it in the workspace, and the
+    model that is asked for; `ending` closes it."""
+    searcher, options = Searcher(index, embedder_of(index), FusionChoice()), asked.options
+    first: Search = searcher
+    if options.rewrite not in (None, REWRITES[0]):
+        path = model_path(asked.model, Workspace(workspace))
+        engine = ending.enter_context(closing(load_engine(path, name=Path(asked.model).name, precision="int8")))
+        first = RewrittenSearch(searcher, engine.stream)
     if options.rerank is False:
-        return searcher
+        return first
     folder = index.folder
     model, decision = folder / FOLDER, folder / RERANKING
     if (folder / RECORD).is_file():  # an artifact: what was made from it last
@@ -136,8 +153,18 @@ def _search(index: Index, workspace: Path, options: Options) -> Search:
             decision = newest.path / RERANKING
             model = next(one.path for one in held.parents(newest) if one.kind == "reranker")
     if not decision.exists() or not ((choice := load_reranking(decision).choice).on or options.rerank):
-        return searcher
-    return RerankedSearch(searcher, Reranker.load(model), choice)
+        return first
+    return RerankedSearch(first, Reranker.load(model), choice)
+
+
+def model_path(model: str, workspace: Workspace) -> Path:
+    """Of a directory, a name or spec that is fetched once, or an artifact of the workspace."""
+    if Path(model).is_dir():
+        return Path(model)
+    if model in KNOWN or ":" in model:
+        loading = LoadBaseConfig(name=model)
+        return workspace.step("genwerk.models.base:load_base", loading, fetch_source(model), kind="model").path
+    return workspace.find(model).path
 
 
 def inspect_index(found: str, workspace: Path, *, documents: bool = False, check: bool = False) -> bool:
@@ -182,7 +209,7 @@ def _live(place: str, embed: str = "", cutting: Mapping[str, object] | None = No
     held, asked = dict[str, object](), dict(cutting or {})
     store = open_store(place)
     if store.exists():
-        meta = _meta(store)
+        meta = meta_of(place)
         held = IndexConfig.of(meta).model_dump()
         embed = embed or meta["embedder_name"]
     elif not make:
@@ -194,11 +221,6 @@ def _live(place: str, embed: str = "", cutting: Mapping[str, object] | None = No
         held = {}  # what another chunker was told
     config = IndexConfig.parse({**held, **asked}, where="how documents are cut")
     return LiveIndex(place, Embedder.load(fetch_source(embed).path, config.precision), config, name=embed)
-
-
-def _meta(store: Store) -> dict[str, str]:
-    with closing(store.connect()) as sql, store.state(sql) as state:
-        return state.meta(store.where)
 
 
 def embedder_of(index: Index) -> Embedder:

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from genwerk.core.assets import KNOWN
 from genwerk.core.errors import RequestError
 from genwerk.core.progress import say
 from genwerk.core.types import Document
 from genwerk.core.workspace import Workspace
 from genwerk.inference.engines import load_engine
-from genwerk.models.base import LoadBaseConfig
-from genwerk.recipe import fetch_source
-from genwerk.recipes.indexing import embedder_of, open_index
+from genwerk.recipes.indexing import embedder_of, model_path, open_index
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.summarise import Statement, SummariseConfig, Summary, summarise
 
@@ -35,7 +32,7 @@ def summarise_document(
     index = open_index(found, workspace)
     document = find_document(index, name, groups)
     embedder = embedder_of(index)
-    path = _model_path(model, Workspace(workspace))
+    path = model_path(model, Workspace(workspace))
     with closing(load_engine(path, name=Path(model).name, precision=precision)) as engine:
         summary = summarise(document, engine.stream, embedder, config)
     if outline:
@@ -60,16 +57,6 @@ def find_document(index: Index, name: str, groups: Sequence[str] = ()) -> Docume
         return found[0]
     what = f"{len(found)} documents are called {name!r}" if found else f"no document is called {name!r}"
     raise RequestError(what, param="document", remedy="`genwerk index inspect --documents` lists ids and sources.")
-
-
-def _model_path(model: str, workspace: Workspace) -> Path:
-    """Of a directory, a name or spec that is fetched once, or an artifact of the workspace."""
-    if Path(model).is_dir():
-        return Path(model)
-    if model in KNOWN or ":" in model:
-        loading = LoadBaseConfig(name=model)
-        return workspace.step("genwerk.models.base:load_base", loading, fetch_source(model), kind="model").path
-    return workspace.find(model).path
 
 
 def _print(statements: Sequence[Statement]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from genwerk.core.types import Citation, Retrieved, Usage, Verdict
+from genwerk.core.types import Citation, Document, Retrieved, Usage, Verdict
 from genwerk.retrieval.support import Support
 
 __all__ = ["AnswerEvent", "Done", "Passages", "Sentence"]
@@ -15,12 +15,16 @@ __all__ = ["AnswerEvent", "Done", "Passages", "Sentence"]
 
 @dataclass(frozen=True, slots=True)
 class Passages:
-    """What was found for the question, best first. `query` is what was searched, `score` what abstention looks at."""
+    """What was found for the question, best first. `query` is what was searched, `score` what abstention looks at.
+
+    documents   that the results are spans of, one each, as they were when they were found.
+    """
 
     results: tuple[Retrieved, ...]
     query: str
     score: float
     threshold: float
+    documents: tuple[Document, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from genwerk.core.errors import RequestError
-from genwerk.core.types import Citation, Message, Request, Sampling, Usage, Verdict
+from genwerk.core.types import Citation, Document, Message, Request, Retrieved, Sampling, Usage, Verdict
 from genwerk.data.prompting import grounded_messages
 from genwerk.data.sentences import split_sentences
 from genwerk.inference.engine import Delta
@@ -39,7 +40,7 @@ from genwerk.retrieval.follow_up import retrieval_query
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.reading import Reader
 from genwerk.retrieval.replies import language_of_text, replies_in
-from genwerk.retrieval.search import Search
+from genwerk.retrieval.search import Findings, Search
 from genwerk.retrieval.support import score_support
 from genwerk.retrieval.words import words_of
 
@@ -125,16 +126,14 @@ class Answerer:
         question = _question(messages)
         language = language_of_text(question)
         query = retrieval_query(messages, self._searcher.embedder.embed)
-        found = self._searcher.look(query, self._config.passages, groups=self._groups)
+        found, results, passages = self._index.following(lambda: self._found(query))
         score, threshold = found.signals.cosine, -1.0
         if self._abstention is not None:
             score, threshold = self._abstention.score(found.signals), self._abstention.threshold
-        results = self._reader.read(found.results)
-        yield Passages(results, query, score, threshold)
+        yield Passages(results, query, score, threshold, tuple(passage.document for passage in passages))
         if not results or score < threshold:
             yield from _silent(replies_in(language).abstain, language, "stop")
             return
-        passages = [Passage(item.chunk, self._index.document(item.chunk.document_id)) for item in results]
         passages = [passage for passage in passages if self._admit(passage.text).allowed]
         if not passages:
             yield from _silent(replies_in(language).held_back, language, "content_filter")
@@ -148,6 +147,13 @@ class Answerer:
         if not draft.sentences:
             yield Sentence(draft.silence, None)
         yield _done(draft, kept)
+
+    def _found(self, query: str) -> tuple[Findings, tuple[Retrieved, ...], list[Passage]]:
+        """What a search found, what is read there, and the documents: from here on the index is not asked again."""
+        found = self._searcher.look(query, self._config.passages, groups=self._groups)
+        results = self._reader.read(found.results)
+        chunks = [item.chunk for item in results]
+        return found, results, [Passage(one, self._index.shown(one.document_id, self._groups)) for one in chunks]
 
     def _prompt(
         self, question: str, query: str, passages: list[Passage], history: Sequence[Message], language: str
@@ -214,7 +220,7 @@ class Answerer:
             written.repeats += 1
             return
         citation = align(sentence, draft.passages, hint)
-        if citation is None or not is_readable(citation.quote) or not self._holds(citation):
+        if citation is None or not is_readable(citation.quote) or not self._holds(citation, draft):
             written.dropped.append(text)
             written.repeats += written.dropped.count(text) > 1
             return
@@ -226,7 +232,7 @@ class Answerer:
 
     def _quote(self, query: str, draft: _Draft) -> Iterator[Sentence]:
         citation = best_quote(query, draft.best_first, self._searcher.embedder)
-        if citation is not None and self._holds(citation):
+        if citation is not None and self._holds(citation, draft):
             yield from self._emit(Claim(" ".join(citation.quote.split()), citation), draft, quoted=True)
 
     def _emit(self, claim: Claim, draft: _Draft, *, quoted: bool = False) -> Iterator[Sentence]:
@@ -247,8 +253,30 @@ class Answerer:
         draft.sentences.append(sentence)
         yield sentence
 
-    def _holds(self, citation: Citation) -> bool:
-        return may_be_shown(citation, self._index, self._groups)
+    def _holds(self, citation: Citation, draft: _Draft) -> bool:
+        return may_be_shown(citation, _Held.of(draft.passages), self._groups)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The documents of one answer as they were when they were found, whatever becomes of them meanwhile."""
+
+    documents: dict[str, Document]
+
+    @classmethod
+    def of(cls, passages: Sequence[Passage]) -> Self:
+        return cls({passage.document.id: passage.document for passage in passages})
+
+    @property
+    def document_ids(self) -> Collection[str]:
+        return self.documents.keys()
+
+    def document(self, identity: str) -> Document:
+        return self.documents[identity]
+
+    def may_see(self, identity: str, groups: Collection[str] = ()) -> bool:
+        acl = self.documents[identity].acl
+        return not acl or not frozenset(acl).isdisjoint(groups)
 
 
 def _silent(text: str, language: str, reason: str) -> Iterator[AnswerEvent]:

@@ -127,15 +127,8 @@ class Limits:
 class RecursiveChunker:
     """Cuts at sections, then at whatever is coarsest inside what is still too long; see `Limits`."""
 
-    def __init__(
-        self,
-        *,
-        max_chars: int = 700,
-        min_chars: int = 200,
-        count_tokens: CountTokens | None = None,
-        max_tokens: int = 256,
-    ) -> None:
-        self._limits = Limits(max_chars, min_chars, count_tokens, max_tokens)
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
 
     def chunk(self, document: Document) -> list[Chunk]:
         """Chunks in order, tiling the text."""

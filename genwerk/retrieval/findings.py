@@ -14,14 +14,27 @@ from genwerk.retrieval.bm25 import BM25
 from genwerk.retrieval.where import EVERYTHING, Where
 
 __all__ = [
-    "ARMS", "AS_FITTED", "FUSIONS", "Candidates", "Correction", "Findings", "Found", "FusionChoice", "How", "Options",
-    "Rank", "Signals", "reciprocal_ranks",
+    "ARMS",
+    "AS_FITTED",
+    "FUSIONS",
+    "REWRITES",
+    "Candidates",
+    "Correction",
+    "Findings",
+    "Found",
+    "FusionChoice",
+    "How",
+    "Options",
+    "Rank",
+    "Signals",
+    "reciprocal_ranks",
 ]  # fmt: skip
 
 T = TypeVar("T", bound=Hashable)
 
 ARMS = ("bm25", "dense", "hybrid")
 FUSIONS = ("weighted", "rrf")
+REWRITES = ("none", "multi-query", "decomposition", "hyde")
 _RRF = 60  # as in the paper
 
 
@@ -64,6 +77,7 @@ class Options:
     distinct  of identical texts only the first.
     spelling  a word that the collection does not hold is looked up by its nearest ones.
     rerank    whether a reranker has the last word; None: as was decided when it was fitted (reranked.py).
+    rewrite   what a model writes to be searched for too, one of `REWRITES`; None: as was decided (rewriting.py).
     """
 
     where: Where = EVERYTHING
@@ -73,12 +87,14 @@ class Options:
     distinct: bool = False
     spelling: bool = False
     rerank: bool | None = None
+    rewrite: str | None = None
 
     def __post_init__(self) -> None:
         """Raises RequestError for what cannot be asked."""
-        if self.fusion not in FUSIONS:
-            remedy = f"Use one of {', '.join(FUSIONS)}."
-            raise RequestError(f"there is no fusion {self.fusion!r}", param="fusion", remedy=remedy)
+        for name, asked, known in (("fusion", self.fusion, FUSIONS), ("rewrite", self.rewrite, (None, *REWRITES))):
+            if asked not in known:
+                remedy = f"Use one of {', '.join(filter(None, known))}."
+                raise RequestError(f"there is no {name} {asked!r}", param=name, remedy=remedy)
         for name, value in (("weight", self.weight), ("mmr", self.mmr)):
             if value is not None and not 0 <= value <= 1:
                 raise RequestError(f"`{name}` is {value}", param=name, remedy="It must be a number from 0 to 1.")
@@ -176,6 +192,7 @@ class Found:
 
     repeated   identical texts that were left out.
     first      the search that signals are read from, where these results are not its own; reranker: see `Signals`.
+    others     candidates of what else was searched for, and `written`: those texts.
     """
 
     results: tuple[Retrieved, ...]
@@ -183,6 +200,8 @@ class Found:
     repeated: int = 0
     first: Found | None = None
     reranker: float = 0.0
+    others: tuple[Candidates, ...] = ()
+    written: tuple[str, ...] = ()
 
 
 def reciprocal_ranks(orders: Iterable[Iterable[T]]) -> dict[T, float]:

@@ -3,6 +3,7 @@
 A dataset that came with questions is fitted on those of its own that are for development.
 
     index + questions ─ fit_fusion ─ fusion.json ─ fit_abstention (with the arm just chosen) ─ abstention.json
+    a reranker that was switched on ─ fit_abstention (with its score) ─ abstention.json, in place of the other
 
 Held-out documents are searched like all others, but no question about them is asked here: they are for evaluation.
 """
@@ -10,19 +11,23 @@ Held-out documents are searched like all others, but no question about them is a
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
 from genwerk.core.workspace import Artifact, Source, Step
 from genwerk.data.boolq import load_questions
 from genwerk.data.documents import load_documents
-from genwerk.data.questions import known_item_questions
+from genwerk.data.questions import Question, known_item_questions
 from genwerk.retrieval import abstention, fusion
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.search import Searcher
+from genwerk.retrieval.mining import MineConfig, questions_of
+from genwerk.retrieval.reranked import RerankedSearch, load_reranking
+from genwerk.retrieval.reranking import Reranker
+from genwerk.retrieval.search import Search, Searcher
 
-__all__ = ["FitConfig", "fit_retrieval"]
+__all__ = ["FitConfig", "fit_reranked_abstention", "fit_retrieval"]
 
 
 class FitConfig(Config):
@@ -58,11 +63,7 @@ def fit_retrieval(
     embedder = Embedder.load(embedder_dir.path, opened.precision)
     fitted = fusion.fit_fusion(Searcher(opened, embedder), questions)
     fitted.save(step.out / fusion.FILE_NAME)
-    present, removed = abstention.collect_signals(Searcher(opened, embedder, fitted.choice), questions)
-    silence = abstention.fit_abstention(
-        present, removed, max_false_abstention=config.max_false_abstention, confidence=config.confidence
-    )
-    silence.save(step.out / abstention.FILE_NAME)
+    silence = _fit_abstention(config, step, Searcher(opened, embedder, fitted.choice), questions)
     opened.close()
     return {
         "questions": len(questions),
@@ -71,7 +72,49 @@ def fit_retrieval(
         "ndcg_bm25": fitted.bm25.mean,
         "ndcg_dense": fitted.dense.mean,
         "ndcg_hybrid": fitted.hybrid.mean,
+        "ndcg_rrf": fitted.rrf.mean if fitted.rrf else 0.0,
         "abstention_auc": silence.auc,
         "true_abstention": silence.true_abstention,
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def fit_reranked_abstention(
+    config: FitConfig,
+    step: Step,
+    reranker: Source | Artifact,
+    reranking: Artifact,
+    index: Artifact,
+    embedder_dir: Source | Artifact,
+    dataset: Artifact,
+    fit: Artifact,
+) -> dict[str, float | int | str]:
+    """Write the `abstention.json` of a search in which a reranker has the last word.
+
+    Of the development questions, which the reranker never learned from: on others it would be too sure.
+    """
+    started = time.perf_counter()
+    chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
+    questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
+    opened = Index.open(index.path)
+    first = Searcher(opened, Embedder.load(embedder_dir.path, opened.precision), fusion.load_fusion(fit.path).choice)
+    search = RerankedSearch(first, Reranker.load(reranker.path), load_reranking(reranking.path).choice)
+    silence = _fit_abstention(config, step, search, questions)
+    opened.close()
+    return {
+        "questions": len(questions),
+        "abstention_auc": silence.auc,
+        "true_abstention": silence.true_abstention,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def _fit_abstention(
+    config: FitConfig, step: Step, search: Search, questions: Sequence[Question]
+) -> abstention.Abstention:
+    present, removed = abstention.collect_signals(search, questions)
+    silence = abstention.fit_abstention(
+        present, removed, max_false_abstention=config.max_false_abstention, confidence=config.confidence
+    )
+    silence.save(step.out / abstention.FILE_NAME)
+    return silence

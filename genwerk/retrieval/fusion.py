@@ -7,6 +7,8 @@ combination is learnt from few questions and beats rank fusion.
 
 Chosen:   hybrid search is served only if it beats the better single arm beyond chance: the 95 % bootstrap interval of
           the paired differences lies above 0. Otherwise the simpler arm is served, and the file says why.
+          What both arms fused by reciprocal ranks would find is measured beside it and serves nobody who does not ask
+          for it; the weights have the advantage of having been chosen on these questions.
 Left out: a weight per kind of question; learning to rank.
 Try it:   genwerk run recipes/quickstart.yaml --no-serve, then read fusion.json in the fit artifact
 """
@@ -44,7 +46,10 @@ class WeightScore:
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """What was fitted and why. Intervals are of nDCG@10; `difference` is best hybrid minus better single arm."""
+    """What was fitted and why. Intervals are of nDCG@10; `difference` is best hybrid minus better single arm.
+
+    rrf        both arms fused by reciprocal ranks; over_rrf: best hybrid minus that. None in earlier files.
+    """
 
     arm: str
     weight: float
@@ -55,6 +60,8 @@ class Fusion:
     hybrid: Interval
     difference: Interval
     grid: tuple[WeightScore, ...]
+    rrf: Interval | None = None
+    over_rrf: Interval | None = None
 
     @property
     def choice(self) -> FusionChoice:
@@ -72,6 +79,7 @@ def load_fusion(path: Path) -> Fusion:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values |= {name: Interval(**values[name]) for name in ("bm25", "dense", "hybrid", "difference")}
+        values |= {name: Interval(**held) for name in ("rrf", "over_rrf") if (held := values.get(name))}
         values["grid"] = tuple(WeightScore(**item) for item in values["grid"])
         return Fusion(**values)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -99,6 +107,7 @@ def fit_fusion(searcher: Searcher, questions: Sequence[Question]) -> Fusion:
         )
     arms: dict[str, list[float]] = {"bm25": [], "dense": []}
     by_weight: list[list[float]] = [[] for _ in _WEIGHTS]
+    by_rank: list[float] = []
 
     def score(ranked: Sequence[tuple[Chunk, float]], question: Question) -> float:
         return ndcg_at_k(known_item_gains([chunk for chunk, _ in ranked], question), _K, ideal=[1.0])
@@ -108,13 +117,14 @@ def fit_fusion(searcher: Searcher, questions: Sequence[Question]) -> Fusion:
             found = searcher.candidates(question.text)
             for arm, values in arms.items():
                 values.append(score(searcher.rank(found, arm, _K), question))
+            by_rank.append(score(found.ranked("hybrid", 0.0, _K, "rrf"), question))
             for weight, values in zip(_WEIGHTS, by_weight, strict=True):
                 values.append(score(found.ranked("hybrid", weight, _K), question))
             bar.advance()
-    return _choose(arms["bm25"], arms["dense"], by_weight)
+    return _choose(arms["bm25"], arms["dense"], by_weight, by_rank)
 
 
-def _choose(bm25: list[float], dense: list[float], by_weight: list[list[float]]) -> Fusion:
+def _choose(bm25: list[float], dense: list[float], by_weight: list[list[float]], by_rank: list[float]) -> Fusion:
     """The hybrid arm at its best weight, if it is better than both single arms beyond chance."""
     means = [sum(values) / len(values) for values in by_weight]
     best = max(range(len(means)), key=lambda place: (means[place], -abs(_WEIGHTS[place] - 0.5)))
@@ -136,4 +146,6 @@ def _choose(bm25: list[float], dense: list[float], by_weight: list[list[float]])
         hybrid=interval(by_weight[best]),
         difference=difference,
         grid=tuple(WeightScore(weight, mean) for weight, mean in zip(_WEIGHTS, means, strict=True)),
+        rrf=interval(by_rank),
+        over_rrf=paired_difference(by_weight[best], by_rank),
     )

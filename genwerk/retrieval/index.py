@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -25,10 +25,16 @@ from genwerk.retrieval.stores import open_store
 from genwerk.retrieval.truth import Last, Sql, State, stack
 from genwerk.retrieval.view import NO_ROWS, Chunks, Documents, View, rows_of
 
-__all__ = ["Index"]
+__all__ = ["GoneError", "Index"]
+
+T = TypeVar("T")
 
 _CACHED_DOCUMENTS = 64
 _MOST_PARTS = 16
+
+
+class GoneError(WorkspaceError):
+    """A document is not there, or no longer for this reader."""
 
 
 class Index:
@@ -85,9 +91,36 @@ class Index:
         return self.view.may_see(document_id, groups)
 
     def refresh(self) -> bool:
-        """Take in what others added and removed since; whether there was anything. Raises WorkspaceError."""
+        """Take in what others added and removed since; whether there was anything. One statement where there was not.
+
+        Raises WorkspaceError, also where another index has been put in the place of this one.
+        """
+        with self._store.explained(), self.connection() as sql:
+            identity, last = State(sql).moment()
+        if identity != self.meta["identity"]:
+            remedy = "Start the server, or the command, again."
+            raise WorkspaceError("another index has been put in the place of this one", where=self.where, remedy=remedy)
+        if last == self._seen:
+            return False
         with self._lock, self._reading() as connection:
             return self._load(connection)
+
+    @property
+    def state(self) -> str:
+        """Changes with every change of what is found: what is kept of an index is kept under this."""
+        return "-".join(map(str, (self.meta["identity"], *self._seen)))
+
+    def following(self, ask: Callable[[], T]) -> T:
+        """What `ask` finds in the index as it is now; asked again where a document that it found went meanwhile."""
+        self.refresh()
+        while True:
+            before = self.state
+            try:
+                return ask()
+            except GoneError:
+                self.refresh()
+                if self.state == before:  # nor did another thread refresh it meanwhile
+                    raise
 
     def _start_from(self, base: Derived, state: State) -> None:
         self._documents.read(state, 0)
@@ -112,7 +145,8 @@ class Index:
         gone = self._documents.drop(state, self._seen.removed)
         rows.documents[np.isin(rows.documents, gone)] = -1
         self.view = View(rows, [*parts, added], self._documents, self.vectors)
-        self.document.cache_clear()
+        # another cache: who reads a document meanwhile keeps it in the old one
+        self.document = lru_cache(maxsize=_CACHED_DOCUMENTS)(self._document)
         self._seen = last
         return True
 
@@ -147,14 +181,23 @@ class Index:
         while not self._idle.empty():
             self._idle.get_nowait().close()
 
+    def shown(self, document_id: str, groups: Collection[str] = ()) -> Document:
+        """The document, for somebody in `groups`. Raises GoneError where it is not there, or not for them."""
+        document = self.document(document_id)
+        if document.acl and frozenset(document.acl).isdisjoint(groups):
+            raise self._gone(document_id)
+        return document
+
+    def _gone(self, document_id: str) -> GoneError:
+        what = f"document {document_id} is not in the index"
+        return GoneError(what, where=self.where, remedy="Build the index again.")
+
     def _document(self, document_id: str) -> Document:
-        """The document with its whole text. Raises WorkspaceError for an id that is not in the index."""
+        """The document with its whole text. Raises GoneError for an id that is not in the index."""
         with self._store.explained(), self.connection() as sql:
             found = State(sql).document(document_id)
         if found is None:
-            raise WorkspaceError(
-                f"document {document_id} is not in the index", where=self.where, remedy="Build the index again."
-            )
+            raise self._gone(document_id)
         return found
 
     def chunk_text(self, chunk: Chunk) -> str:

@@ -90,12 +90,7 @@ class IndexConfig(ChunkerConfig):
         limits = Limits(self.max_chars, self._min_chars, embedder.count_tokens, embedder.window)
         match self.chunker:
             case "recursive":
-                return RecursiveChunker(
-                    max_chars=self.max_chars,
-                    min_chars=self._min_chars,
-                    count_tokens=embedder.count_tokens,
-                    max_tokens=embedder.window,
-                )
+                return RecursiveChunker(limits)
             case "structural":
                 return StructuralChunker(limits, self.level)
             case "semantic":

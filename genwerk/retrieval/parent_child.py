@@ -29,7 +29,7 @@ class ChildChunker:
 
     def __init__(self, limits: Limits, child_chars: int = 250) -> None:
         smaller = min(child_chars, limits.max_chars)
-        self._parents = RecursiveChunker(max_chars=limits.max_chars, min_chars=limits.min_chars)
+        self._parents = RecursiveChunker(Limits(max_chars=limits.max_chars, min_chars=limits.min_chars))
         self._children = replace(limits, max_chars=smaller, min_chars=min(limits.min_chars, smaller))
 
     def chunk(self, document: Document) -> list[Chunk]:
@@ -42,7 +42,7 @@ class Parents:
     """What is read where a child was found: its parent. Any thread may use it."""
 
     def __init__(self, max_chars: int, min_chars: int) -> None:
-        self._chunker = RecursiveChunker(max_chars=max_chars, min_chars=min_chars)
+        self._chunker = RecursiveChunker(Limits(max_chars=max_chars, min_chars=min_chars))
         self._known: dict[str, list[Chunk]] = {}
 
     def __call__(self, document: Document, chunk: Chunk) -> Chunk:

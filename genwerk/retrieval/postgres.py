@@ -32,7 +32,7 @@ from psycopg.pq import Format
 from genwerk.core.cache import cache_directory
 from genwerk.core.errors import DataError, GenwerkError, WorkspaceError
 from genwerk.core.progress import say
-from genwerk.retrieval.truth import SCHEMA_VERSION, VECTOR_TYPE, Changing, Rows, Sql, State, problems_in
+from genwerk.retrieval.truth import SCHEMA_VERSION, VECTOR_TYPE, Changing, Rows, Sql, Store, problems_in
 from genwerk.retrieval.writer import VectorBytes
 
 __all__ = ["PostgresStore"]
@@ -80,10 +80,11 @@ class Connection:
         self.psycopg.close()
 
 
-class PostgresStore:
+class PostgresStore(Store):
     """The truth in a schema of a database. Raises WorkspaceError for a URL that is none."""
 
     shared = True
+    begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -135,16 +136,6 @@ class PostgresStore:
         waiting = select.poll()
         waiting.register(sql.psycopg.fileno(), select.POLLIN)
         return not waiting.poll(0)
-
-    @contextmanager
-    def state(self, sql: Connection) -> Iterator[State]:
-        """One state of the truth."""
-        with self.explained():
-            sql.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            try:
-                yield State(sql)
-            finally:
-                sql.execute("COMMIT")
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -118,7 +118,7 @@ class RerankedSearch(Search):
     A query that the reranker cannot read beside a passage keeps the order of the first search, which is said once.
     """
 
-    def __init__(self, searcher: Searcher, scorer: Scorer, choice: RerankChoice) -> None:
+    def __init__(self, searcher: Search, scorer: Scorer, choice: RerankChoice) -> None:
         self.searcher, self.scorer, self.choice = searcher, scorer, choice
         self.index, self.embedder, self.fusion = searcher.index, searcher.embedder, searcher.fusion
         self._told = False
@@ -128,12 +128,13 @@ class RerankedSearch(Search):
         options = how.get("options", AS_FITTED)
         if not self.reranks(options):
             return self.searcher.find(query, k, arm, **how)
-        how["options"] = replace(options, mmr=None, rerank=None)
+        how["options"] = replace(options, mmr=None, rerank=None)  # the first search leaves identical texts out
         first = self.searcher.find(query, max(k, self.choice.k), arm, **how)
         head, tail = first.results[: self.choice.k], first.results[self.choice.k :]
         reordered, best = self._reordered(query, head)
-        moved = self.searcher.diverse(reordered, first.candidates, options, k)
-        return replace(first, results=(*moved, *tail)[:k], first=first, reranker=best)
+        moved = self.arranged(reordered, first, replace(options, distinct=False), k)
+        held = first.first or first  # under rewriting that of the question alone
+        return replace(moved, results=(*moved.results, *tail)[:k], first=held, reranker=best)
 
     def reranks(self, options: Options = AS_FITTED) -> bool:
         """Whether the reranker has the last word."""

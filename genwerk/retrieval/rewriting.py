@@ -10,33 +10,49 @@ compositionality gap, for asking part by part; Cormack, Clarke and Büttcher (20
 
 Chosen:   the question itself is always searched too; the model is asked greedily, so that the same question is written
           the same; signals for abstaining are those of the question alone. It is switched on only if the 95 % bootstrap
-          interval of the gain in nDCG@10, question by question, lies above 0.
+          interval of the gain in nDCG@10, question by question, lies above 0;
+          of several kinds that with the largest gain serves, and no interval is widened because three are looked at.
 Left out: searching again after reading; several passages for HyDE.
 Try it:   python benchmarks/rewriting.py --questions 20
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Unpack
 
 from genwerk.core.atomic import write_json
-from genwerk.core.errors import ConfigError, DataError
+from genwerk.core.config import Config, Field
+from genwerk.core.errors import ConfigError, DataError, WorkspaceError
 from genwerk.core.progress import track
 from genwerk.core.types import Chunk, Message, Request, Retrieved, Sampling
+from genwerk.core.workspace import Artifact, Source, Step
+from genwerk.data.documents import load_documents
 from genwerk.data.questions import Question
+from genwerk.inference.engines import load_engine
 from genwerk.metrics.bootstrap import Interval, interval, paired_difference
 from genwerk.metrics.ranking import ndcg_at_k
 from genwerk.retrieval.answering import Generate
+from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.findings import reciprocal_ranks
-from genwerk.retrieval.fusion import known_item_gains
-from genwerk.retrieval.search import AS_FITTED, DEPTH, Found, How, Search, Searcher
+from genwerk.retrieval.fusion import known_item_gains, load_fusion
+from genwerk.retrieval.index import Index
+from genwerk.retrieval.mining import MineConfig, questions_of
+from genwerk.retrieval.search import AS_FITTED, DEPTH, REWRITES, Found, How, Options, Search, Searcher
 
-__all__ = ["KINDS", "Rewriting", "RewrittenSearch", "fit_rewriting", "hypothetical_passage", "other_questions"]
+__all__ = [
+    "FILE_NAME", "KINDS", "DecideRewritingConfig", "Rewriting", "RewrittenSearch", "decide_rewriting", "fit_rewriting",
+    "hypothetical_passage", "load_rewriting", "other_questions",
+]  # fmt: skip
+
+FILE_NAME = "rewriting.json"
+NONE = REWRITES[0]
 
 _PROMPTS = {
     "multi-query": "Write the question in three other ways, with other words for the same things, one a line, and "
@@ -46,7 +62,7 @@ _PROMPTS = {
     "hyde": "Write a passage of an encyclopedia, of two or three sentences, that answers the question.\n\n"
     "Question: {question}",
 }
-KINDS = tuple(_PROMPTS)
+KINDS = REWRITES[1:]
 _MOST, _CHARS, _TOKENS = 3, 300, 120
 _K = 10
 _CACHED = 512
@@ -73,29 +89,39 @@ def _written(kind: str, question: str, generate: Generate) -> str:
 class RewrittenSearch(Search):
     """A `Search` for what the model writes beside the question. Any thread may use it if `generate` may be.
 
-    Raises ConfigError for a kind that is not known, with those that are.
+    kind   what is written where a search does not say: none, or one of `KINDS`; `options.rewrite` overrules it.
+
+    One more call of the model for every question that was not asked before. Raises ConfigError for an unknown kind.
     """
 
-    def __init__(self, searcher: Searcher, generate: Generate, kind: str, *, on: bool = True) -> None:
-        if kind not in KINDS:
-            raise ConfigError(f"there is no rewriting {kind!r}", remedy=f"Use one of {', '.join(KINDS)}.")
-        self.searcher, self.kind, self.on = searcher, kind, on
+    def __init__(self, searcher: Searcher, generate: Generate, kind: str = NONE) -> None:
+        if kind not in REWRITES:
+            raise ConfigError(f"there is no rewriting {kind!r}", remedy=f"Use one of {', '.join(REWRITES)}.")
+        self.searcher, self.kind = searcher, kind
         self.index, self.embedder, self.fusion = searcher.index, searcher.embedder, searcher.fusion
-        self._others = lru_cache(_CACHED)(lambda query: tuple(other_questions(kind, query, generate)))
+        self._others = lru_cache(_CACHED)(lambda kind, query: tuple(other_questions(kind, query, generate)))
         self._passage = lru_cache(_CACHED)(lambda query: hypothetical_passage(query, generate))
+
+    def writes(self, options: Options = AS_FITTED) -> str:
+        """What is written for a search with these options."""
+        return self.kind if options.rewrite is None else options.rewrite
 
     def find(self, query: str, k: int = 8, arm: str | None = None, **how: Unpack[How]) -> Found:
         """See `Search`: out of the candidates of the question, with its signals."""
-        if not self.on or not query.strip():
+        asked = how.get("options", AS_FITTED)
+        kind, how["options"] = self.writes(asked), replace(asked, rewrite=None)
+        if kind == NONE or not query.strip():
             return self.searcher.find(query, k, arm, **how)
-        if self.kind == "hyde":
-            found = self.searcher.find(query, k, arm, meaning=self._passage(query), **how)
-            return replace(found, first=self.searcher.find(query, DEPTH, arm, **how))
-        how["options"] = replace(how.get("options", AS_FITTED), mmr=None)
-        first, *others = (self.searcher.find(text, DEPTH, arm, **how) for text in (query, *self._others(query)))
+        if kind == "hyde":
+            passage = self._passage(query)
+            found = self.searcher.find(query, k, arm, meaning=passage, **how)
+            return replace(found, first=self.searcher.find(query, DEPTH, arm, **how), written=(passage,))
+        how["options"] = replace(how["options"], mmr=None, distinct=False)
+        texts = self._others(kind, query)
+        first, *others = (self.searcher.find(text, DEPTH, arm, **how) for text in (query, *texts))
         joined = join_by_rank([one.results for one in (first, *others)])
-        results = tuple(Retrieved(chunk, score, self.kind) for chunk, score in joined[:k])
-        return replace(first, results=results, first=first)
+        every = replace(first, first=first, others=tuple(one.candidates for one in others), written=texts)
+        return self.arranged([Retrieved(chunk, score, kind) for chunk, score in joined], every, asked, k)
 
 
 def join_by_rank(lists: Iterable[Sequence[Retrieved]]) -> list[tuple[Chunk, float]]:
@@ -149,3 +175,53 @@ def fit_rewriting(searcher: Searcher, generate: Generate, questions: Sequence[Qu
 
 def _ndcg(results: Sequence[Retrieved], question: Question) -> float:
     return ndcg_at_k(known_item_gains([item.chunk for item in results], question), _K, ideal=[1.0])
+
+
+class DecideRewritingConfig(Config):
+    """Which rewriting serves."""
+
+    kind: Literal["multi-query", "decomposition", "hyde", "fitted"] = Field(
+        "fitted", description="fitted: the best one, if it finds more beyond chance; else one of them, unmeasured"
+    )
+    n_questions: int = Field(100, ge=2, description="development questions; each is rewritten in three ways")
+    seed: int = Field(0, ge=0, description="which questions are made; the same as in mining")
+    engine: str = Field("auto", description="what writes, as it will be served; a recipe sets it from `serve`")
+    precision: str = Field("float32", description="of its weights; set likewise")
+
+
+def decide_rewriting(
+    config: DecideRewritingConfig,
+    step: Step,
+    model: Artifact,
+    index: Artifact,
+    embedder_dir: Source | Artifact,
+    dataset: Artifact,
+    fit: Artifact,
+) -> dict[str, float | int | str]:
+    """Write `rewriting.json` into `step.out`: the kind that serves, or none, and what was measured of each."""
+    if config.kind != "fitted":
+        write_json(step.out / FILE_NAME, {"kind": config.kind, "measured": []})
+        return {"kind": config.kind}
+    chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
+    questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
+    with (
+        closing(Index.open(index.path)) as opened,
+        closing(load_engine(model.path, name="rewriting", engine=config.engine, precision=config.precision)) as engine,
+    ):
+        embedder = Embedder.load(embedder_dir.path, opened.precision)
+        searcher = Searcher(opened, embedder, load_fusion(fit.path).choice)
+        measured = [fit_rewriting(searcher, engine.stream, questions, kind) for kind in KINDS]
+    best = max(measured, key=lambda one: (one.on, one.gain.mean))
+    kind = best.kind if best.on else NONE
+    write_json(step.out / FILE_NAME, {"kind": kind, "measured": [asdict(one) for one in measured]})
+    return {"kind": kind, "questions": len(questions), **{f"gain_{one.kind}": one.gain.mean for one in measured}}
+
+
+def load_rewriting(path: Path) -> str:
+    """The kind that serves, as `rewriting.json` in a folder says. Raises WorkspaceError where it is not to be read."""
+    try:
+        kind = json.loads((path / FILE_NAME).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        what = f"the rewriting cannot be read: {error!r}"
+        raise WorkspaceError(what, where=str(path), remedy="Run the recipe again.") from error
+    return str(kind)

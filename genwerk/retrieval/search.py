@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol, Unpack
 
@@ -38,6 +39,7 @@ from genwerk.retrieval.findings import (
     ARMS,
     AS_FITTED,
     FUSIONS,
+    REWRITES,
     Candidates,
     Correction,
     Findings,
@@ -55,8 +57,8 @@ from genwerk.retrieval.view import Chunks, View
 from genwerk.retrieval.words import STOP_WORDS, words_of
 
 __all__ = [
-    "ARMS", "AS_FITTED", "DEPTH", "FUSIONS", "LONGEST_QUERY", "Candidates", "Correction", "Findings", "Found",
-    "FusionChoice", "How", "Options", "Rank", "Search", "Searcher", "Signals", "check_query", "signals_of",
+    "ARMS", "AS_FITTED", "DEPTH", "FUSIONS", "LONGEST_QUERY", "REWRITES", "Candidates", "Correction", "Findings",
+    "Found", "FusionChoice", "How", "Options", "Rank", "Search", "Searcher", "Signals", "check_query", "signals_of",
 ]  # fmt: skip
 
 LONGEST_QUERY = 20_000  # characters of what people and programs ask; a search by itself takes any
@@ -89,6 +91,17 @@ class Search(Protocol):
         found = self.find(query, k, arm, **how)
         return Findings(found.results, signals_of(self.index, query, found), found.candidates.corrections)
 
+    def arranged(self, results: Sequence[Retrieved], found: Found, options: Options, k: int) -> Found:
+        """`found` with the first `k` of some of its candidates: identical texts and likeness as `options` say."""
+        kept = list(results)
+        if options.distinct:
+            kept = [results[place] for place in first_of_each(self.index.digests(_numbers(results, found)))]
+        repeated = found.repeated + len(results) - len(kept)
+        if options.mmr is not None and kept:
+            vectors = self.index.vectors(_numbers(kept, found))
+            kept = [kept[place] for place in diverse_order([item.score for item in kept], vectors, options.mmr, k)]
+        return replace(found, results=tuple(kept[:k]), repeated=repeated)
+
 
 class Searcher(Search):
     """Finds chunks. Any thread may use it. Raises WorkspaceError when the embedder is not the index's own."""
@@ -111,6 +124,8 @@ class Searcher(Search):
         if options.rerank:
             remedy = "Train one: `genwerk index train-reranker`; or ask without it."
             raise RequestError("there is no reranker for this index", param="rerank", remedy=remedy)
+        if options.rewrite not in (None, REWRITES[0]):
+            raise RequestError("there is no model that rewrites", param="rewrite", remedy="Name one, or ask without.")
         arm = arm or self.fusion.arm
         if arm not in ARMS:
             raise RequestError(f"there is no arm {arm!r}", param="arm", remedy=f"Arms: {', '.join(ARMS)}.")
@@ -118,22 +133,7 @@ class Searcher(Search):
         weight = self.fusion.weight if options.weight is None else options.weight
         every = [Retrieved(found.chunks[place], score, arm)
                  for place, score in found.places(arm, weight, options.fusion)]  # fmt: skip
-        kept, repeated = self._distinct(every, found) if options.distinct else (every, 0)
-        return Found(self.diverse(kept, found, options, k), found, repeated)
-
-    def diverse(
-        self, results: Sequence[Retrieved], found: Candidates, options: Options, k: int
-    ) -> tuple[Retrieved, ...]:
-        """The first `k` of some results, or those that `options.mmr` chooses."""
-        if options.mmr is None or not results:
-            return tuple(results[:k])
-        vectors = self.index.vectors(_numbers(results, found))
-        order = diverse_order([item.score for item in results], vectors, options.mmr, k)
-        return tuple(results[place] for place in order)
-
-    def _distinct(self, results: Sequence[Retrieved], found: Candidates) -> tuple[list[Retrieved], int]:
-        kept = first_of_each(self.index.digests(_numbers(results, found)))
-        return [results[place] for place in kept], len(results) - len(kept)
+        return self.arranged(every, Found((), found), options, k)
 
     def candidates(self, query: str, *, meaning: str | None = None, **how: Unpack[How]) -> Candidates:
         """Both arms' first 100, joined."""
@@ -252,10 +252,12 @@ def _middle(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.asarray(both / max(float(np.linalg.norm(both)), 1e-12), dtype=np.float32)
 
 
-def _numbers(results: Sequence[Retrieved], found: Candidates) -> np.ndarray:
+def _numbers(results: Sequence[Retrieved], found: Found) -> np.ndarray:
     """(m,) numbers of the chunks of some results."""
-    places = {chunk: place for place, chunk in enumerate(found.chunks)}
-    return found.numbers[[places[item.chunk] for item in results]]
+    known: dict[Chunk, int] = {}
+    for one in (found.candidates, *found.others):
+        known.update(zip(one.chunks, one.numbers.tolist(), strict=True))
+    return np.array([known[item.chunk] for item in results], dtype=np.int64)
 
 
 def _scaled(scores: np.ndarray) -> np.ndarray:

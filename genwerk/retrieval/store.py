@@ -23,7 +23,7 @@ import numpy as np
 from genwerk.core.errors import DataError, WorkspaceError
 from genwerk.core.lock import Holder, hold
 from genwerk.core.types import Chunk, Document
-from genwerk.retrieval.truth import SCHEMA_VERSION, Changing, Sql, State, problems_in
+from genwerk.retrieval.truth import SCHEMA_VERSION, Changing, Sql, State, Store, problems_in
 from genwerk.retrieval.writer import add_document
 
 __all__ = ["FILE_NAME", "FileStore", "write_store"]
@@ -51,14 +51,16 @@ CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks (number), vect
 """
 
 
-class FileStore:
+class FileStore(Store):
     """The truth in a file `index.sqlite`, given by itself or by its folder."""
 
     shared = False
+    begin = "BEGIN"
 
     def __init__(self, place: Path) -> None:
         self.path = place if place.is_file() or place.suffix == ".sqlite" else place / FILE_NAME
         self.where, self.folder = str(self.path), self.path.parent
+        self._inode = 0  # of the file that was opened last
 
     def exists(self) -> bool:
         """Whether there is a file."""
@@ -76,24 +78,15 @@ class FileStore:
         """A file that is never changed is read without locks; one with a write-ahead log as SQLite does it."""
         self._need()
         uri = f"{self.path.absolute().as_uri()}?mode=ro{'' if self._is_living() else '&immutable=1'}"
+        self._inode = self.path.stat().st_ino
         with self.explained():
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
             connection.execute("PRAGMA query_only = ON")
         return connection
 
     def usable(self, sql: sqlite3.Connection) -> bool:
-        """A file does not go away while it is open."""
-        return True
-
-    @contextmanager
-    def state(self, sql: sqlite3.Connection) -> Iterator[State]:
-        """One state of the truth."""
-        with self.explained():
-            sql.execute("BEGIN")
-            try:
-                yield State(sql)
-            finally:
-                sql.execute("COMMIT")
+        """Whether the file that is open is still the one that lies there."""
+        return self.path.is_file() and self.path.stat().st_ino == self._inode
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -165,7 +158,8 @@ class FileStore:
 
     def _need(self) -> None:
         if not self.path.is_file():
-            raise WorkspaceError("there is no index file", where=self.where, remedy="Build it with `genwerk run`.")
+            remedy = f"Build it: genwerk index build DOCUMENTS --index {self.folder}, or by a recipe: genwerk run."
+            raise WorkspaceError("there is no index file", where=self.where, remedy=remedy)
 
     def _is_living(self) -> bool:
         """Whether the file is changed through a write-ahead log: its header says so."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from genwerk.core.errors import WorkspaceError
 from genwerk.retrieval.store import FileStore
 from genwerk.retrieval.truth import Store
 
-__all__ = ["is_url", "open_store"]
+__all__ = ["is_url", "meta_of", "open_store"]
 
 _URLS = ("postgresql://", "postgres://")
 
@@ -29,3 +30,10 @@ def open_store(place: Path | str) -> Store:
             f"an index in PostgreSQL needs psycopg: {error}", remedy="Install it: pip install 'genwerk[postgres]'."
         ) from error
     return PostgresStore(str(place))
+
+
+def meta_of(place: Path | str) -> dict[str, str]:
+    """What the index there says of itself. Raises WorkspaceError where there is none."""
+    store = open_store(place)
+    with closing(store.connect()) as sql, store.state(sql) as state:
+        return state.meta(store.where)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -45,6 +45,7 @@ SCHEMA_VERSION = 2
 VECTOR_TYPE = np.dtype("<f2")
 _TEXTS, _VECTORS, _SPANS = 64, 8192, 1 << 15  # rows that are read at once
 _MANY = 900  # values in one statement
+_HIGHEST = ", ".join(f"(SELECT coalesce(max(number), 0) FROM {table})" for table in ("chunks", "documents", "removed"))
 
 
 class Rows(Protocol):
@@ -69,6 +70,7 @@ class Store(Protocol):
     """Where the truth of an index is, and how it is opened.
 
     where     as messages name it; folder: where what is derived lies; shared: others may not see that folder.
+    begin     the statement from which on all is read of one state.
     connect   a connection that only reads, for any thread, closed by whoever asked for it.
     usable    whether a connection that lay idle is still good.
     state     the truth at one moment, whoever writes meanwhile; errors in it become WorkspaceErrors.
@@ -79,16 +81,26 @@ class Store(Protocol):
     where: str
     folder: Path
     shared: bool
+    begin: str
 
     def exists(self) -> bool: ...
     def create(self, dimension: int, meta: dict[str, str]) -> None: ...
     def connect(self) -> Sql: ...
     def usable(self, sql: Any, /) -> bool: ...
-    def state(self, sql: Any, /) -> AbstractContextManager[State]: ...
     def explained(self) -> AbstractContextManager[None]: ...
     def writing(self) -> AbstractContextManager[tuple[Sql, Changing]]: ...
     def size(self) -> int: ...
     def problems(self) -> list[str]: ...
+
+    @contextmanager
+    def state(self, sql: Any, /) -> Iterator[State]:
+        """One state of the truth."""
+        with self.explained():
+            sql.execute(self.begin)
+            try:
+                yield State(sql)
+            finally:
+                sql.execute("COMMIT")
 
 
 class Last(NamedTuple):
@@ -118,9 +130,13 @@ class State:
 
     def last(self) -> Last:
         """The highest numbers there are."""
-        tables = ("chunks", "documents", "removed")
-        highest = ", ".join(f"(SELECT coalesce(max(number), 0) FROM {table})" for table in tables)
-        return Last(*self._sql.execute(f"SELECT {highest}").fetchone())
+        return Last(*self._sql.execute(f"SELECT {_HIGHEST}").fetchone())
+
+    def moment(self) -> tuple[str, Last]:
+        """Which index it is, and the highest numbers there are: by one statement, which sees one state by itself."""
+        query = f"SELECT (SELECT value FROM meta WHERE key = 'identity'), {_HIGHEST}"
+        identity, *last = self._sql.execute(query).fetchone()
+        return str(identity), Last(*last)
 
     def documents(self, after: int) -> Iterator[tuple[int, str, str, str, str]]:
         """(number, id, source, acl, metadata) of documents with numbers above `after`, in order."""

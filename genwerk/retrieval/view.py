@@ -127,9 +127,10 @@ class View:
         return self._arm(*key, places) if places else self._kept(key)
 
     def may_see(self, document_id: str, groups: Collection[str] = ()) -> bool:
-        """Whether somebody in `groups` may see the document: it is for everyone, or for one of them."""
-        acl = self._documents.acls[self._documents.places[document_id]]
-        return not acl or not acl.isdisjoint(groups)
+        """Whether somebody in `groups` may see the document: it is there, and for everyone or for one of them."""
+        place = self._documents.places.get(document_id)
+        acl = self._documents.acls[place] if place is not None else None
+        return acl is not None and (not acl or not acl.isdisjoint(groups))
 
     def _kept(self, key: tuple[frozenset[str], Where]) -> BM25:
         with self._lock:

@@ -179,6 +179,7 @@ class _Run:
         self.id, self.started, self.timed = new_answer_id(), time.perf_counter(), False
         self.context = GuardContext()
         self.found: tuple[Passage, ...] = ()
+        self.living = ("", "")
         self.outbound: list[Verdict] = []
         self.blocked = False
         self.support: float | None = None
@@ -274,10 +275,8 @@ class _Run:
         for event in answerer.answer(messages, self.ask.sampling, self.ask.adapter):
             match event:
                 case Passages():
-                    self.found = tuple(
-                        Passage(result, self.deployment.document(result.chunk.document_id, self.ask.groups))
-                        for result in event.results
-                    )
+                    self.found = tuple(map(Passage, event.results, event.documents))
+                    self.living = self.deployment.living
                     self.context = GuardContext(tuple(item.text for item in self.found), messages[-1].content)
                     yield Found(self.found)
                 case Sentence():
@@ -350,7 +349,7 @@ class _Run:
         ids = {part: artifact.id for part, artifact in parts.items()}
         logprobs = tuple(self.logprobs[: len(draft.tokens)])
         self.assistant.log.append(
-            AnswerRecord(reply, question, self.ask.mode, results, ids, prompt=self.prompt, logprobs=logprobs)
+            AnswerRecord(reply, question, self.ask.mode, results, ids, "", self.prompt, logprobs, *self.living)
         )
         metrics, usage = self.assistant.metrics, draft.usage
         metrics.verdicts((verdict.rule, outcome(verdict)) for verdict in verdicts)

@@ -19,11 +19,13 @@ class Browser:
     def info(self, *, keys: bool) -> dict[str, Any]:
         """Name, guards, example questions, counts, and which model to ask by default."""
         deployment = self.deployment
+        deployment.refresh()
         return {
             "name": deployment.name, "default_model": deployment.default_model, "keys": keys,
             "grounded": deployment.index is not None, "questions": list(deployment.questions),
             "guards": list(deployment.guards.names),
             "documents": deployment.count("documents"), "chunks": deployment.count("chunks"),
+            "index": deployment.living[0] or None,
             "context": deployment.engine.max_context, "text": True, "generators": self._generators(),
         }  # fmt: skip
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from genwerk.core.assets import KNOWN, fetch
 from genwerk.core.errors import RequestError, WorkspaceError
 from genwerk.core.hashing import digest
 from genwerk.core.machine import probe
+from genwerk.core.progress import say
 from genwerk.core.types import Chunk, Document, Message, Request, Sampling, Verdict
 from genwerk.core.workspace import Workspace
 from genwerk.data.questions import known_item_questions
@@ -37,9 +38,12 @@ from genwerk.retrieval.citations import Passage, align
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
+from genwerk.retrieval.precision import model_of
 from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
-from genwerk.retrieval.search import Search, Searcher
+from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
+from genwerk.retrieval.search import REWRITES, Options, Search, Searcher
+from genwerk.retrieval.stores import is_url, meta_of
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 EXAMPLES = 4
@@ -66,6 +70,7 @@ class Deployment:
     answerer       makes what answers from the documents, around a way to generate and a check of each sentence.
     adapter        the name under which the engine serves the deployment's own adapter; empty without one.
     default_model  the name to ask for when the user has no preference: the adapter if there is one.
+    follows        the index is a living one: others add to it and remove from it while it is answered from.
     """
 
     name: str
@@ -78,10 +83,26 @@ class Deployment:
     embedder_name: str = ""
     searcher: Search | None = None
     make_answerer: Callable[[Generate, Check, Check, Sequence[str]], AnswerSource] | None = None
-    questions: tuple[str, ...] = ()
+    make_questions: Callable[[], tuple[str, ...]] = tuple
+    follows: bool = False
     adapter: str = ""
     reranker: Reranker | None = None
     reranker_name: str = ""
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Examples for the page, which the documents that are there now answer."""
+        return self.make_questions()
+
+    @property
+    def living(self) -> tuple[str, str]:
+        """Where the living index is, and its present state; empty where it is an artifact, which never changes."""
+        return (self.index.where, self.index.state) if self.index is not None and self.follows else ("", "")
+
+    def refresh(self) -> None:
+        """Take in what others changed in the documents. Raises WorkspaceError."""
+        if self.index is not None:
+            self.index.refresh()
 
     @property
     def default_model(self) -> str:
@@ -93,14 +114,19 @@ class Deployment:
             "model",
             "quantised",
             *(["adapter"] if adapter else []),
-            *(["dataset", "index", "fit", "reranker", "reranking"] if grounded else []),
+            *(["fit", "reranker", "reranking", "rewriting", "abstention"] if grounded else []),
+            *(["dataset", "index"] if grounded and not self.follows else []),
         ]
         return {part: self.artifacts[part] for part in parts if part in self.artifacts}
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Changes when any part changes."""
-        return f"fp_{digest({part: artifact.id for part, artifact in self.artifacts.items()})[:12]}"
+        """Changes when any part changes, or the documents of a living index."""
+        return f"fp_{(digest([self._parts, *self.living]) if self.follows else self._parts)[:12]}"
+
+    @cached_property
+    def _parts(self) -> str:
+        return digest({part: artifact.id for part, artifact in self.artifacts.items()})
 
     def answerer(self, generate: Generate, check: Check, admit: Check, groups: Sequence[str] = ()) -> AnswerSource:
         """Raises RequestError where there are no documents. check, admit: see `Answerer`."""
@@ -110,9 +136,10 @@ class Deployment:
 
     def document(self, identity: str, groups: Sequence[str] = ()) -> Document:
         """A document that `groups` may see. Raises RequestError (404)."""
+        self.refresh()
         try:
             if self.index is not None and self.index.may_see(identity, groups):
-                return self.index.document(identity)
+                return self.index.shown(identity, groups)
         except (KeyError, WorkspaceError):
             pass  # an id the index does not know: the same answer as for one that may not be seen
         raise RequestError(f"no document `{identity}`", param="id", status=404, code="document_not_found")
@@ -134,13 +161,14 @@ class Deployment:
 
 
 def load_deployment(
-    workspace: Workspace, name: str, *, replicas: int = 1, cache_precision: str = "", server: str = ""
+    workspace: Workspace, name: str, *, replicas: int = 1, cache_precision: str = "", server: str = "", index: str = ""
 ) -> Deployment:
     """Load what the pin `serving-NAME` names. Raises WorkspaceError if nothing was promoted, ModelError, AssetError.
 
     replicas          engines in processes of Ray Serve's; 1: one engine in this process
     cache_precision   of keys and values; empty: as the recipe says
     server            where it will answer, HOST:PORT; names the replicas, see `start_replicas`
+    index             of a living index to answer from, its folder or URL; empty: as the recipe says
     """
     ids = workspace.pinned(f"serving-{name}")
     if "model" not in ids:
@@ -163,20 +191,26 @@ def load_deployment(
             reranker_name=reranker_name,
         )  # fmt: skip
         if "index" in parts:
-            deployment = _with_documents(deployment, parts["index"], ids)
+            deployment = _with_documents(deployment, ids, index or str(notes.get("index") or ""))
+        elif index:
+            remedy = f"Run a recipe with documents, then serve it: genwerk serve {name} --index {index}"
+            raise WorkspaceError(
+                f"`{name}` was not fitted to search documents", where=str(workspace.root), remedy=remedy
+            )
         loading.pop_all()
     return deployment
 
 
-def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, Any]) -> Deployment:
-    """`deployment` with the index it answers from, and what it is searched with."""
-    engine, fit = deployment.engine, deployment.artifacts.get("fit")
-    index = Index.open(made.path)
+def _with_documents(deployment: Deployment, ids: Mapping[str, Any], living: str) -> Deployment:
+    """`deployment` with the index it answers from, its own or a living one, and what it is searched with."""
+    engine, fit, made = deployment.engine, deployment.artifacts.get("fit"), deployment.artifacts["index"]
+    index = _open_living(living, made) if living else Index.open(made.path)
     embedder_name, embedder_path = find_encoder(str(ids.get("embedder") or next(iter(made.sources), "")))
     embedder = Embedder.load(embedder_path, index.precision)
     embedder.share(engine.between_steps)
     searcher = _search(deployment, Searcher(index, embedder, load_fusion(fit.path).choice if fit else None))
-    abstention = load_abstention(fit.path) if fit else None
+    silence = deployment.artifacts.get("abstention", fit)  # fitted with the reranker, where it has the last word
+    abstention = load_abstention(silence.path) if silence else None
     config = AnswerConfig.parse(ids.get("answer") or {}, where=f"pin serving-{deployment.name}")
 
     def make_answerer(generate: Generate, check: Check, admit: Check, groups: Sequence[str]) -> AnswerSource:
@@ -185,11 +219,33 @@ def _with_documents(deployment: Deployment, made: Artifact, ids: Mapping[str, An
             config=config, groups=groups,
         )  # fmt: skip
 
+    given = tuple(ids.get("questions") or ())
+    examples = lru_cache(maxsize=1)(lambda state: given or example_questions(searcher, abstention))
+
+    def make_questions() -> tuple[str, ...]:
+        return index.following(lambda: examples(index.state))
+
+    make_questions()  # looked for now, and not when the page waits for them
     return replace(
         deployment, index=index, embedder=embedder, embedder_name=embedder_name, searcher=searcher,
-        make_answerer=make_answerer,
-        questions=tuple(ids.get("questions") or example_questions(searcher, abstention)),
+        make_answerer=make_answerer, make_questions=make_questions, follows=bool(living),
     )  # fmt: skip
+
+
+def _open_living(place: str, made: Artifact) -> Index:
+    """The index at `place`, which is searched as was fitted on `made`. Raises WorkspaceError for another embedder."""
+    index = Index.open(place if is_url(place) else Path(place).absolute())
+    measured = meta_of(made.path)
+    if model_of(index.meta["embedder"]) != model_of(measured["embedder"]):
+        raise WorkspaceError(
+            "the living index was made with another embedder than the one that the deployment was fitted with",
+            where=index.where,
+            remedy=f"Build one with --embed {measured['embedder_name']}, or name this one's in the recipe and run it.",
+        )
+    if index.meta["chunking"] != measured["chunking"]:
+        told = f"{index.where} is cut as {index.meta['chunking']}, and what was measured as {measured['chunking']}"
+        say(f"{told}: fusion and silence were fitted on the latter", style="yellow")
+    return index
 
 
 def open_engines(
@@ -259,11 +315,13 @@ def find_encoder(spec: str, what: str = "embedding model of the index") -> tuple
 
 
 def _search(deployment: Deployment, searcher: Searcher) -> Search:
-    """The search with its second stage, where one was measured on this collection."""
-    decided = deployment.artifacts.get("reranking")
+    """The search with what the model writes for it, and its second stage, where one was measured on this collection."""
+    decided, written = (deployment.artifacts.get(part) for part in ("reranking", "rewriting"))
+    kind = load_rewriting(written.path) if written else REWRITES[0]
+    rewritten = RewrittenSearch(searcher, deployment.engine.stream, kind)
     if decided is None or deployment.reranker is None:
-        return searcher
-    return RerankedSearch(searcher, deployment.reranker, load_reranking(decided.path).choice)
+        return rewritten
+    return RerankedSearch(rewritten, deployment.reranker, load_reranking(decided.path).choice)
 
 
 def _load_reranker(
@@ -292,7 +350,7 @@ def example_questions(searcher: Search, abstention: Abstention | None, limit: in
     plain = sorted(titled, key=lambda item: (_IDENTIFIER.search(item.text) is not None, len(item.text) > 48))
     chosen: dict[str, str] = {}
     for question in plain[:_CANDIDATES]:
-        found = searcher.look(question.text, 1)
+        found = searcher.look(question.text, 1, options=Options(rewrite=REWRITES[0]))
         there = found.results and found.results[0].chunk.document_id == question.document_id
         if there and not (abstention and abstention.abstains(found.signals)):
             chosen.setdefault(question.document_id, question.text)

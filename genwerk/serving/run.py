@@ -32,6 +32,7 @@ def serve_deployment(
     port: int = 8000,
     replicas: int = 1,
     cache_precision: str = "",
+    index: str = "",
 ) -> None:
     """Serve the promoted deployment `name` until interrupted; see `load_deployment`.
 
@@ -46,7 +47,7 @@ def serve_deployment(
             _serve_studio(workspace, name, keys, host, listener)
             return
         deployment = load_deployment(
-            workspace, name, replicas=replicas, cache_precision=cache_precision, server=_address(listener)
+            workspace, name, replicas=replicas, cache_precision=cache_precision, server=_address(listener), index=index
         )
         serve(deployment, host, port, listener=listener)
     finally:

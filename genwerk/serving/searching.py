@@ -1,10 +1,12 @@
 """Search without an answer: passages that the reader may see, with the rank and score of each in every arm.
 
 POST /v1/search  {"query": "…", "k": 8, "arm": "hybrid", "weight": 0.4, "fusion": "weighted",
-                  "where": {"format": "pdf"}, "mmr": 0.7, "distinct": true, "spelling": true, "rerank": true}
+                  "where": {"format": "pdf"}, "mmr": 0.7, "distinct": true, "spelling": true, "rerank": true,
+                  "rewrite": "none"}
 
 arm, weight   as fitted on the collection where they are left out;  rerank  as was decided
 where         see retrieval/where.py;  mmr, distinct  see diversity.py
+rewrite       multi-query, decomposition or hyde: the model writes what is searched for too, one more call of it
 spelling      words that no document has are looked up by their nearest ones: true where it is left out
 """
 
@@ -17,7 +19,8 @@ from typing import Any
 
 from genwerk.core.errors import RequestError
 from genwerk.retrieval.reranked import RerankedSearch
-from genwerk.retrieval.search import ARMS, FUSIONS, Options, check_query
+from genwerk.retrieval.rewriting import RewrittenSearch
+from genwerk.retrieval.search import ARMS, FUSIONS, REWRITES, Found, Options, check_query
 from genwerk.retrieval.where import parse_where
 from genwerk.serving.assistant import Passage
 from genwerk.serving.deployment import Deployment
@@ -27,7 +30,8 @@ from genwerk.serving.openai_reply import passage_json
 __all__ = ["SearchCall", "parse_search", "search"]
 
 _MOST = 100
-_FIELDS = frozenset(["query", "k", "arm", "weight", "fusion", "where", "mmr", "distinct", "spelling", "rerank", "user"])
+_FIELDS = frozenset(["query", "k", "arm", "weight", "fusion", "where", "mmr", "distinct", "spelling", "rerank",
+                     "rewrite", "user"])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,12 @@ def parse_search(body: Mapping[str, Any]) -> SearchCall:
     k = body.get("k", 8)
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= _MOST:
         raise invalid("k", f"it is {k!r}", f"It must be a whole number from 1 to {_MOST}.")
-    for name, value, known in (("arm", arm, ("", *ARMS)), ("fusion", fusion, FUSIONS)):
+    asked = (
+        ("arm", arm, ("", *ARMS)),
+        ("fusion", fusion, FUSIONS),
+        ("rewrite", text(body, "rewrite"), ("", *REWRITES)),
+    )
+    for name, value, known in asked:
         if value not in known:
             raise invalid(name, f"it is {value!r}", f"Use one of {', '.join(filter(None, known))}.")
     text(body, "user")
@@ -56,6 +65,7 @@ def parse_search(body: Mapping[str, Any]) -> SearchCall:
         parse_where(body.get("where")), fusion, _share(body, "weight", "words", "meaning"),
         _share(body, "mmr", "unlike each other", "the order of the scores"), flag(body, "distinct", False),
         flag(body, "spelling", True), None if body.get("rerank") is None else flag(body, "rerank", False),
+        text(body, "rewrite") or None,
     )  # fmt: skip
     return SearchCall(query, k, arm, options)
 
@@ -74,22 +84,32 @@ def search(deployment: Deployment, call: SearchCall, groups: tuple[str, ...] = (
         raise RequestError("this deployment has no documents", param="query", remedy="Serve a recipe with documents.")
     arm = call.arm or searcher.fusion.arm
     weight = searcher.fusion.weight if options.weight is None else options.weight
-    started = time.perf_counter()
-    found = searcher.find(call.query, call.k, arm, groups=groups, options=options)
-    took = time.perf_counter() - started
+
+    def ask() -> tuple[Found, float, list[Passage]]:
+        started = time.perf_counter()
+        found = searcher.find(call.query, call.k, arm, groups=groups, options=options)
+        took = time.perf_counter() - started
+        shown = searcher.index.shown
+        return found, took, [Passage(one, shown(one.chunk.document_id, groups)) for one in found.results]
+
+    found, took, passages = searcher.index.following(ask)
     ranks, words = found.candidates.ranks(weight, options.fusion), found.candidates.words
     data = [
-        passage_json(Passage(item, deployment.document(item.chunk.document_id, groups)))
-        | {"object": "search.result", "arms": {one: asdict(held[item.chunk]) if item.chunk in held else None
+        passage_json(passage)
+        | {"object": "search.result", "arms": {one: asdict(rank) if (rank := held.get(passage.result.chunk)) else None
                                                for one, held in ranks.items()}}
-        for item in found.results
+        for passage in passages
     ]  # fmt: skip
     reranked = searcher.reranks(options) if isinstance(searcher, RerankedSearch) else False
+    first = searcher.searcher if isinstance(searcher, RerankedSearch) else searcher
+    rewriting = first if isinstance(first, RewrittenSearch) else None
     return {
         "object": "list", "query": call.query, "arm": arm, "weight": weight, "fusion": options.fusion,
-        "reranked": reranked, "corrections": [asdict(one) for one in found.candidates.corrections],
+        "reranked": reranked, "rewritten": rewriting.writes(options) if rewriting else REWRITES[0],
+        "corrections": [asdict(one) for one in found.candidates.corrections],
         "repeated": found.repeated, "searched": words.n_rows if words else 0, "milliseconds": round(1000 * took, 1),
         "fitted": {"arm": searcher.fusion.arm, "weight": searcher.fusion.weight,
-                   "rerank": searcher.choice.on if isinstance(searcher, RerankedSearch) else None},
+                   "rerank": searcher.choice.on if isinstance(searcher, RerankedSearch) else None,
+                   "rewrite": rewriting.kind if rewriting else REWRITES[0]},
         "data": data,
     }  # fmt: skip

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +22,7 @@ from genwerk.core.types import Citation, Document
 from genwerk.core.workspace import Artifact, Workspace
 from genwerk.monitoring.answers import AnswerLog, AnswerRecord
 from genwerk.retrieval.citations import verify
-from genwerk.retrieval.index import Index
+from genwerk.retrieval.stores import open_store
 
 ANSWERS = "answers.sqlite"
 
@@ -74,31 +76,28 @@ def build_trace(workspace: Workspace, record: AnswerRecord, *, deep: bool = Fals
                 problems = tuple(workspace.verify(artifact)) if deep else ()
                 found[artifact.id] = Ancestor(part if artifact.id == identity else "", artifact, problems)
     made = found.get(record.artifacts.get("index", ""))
-    citations = _check_all(record.reply.citations, made.artifact if made else None)
+    citations = _check_all(record.reply.citations, record.index or (made.artifact.path if made else None))
     return Trace(record, citations, tuple(found.values()), tuple(missing))
 
 
-def _check_all(citations: Sequence[Citation], made: Artifact | None) -> tuple[CitedSpan, ...]:
+def _check_all(citations: Sequence[Citation], place: Path | str | None) -> tuple[CitedSpan, ...]:
     if not citations:
         return ()
     problem = "the index it was cited from is gone"
-    try:
-        index = Index.open(made.path) if made is not None else None
-    except WorkspaceError as error:
-        index, problem = None, error.what
-    if index is None:
-        return tuple(CitedSpan(citation, citation.source, problem) for citation in citations)
-    try:
-        return tuple(_check(citation, index) for citation in citations)
-    finally:
-        index.close()
+    if place is not None:
+        try:
+            store = open_store(place)
+            with closing(store.connect()) as sql, store.state(sql) as state:
+                return tuple(_check(citation, state.document(citation.document_id)) for citation in citations)
+        except WorkspaceError as error:
+            problem = error.what
+    return tuple(CitedSpan(citation, citation.source, problem) for citation in citations)
 
 
-def _check(citation: Citation, index: Index) -> CitedSpan:
-    try:
-        document: Document = index.document(citation.document_id)
-    except WorkspaceError as error:
-        return CitedSpan(citation, citation.source, error.what)
+def _check(citation: Citation, document: Document | None) -> CitedSpan:
+    if document is None:
+        what = f"document {citation.document_id} is not in the index"
+        return CitedSpan(citation, citation.source, what)
     title = str(document.metadata.get("title", document.source))
     return CitedSpan(citation, title, "" if verify(citation, document) else "the quote is not what stands there")
 
@@ -110,6 +109,7 @@ def as_json(trace: Trace) -> dict[str, Any]:
         "answer": {
             "id": reply.id, "time": record.time, "mode": record.mode, "question": record.question, "text": reply.text,
             "abstained": reply.abstained, "finish_reason": reply.finish_reason, "receipt": asdict(reply.receipt),
+            "index": record.index or None, "state": record.state or None,
         },
         "sound": trace.sound,
         "citations": [
@@ -155,6 +155,8 @@ def _tree(trace: Trace) -> Tree:
     receipt = reply.receipt
     names = escape(f"{receipt.model} · {receipt.adapter or 'no adapter'}")
     tree.add(f"receipt   {names} · temperature {receipt.sampling.temperature} · seed {receipt.sampling.seed}")
+    if record.index:
+        tree.add(f"index     {escape(record.index)} at {record.state}")
     cited = tree.add(f"[bold]citations[/] ({len(trace.citations)})")
     for number, span in enumerate(trace.citations, start=1):
         _add_citation(cited, number, span)

@@ -20,7 +20,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel
 
 from genwerk.core.types import Document
-from genwerk.retrieval.chunking import RecursiveChunker
+from genwerk.retrieval.chunking import Limits, RecursiveChunker
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.store import FILE_NAME, write_store
 from genwerk.retrieval.words import content_words, stem
@@ -78,7 +78,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.fixture
 def make_index(tmp_path: Path) -> MakeIndex:
     def make(documents: Sequence[Document], max_chars: int = 120) -> Index:
-        chunker = RecursiveChunker(max_chars=max_chars, min_chars=min(40, max_chars))
+        chunker = RecursiveChunker(Limits(max_chars=max_chars, min_chars=min(40, max_chars)))
         chunks = [chunk for document in documents for chunk in chunker.chunk(document)]
         texts = {document.id: document.text for document in documents}
         encoder = BagOfStems()

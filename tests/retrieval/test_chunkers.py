@@ -172,7 +172,7 @@ def test_a_window_in_one_endless_line_is_found_near_the_chunk() -> None:
 def test_children_lie_in_one_parent_which_is_read() -> None:
     text = "\n\n".join(f"# Part {n}\n\n" + f"A sentence of part {n} stands here. " * 12 for n in range(4))
     document = Document.create("a.md", text)
-    parents = RecursiveChunker(max_chars=500, min_chars=100).chunk(document)
+    parents = RecursiveChunker(Limits(max_chars=500, min_chars=100)).chunk(document)
     children = ChildChunker(Limits(500, 100), 120).chunk(document)
     assert len(children) > 2 * len(parents)
     reading = Parents(500, 100)
@@ -196,7 +196,7 @@ def test_a_config_says_which_keys_belong_to_its_chunker() -> None:
 def test_what_was_cut_before_a_kill_is_not_cut_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cutting, "_KEPT_EVERY_SECONDS", 0.0)
     documents = [Document.create(f"{n}.txt", f"Text of document {n}. " * (n + 1)) for n in range(4)]
-    inner, seen = RecursiveChunker(max_chars=30, min_chars=0), list[str]()
+    inner, seen = RecursiveChunker(Limits(max_chars=30, min_chars=0)), list[str]()
 
     class Dying:
         def chunk(self, document: Document) -> list[Chunk]:

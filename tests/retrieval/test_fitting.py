@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,8 @@ def test_hybrid_is_served_where_it_beats_both_beyond_chance(tmp_path: Path) -> N
     fitted = fit_fusion(Scripted(scores), [question(text, 1) for text in scores])  # type: ignore[arg-type]
     assert fitted.arm == "hybrid" and fitted.hybrid.mean == 1.0 and fitted.difference.above_zero
     assert "above 0" in fitted.reason and fitted.choice.weight == fitted.weight
+    assert fitted.rrf and fitted.rrf.mean == 0.5, "1/61 + 1/63 > 2/62: by ranks what leads once stands above it"
+    assert fitted.over_rrf and fitted.over_rrf.mean == 0.5 and fitted.over_rrf.above_zero
     fitted.save(tmp_path / fusion.FILE_NAME)
     assert load_fusion(tmp_path) == fitted
 
@@ -51,6 +54,11 @@ def test_the_single_arm_is_served_when_hybrid_is_not_better(tmp_path: Path) -> N
     fitted = fit_fusion(Scripted(scores), [question(text, 1) for text in scores])  # type: ignore[arg-type]
     assert fitted.arm == "bm25" and not fitted.difference.above_zero
     assert "bm25 is served" in fitted.reason and fitted.bm25.mean == 1.0
+    assert fitted.rrf and fitted.over_rrf and fitted.rrf.mean < 1.0 and fitted.over_rrf.above_zero
+    values = asdict(fitted)
+    del values["rrf"], values["over_rrf"]
+    (tmp_path / fusion.FILE_NAME).write_text(json.dumps(values))
+    assert load_fusion(tmp_path) == replace(fitted, rrf=None, over_rrf=None), "an earlier fit is read"
 
 
 def test_a_known_item_counts_once_and_by_overlap() -> None:

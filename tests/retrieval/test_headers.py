@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from genwerk.core.types import Chunk, Document
 from genwerk.data.sections import section_paths, split_sections
-from genwerk.retrieval.chunking import RecursiveChunker
+from genwerk.retrieval.chunking import Limits, RecursiveChunker
 from genwerk.retrieval.headers import Headers, header_parts
 
 TEXT = """# Pump
@@ -95,7 +95,9 @@ def test_the_nearest_heading_and_the_title_stay_longest() -> None:
 )  # fmt: skip
 def test_a_chunk_is_whole_and_within_the_window(pieces: list[str], max_chars: int, window: int) -> None:
     document = Document.create("notes.md", "".join(pieces))
-    chunks = RecursiveChunker(max_chars=max_chars, min_chars=10, count_tokens=words, max_tokens=window).chunk(document)
+    chunks = RecursiveChunker(Limits(max_chars=max_chars, min_chars=10, count_tokens=words, max_tokens=window)).chunk(
+        document
+    )
     texts = Headers(words, window)(document, chunks)
     assert len(texts) == len(chunks)
     for text, chunk in zip(texts, chunks, strict=True):

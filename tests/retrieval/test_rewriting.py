@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
-from genwerk.core.errors import ConfigError, DataError
+from genwerk.core.errors import ConfigError, DataError, RequestError
 from genwerk.core.types import Document, Request
 from genwerk.data.questions import Question
 from genwerk.inference.generation import Delta
 from genwerk.retrieval.embedding import TextEncoder
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.rewriting import KINDS, RewrittenSearch, fit_rewriting, hypothetical_passage, other_questions
-from genwerk.retrieval.search import FusionChoice, Searcher
+from genwerk.retrieval.reranked import RerankChoice, RerankedSearch
+from genwerk.retrieval.reranking import Scored
+from genwerk.retrieval.rewriting import (
+    KINDS,
+    DecideRewritingConfig,
+    RewrittenSearch,
+    decide_rewriting,
+    fit_rewriting,
+    hypothetical_passage,
+    load_rewriting,
+    other_questions,
+)
+from genwerk.retrieval.search import FusionChoice, Options, Searcher
 
 MakeIndex = Callable[..., Index]
 
@@ -78,8 +92,10 @@ def test_a_model_that_babbles_is_switched_off(world: World, kind: str) -> None:
     searcher, asked = world
     assert not fit_rewriting(searcher, Writer("Bread bread bread."), asked, kind).on
     writer = Writer("Bread?")
-    off = RewrittenSearch(searcher, writer, kind, on=False)
+    off = RewrittenSearch(searcher, writer)
     assert off.look(asked[0].text) == searcher.look(asked[0].text) and writer.asked == 0
+    overruled = RewrittenSearch(searcher, writer, kind).look(asked[0].text, options=Options(rewrite="none"))
+    assert overruled == searcher.look(asked[0].text) and writer.asked == 0
     once = RewrittenSearch(searcher, writer, kind)
     assert once.search(asked[0].text) == once.search(asked[0].text) and writer.asked == 1
     assert once.search("  ") == []
@@ -90,3 +106,41 @@ def test_an_unknown_kind_and_too_few_questions_are_refused(world: World) -> None
         RewrittenSearch(world[0], Writer(""), "step-back")
     with pytest.raises(DataError, match="too few"):
         fit_rewriting(world[0], Writer(""), world[1][:1], "hyde")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_written_for_is_chosen_among_and_reranked_as_ever(world: World, kind: str) -> None:
+    """Of identical texts one, unlike ones first, a second stage over all: also where only a wording found it."""
+    searcher, asked = world
+    question = asked[5]
+
+    class Likes:
+        def score(self, query: str, texts: Sequence[str], user: str = "") -> Scored:
+            assert query == question.text, "the reranker reads the question, not what was written for it"
+            return Scored(np.array([0.9 if "Elbe5" in text else 0.1 for text in texts], dtype=np.float32), 1)
+
+    rewritten = RewrittenSearch(searcher, Knowing(""))
+    options = Options(mmr=0.5, distinct=True, rewrite=kind)
+    found = rewritten.find(question.text, 6, options=options)
+    assert len({item.chunk for item in found.results}) == 6 and found.written
+    second = RerankedSearch(rewritten, Likes(), RerankChoice(True, 40, 0.0))
+    for some in (options, Options(rewrite=kind)):
+        first = second.find(question.text, 3, options=some)
+        assert first.results[0].chunk.document_id == question.document_id and first.results[0].source == "reranked"
+    assert second.look(question.text, 3, options=Options(rewrite=kind)).signals.cosine == (
+        searcher.look(question.text, 100).signals.cosine
+    )
+
+
+def test_without_a_model_rewriting_is_refused(world: World) -> None:
+    with pytest.raises(RequestError, match="no model that rewrites"):
+        world[0].find("why", options=Options(rewrite="hyde"))
+    with pytest.raises(RequestError, match="Use one of none, multi-query"):
+        Options(rewrite="other")
+
+
+def test_the_kind_that_a_recipe_names_is_kept_without_measuring(tmp_path: Path) -> None:
+    nothing: Any = None
+    step: Any = SimpleNamespace(out=tmp_path)
+    decide_rewriting(DecideRewritingConfig(kind="hyde"), step, nothing, nothing, nothing, nothing, nothing)
+    assert load_rewriting(tmp_path) == "hyde"

@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from genwerk.core.workspace import Workspace
+from genwerk.models.cross_encoder import new_cross_encoder, save_cross_encoder
+from genwerk.monitoring.answers import AnswerLog
+from genwerk.retrieval.reranked import RerankChoice, RerankedSearch
+from genwerk.retrieval.reranking import Reranker
+from genwerk.serving.app import create_app
+from genwerk.serving.assistant import Assistant
 from genwerk.serving.auth import KeyStore
+from genwerk.serving.deployment import Deployment
 
 CHROMIUM = Path("/usr/bin/chromium")
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
@@ -118,6 +127,56 @@ def test_search_shows_each_arm_and_opens_the_passage(running: Any, page: Page, q
     expect(page.locator("#search-source")).to_be_hidden()
     page.goto(f"{running.url}/#/search/nothing%20like%20%25%20it")
     expect(page.locator("#search-query")).to_have_value("nothing like % it")
+
+
+@pytest.fixture
+def with_reranker(
+    tiny_deployment: Deployment, tiny_workspace: Workspace, serve_app: Callable[..., str], tmp_path: Path
+) -> str:
+    """A server of the same documents whose search has a second stage, of random weights."""
+    encoder = tiny_workspace.root.parent / "encoder"
+    save_cross_encoder(new_cross_encoder(encoder), tmp_path / "cross", encoder, window=100)
+    search = RerankedSearch(tiny_deployment.searcher, Reranker.load(tmp_path / "cross"), RerankChoice(False, 5))  # type: ignore[arg-type]
+    assistant = Assistant(replace(tiny_deployment, searcher=search), AnswerLog(Path(":memory:")))
+    return serve_app(create_app(assistant, keys=KeyStore(tmp_path / "keys.json")))
+
+
+def test_the_options_of_a_search_are_asked_for_and_told(with_reranker: str, page: Page) -> None:
+    page.goto(f"{with_reranker}/#/search/the%20assrt%20desk")
+    status, more, sources = page.locator("#search-status"), page.locator("#search-more"), ".search-open .mono"
+    expect(status).to_contain_text("searched for “assert” instead of “assrt”")
+    more.locator("summary").click()
+
+    def change(act: Callable[[], object]) -> dict[str, Any]:
+        with page.expect_response("**/v1/search") as answered:
+            act()
+        asked: dict[str, Any] = answered.value.request.post_data_json
+        assert answered.value.ok
+        return asked
+
+    assert change(lambda: more.locator("label.switch", has_text="Nearest spelling").click())["spelling"] is False
+    expect(status).not_to_contain_text("instead of")
+    assert change(lambda: page.select_option("#search-fusion", "rrf"))["fusion"] == "rrf"
+    expect(page.locator("#search-weight-field")).to_be_hidden()
+    assert change(lambda: page.locator("#search-mmr").fill("0.4"))["mmr"] == 0.6
+    assert change(lambda: more.locator("label.switch", has_text="Identical texts once").click())["distinct"] is True
+    assert change(lambda: more.locator("label.switch", has_text="Reranker").click())["rerank"] is True
+    expect(status).to_contain_text("reranked")
+    assert change(lambda: page.select_option("#search-rewrite", "multi-query"))["rewrite"] == "multi-query"
+    expect(status).to_contain_text("the model was asked once")
+
+    def only_signs() -> None:
+        page.fill("#search-where", "format=md")
+        page.keyboard.press("Tab")
+
+    assert change(only_signs)["where"] == ["format=md"]
+    expect(page.locator("#search-chosen")).to_have_text("7 changed")
+    expect(page.locator(sources).first).to_contain_text("signs.md")
+    assert all("signs.md" in text for text in page.locator(sources).all_inner_texts())
+    picture(page, "page-search-options")
+    page.fill("#search-where", "colour=red")
+    page.keyboard.press("Enter")
+    expect(status.locator(".problem")).to_contain_text("no document has a `colour`")
 
 
 def test_guards_and_silence_are_shown(running: Any, page: Page) -> None:

@@ -55,7 +55,7 @@ def test_each_passage_has_its_rank_and_score_in_every_arm(deployment: Deployment
     assert (found["arm"], found["weight"], found["fitted"]) == (
         "hybrid",
         0.3,
-        {"arm": "hybrid", "weight": 0.3, "rerank": None},
+        {"arm": "hybrid", "weight": 0.3, "rerank": None, "rewrite": "none"},
     )
     words = search(deployment, parse_search({"query": "bread in the oven", "arm": "bm25"}))
     assert [item["source"] for item in words["data"]] == ["bread.md"]
@@ -78,6 +78,7 @@ def test_what_the_reader_may_not_see_is_neither_found_nor_counted(deployment: De
         ({"query": "a", "where": 3}, "where"),
         ({"query": "a", "fusion": "borda"}, "fusion"), ({"query": "a", "distinct": 1}, "distinct"),
         ({"query": "a", "rerank": "yes"}, "rerank"), ({"query": "x" * 100_000}, "query"),
+        ({"query": "a", "rewrite": "better"}, "rewrite"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_named(body: dict[str, object], param: str) -> None:

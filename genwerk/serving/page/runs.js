@@ -7,6 +7,7 @@ import { byId, copyButton, el, icon } from "./dom.js";
 const KINDS = {
   report: "Evaluation report", evaluation: "Measurements", model: "Model", pretrained: "Model trained from scratch", adapter: "Adapter",
   index: "Index", fit: "Fitted retrieval", dataset: "Dataset", tokenizer: "Tokenizer", tokens: "Token shards", deployment: "Deployment",
+  reranker: "Reranker", reranking: "Reranking, decided", abstention: "Silence, fitted with the reranker",
 };
 let runs = [];
 

@@ -9,6 +9,7 @@ let fitted = null;
 let arm = "";
 let turn = 0;
 let rerank = null;
+let rewrite = null;
 
 export function setUpSearch() {
   byId("search-arms").append(...Object.entries(ARMS).map(([name, label]) =>
@@ -24,6 +25,7 @@ export function setUpSearch() {
   byId("search-mmr").addEventListener("input", chosen);
   byId("search-more").addEventListener("change", (event) => {
     if (event.target.id === "search-rerank") rerank = event.target.checked;
+    if (event.target.id === "search-rewrite") rewrite = event.target.value;
     chosen();
     again();
   });
@@ -40,6 +42,7 @@ function options() {
     ...(byId("search-distinct").checked ? { distinct: true } : {}),
     ...(byId("search-spelling").checked ? {} : { spelling: false }),
     ...(rerank === null ? {} : { rerank }),
+    ...(rewrite === null ? {} : { rewrite }),
   };
 }
 
@@ -83,11 +86,13 @@ function show(found) {
   byId("search-weight-field").hidden = arm !== "hybrid" || found.fusion === "rrf";
   byId("search-rerank-field").hidden = fitted.rerank === null;
   byId("search-rerank").checked = found.reranked;
+  byId("search-rewrite").value = found.rewritten;
   weight();
   chosen();
   const best = arm === fitted.arm ? "as fitted on this collection" : `fitted on this collection: ${ARMS[fitted.arm].toLowerCase()}`;
   const told = [...found.corrections.map((one) => `searched for “${one.searched}” instead of “${one.asked}”`),
-    ...(found.repeated ? [`${found.repeated} identical texts left out`] : []), ...(found.reranked ? ["reranked"] : [])];
+    ...(found.repeated ? [`${found.repeated} identical texts left out`] : []), ...(found.reranked ? ["reranked"] : []),
+    ...(found.rewritten === "none" ? [] : ["the model was asked once"])];
   byId("search-status").textContent = `${[`${found.data.length ? `The first ${found.data.length}` : "Nothing found"} of ${found.searched.toLocaleString("en")} passages, ${found.milliseconds.toFixed(0)} ms, ${best}`, ...told].join(" · ")}`;
   const top = Object.fromEntries(Object.keys(ARMS).map((name) => [name, Math.max(1e-9, ...found.data.map((item) => item.arms[name]?.score ?? 0))]));
   byId("search-results").replaceChildren(...found.data.map((item) => result(item, top)));
