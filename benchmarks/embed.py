@@ -1,4 +1,4 @@
-"""Embedding speed: our encoder in float32 and in int8 beside sentence-transformers in float32, same weights and texts.
+"""Embedding speed: our encoder in float32 and in int16 beside sentence-transformers in float32, same weights and texts.
 
 Runs in turn in one process with the same number of threads; prints texts per second, the ratio to sentence-transformers
 round by round, and how near the vectors are to its vectors.
@@ -60,7 +60,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     path = fetch(KNOWN["minilm"].spec, KNOWN["minilm"].sha256)
-    exact, rounded = Embedder.load(path), Embedder.load(path, "int8")
+    exact, rounded = Embedder.load(path), Embedder.load(path, "int16")
     theirs = SentenceTransformer(str(path), device="cpu")
     texts = passages(chosen.texts, exact)
 

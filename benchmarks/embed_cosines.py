@@ -1,4 +1,4 @@
-"""How near the vectors of int8 are to those of float32, over several thousand real texts of every kind.
+"""How near the vectors of int16 are to those of float32, over several thousand real texts of every kind.
 
 For each kind its mean and its lowest cosine, and the text that has it: what counts is that no single passage strays.
 
@@ -40,9 +40,9 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     path = fetch_source(chosen.model).path
-    exact, rounded = Embedder.load(path), Embedder.load(path, "int8")
-    if precision_of(rounded.identity) != "int8":
-        parser.error("int8 cannot be had here, see above")
+    exact, rounded = Embedder.load(path), Embedder.load(path, "int16")
+    if precision_of(rounded.identity) != "int16":
+        parser.error("int16 cannot be had here, see above")
     print(f"{'':16} texts  tokens  mean     lowest   of")
     for kind, texts in kinds(exact, chosen.each).items():
         cosines = (exact.embed(texts) * rounded.embed(texts)).sum(-1)

@@ -6,7 +6,7 @@ MiniLM knows English only, multilingual-e5-small knows both. Pages are ranked by
 
     python benchmarks/german.py                          # 2,561 pages in each language, 1,000 questions
     python benchmarks/german.py --part swriter --questions 100
-    python benchmarks/german.py --precision float32      # the embedders in float32 instead of int8
+    python benchmarks/german.py --precision float32      # the embedders in float32 instead of int16
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--part", default="", help="folder of the help, such as swriter; all when left out")
     parser.add_argument("--embedders", nargs="+", default=["minilm", "e5"])
-    parser.add_argument("--precision", choices=["float32", "int8"], default="int8")
+    parser.add_argument("--precision", choices=["float32", "int16"], default="int16")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)

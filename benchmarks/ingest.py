@@ -2,7 +2,7 @@
 
 The files are pages of the Python documentation (Debian) as HTML, some of them made into PDF and DOCX. All use
 all-MiniLM-L6-v2 from the same files, chunks of the same longest length in characters, and the same threads; ours also
-in int8. Ours writes an index to disk, theirs fill a store in memory. Each run is a process of its own; loading the
+in int16. Ours writes an index to disk, theirs fill a store in memory. Each run is a process of its own; loading the
 model and imports are not counted. Peers are installed once into an environment in the cache folder.
 
     python benchmarks/ingest.py                      # 80 pages, of which 16 as PDF and 16 as DOCX, three rounds
@@ -73,11 +73,11 @@ def main() -> None:
     files = made_files(chosen.pages)
     if chosen.profile:
         with cProfile.Profile() as profile:
-            ingest(files, "int8")
+            ingest(files, "int16")
         pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
         return
     ours = [sys.executable, __file__, "--threads", str(chosen.threads), "--ours", str(files)]
-    runs = {f"genwerk {precision}": [*ours, precision] for precision in ("float32", "int8")}
+    runs = {f"genwerk {precision}": [*ours, precision] for precision in ("float32", "int16")}
     model = fetch(KNOWN["minilm"].spec, KNOWN["minilm"].sha256)
     for name in chosen.peers:
         if name != "none":

@@ -79,7 +79,7 @@ class RetrievalSection(ChunkerConfig):
 
     chunk_chars: int = Field(600, ge=100, le=4000, description="fits MiniLM's window of 256 tokens with room to spare")
     embed: str = Field("minilm", description="minilm, e5 (many languages), or a path to a Hugging Face directory")
-    precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
+    precision: Precision = Field("float32", description="of embedding; int16 is faster and needs AVX-512 VNNI")
     n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
     rerank: Literal["auto", "always", "never"] = Field(
         "auto", description="the last word to a reranker: auto if it is better on questions it never saw"

@@ -60,7 +60,7 @@ def build(
         typer.Option(min=0, show_default="the index's own, 700 for a new one", help="Longest passage in characters."),
     ] = 0,
     precision: Annotated[
-        str, typer.Option(show_default="the index's own, float32 for a new one", help="float32, or int8: faster.")
+        str, typer.Option(show_default="the index's own, float32 for a new one", help="float32, or int16: faster.")
     ] = "",
     chunker: ChunkerOption = "",
     headers: HeadersOption = None,

@@ -6,7 +6,7 @@ Source: Reimers and Gurevych (2019), Sentence-BERT; the network is `models/encod
 
 Chosen:   texts of all callers go through one line (`inference/encoding.py`), in batches without padding; a text gives
           the same bytes in any company. A text longer than the encoder's window is embedded window by window and
-          averaged by length: it is never cut in silence. With precision int8 the native kernels compute
+          averaged by length: it is never cut in silence. With precision int16 the native kernels compute
           (`inference/native/encoder.py`); its vectors have an identity of their own and are never compared with those
           of float32. Words that a model expects before a question or a passage are put there (`Prompts`).
 Left out: quantised vectors, other devices than the encoder's.
@@ -37,7 +37,7 @@ from genwerk.tokenizers.tokenizer import read_tokenizer
 __all__ = ["Embedder", "TextEncoder", "plan_batches"]
 
 _FILES = ("config.json", "model.safetensors", "sentence_bert_config.json", "tokenizer.json")
-_ROWS_OF_A_CORE = 1024  # tokens of a step in int8, about a tenth of a second
+_ROWS_OF_A_CORE = 1024  # tokens of a step in int16, about a tenth of a second
 _REPORTED = 128  # texts after which `embed_batches` tells how far it is
 
 
@@ -81,12 +81,12 @@ class Embedder:
     def load(cls, path: Path, precision: Precision = "float32") -> Embedder:
         """Read a Hugging Face directory of an encoder, or a file of e5 (models/e5_file.py).
 
-        precision   int8 where the native kernels can be had and pay; else float32, which is said.
+        precision   int16 where the native kernels can be had and pay; else float32, which is said.
         Raises ModelError for missing or damaged files.
         """
         found = _read_files(Path(path))
-        rounded = _in_bytes(found.encoder) if precision == "int8" else None
-        identity = identity_in("int8" if rounded else "float32", found.identity)
+        rounded = _in_words(found.encoder) if precision == "int16" else None
+        identity = identity_in("int16" if rounded else "float32", found.identity)
         encoder = rounded or found.encoder(trainable=False)
         return cls(encoder, found.tokenizer, name=Path(path).name, identity=identity, prompts=found.prompts)
 
@@ -162,15 +162,15 @@ def _read_files(path: Path) -> _Files:
     return _Files(read_tokenizer(path), prompts, identity, partial(load_encoder, path))
 
 
-def _in_bytes(load: _Load) -> NativeEncoder | None:
-    """The encoder in int8, or None, which is said, where that would not be faster or cannot be had."""
+def _in_words(load: _Load) -> NativeEncoder | None:
+    """The encoder in int16, or None, which is said, where that would not be faster or cannot be had."""
     if not NativeEncoder.pays():
-        say("embedding in float32: int8 is faster with AVX-512 VNNI only, which this processor lacks", style="yellow")
+        say("embedding in float32: int16 is faster with AVX-512 VNNI only, which this processor lacks", style="yellow")
         return None
     try:
         return NativeEncoder(load(trainable=True))
     except NativeUnavailableError as error:
-        say(f"embedding in float32 instead of int8: {error.what}", style="yellow")
+        say(f"embedding in float32 instead of int16: {error.what}", style="yellow")
         return None
 
 

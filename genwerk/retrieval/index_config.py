@@ -71,7 +71,7 @@ class IndexConfig(ChunkerConfig):
 
     max_chars: int = Field(700, ge=50, description="longest passage in characters; the encoder's window limits it too")
     min_chars: int = Field(200, ge=0, description="a section shorter than this is joined with the next one")
-    precision: Precision = Field("float32", description="of embedding; int8 is faster and needs AVX-512 VNNI")
+    precision: Precision = Field("float32", description="of embedding; int16 is faster and needs AVX-512 VNNI")
 
     @classmethod
     def of(cls, meta: Mapping[str, str]) -> Self:

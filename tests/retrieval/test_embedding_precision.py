@@ -44,13 +44,13 @@ def wide_encoder_dir(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def paying(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Int8 is taken whatever the processor."""
+    """Whole numbers are taken whatever the processor."""
     monkeypatch.setattr(NativeEncoder, "pays", staticmethod(lambda: True))
 
 
-def test_int8_is_near_float32_and_another_embedder(wide_encoder_dir: Path, paying: None) -> None:
-    exact, rounded = Embedder.load(wide_encoder_dir), Embedder.load(wide_encoder_dir, "int8")
-    assert rounded.identity == f"int8.2-{exact.identity}"
+def test_int16_is_near_float32_and_another_embedder(wide_encoder_dir: Path, paying: None) -> None:
+    exact, rounded = Embedder.load(wide_encoder_dir), Embedder.load(wide_encoder_dir, "int16")
+    assert rounded.identity == f"int16-{exact.identity}"
     assert (exact.embed(TEXTS) * rounded.embed(TEXTS)).sum(-1).min() > 0.9999
     assert rounded.embed(TEXTS).tobytes() == np.concatenate([rounded.embed([one]) for one in TEXTS]).tobytes()
 
@@ -61,29 +61,28 @@ def test_no_real_text_strays(minilm_dir: Path, paying: None) -> None:
     signs = [*string.printable[::3], "ä", "ß", "€", "中文", "Hallo Welt", "Grüße aus Köln, wo es heute regnet."]
     code = [inspect.getsource(one) for one in (inspect.getdoc, string.capwords, json.dumps)]
     texts = [*words, *signs, *(one[:700] for one in code), *(topics[name][:700] for name in sorted(topics)[::16])]
-    exact, rounded = Embedder.load(minilm_dir), Embedder.load(minilm_dir, "int8")
+    exact, rounded = Embedder.load(minilm_dir), Embedder.load(minilm_dir, "int16")
     assert (exact.embed(texts) * rounded.embed(texts)).sum(-1).min() > 0.9999
 
 
 def test_an_index_is_searched_in_its_own_precision(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
-    live = LiveIndex(tmp_path, Embedder.load(wide_encoder_dir, "int8"))
+    live = LiveIndex(tmp_path, Embedder.load(wide_encoder_dir, "int16"))
     assert live.sync([Document.create("bees.txt", "The bees fly from the hive to the water.")]).added == 1
     index = Index.open(tmp_path)
-    assert index.precision == "int8"
+    assert index.precision == "int16"
     Searcher(index, Embedder.load(wide_encoder_dir, index.precision))
     with pytest.raises(WorkspaceError, match="cannot be compared"):
         Searcher(index, Embedder.load(wide_encoder_dir))
 
 
-def test_an_index_of_the_former_int8_is_refused(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
-    embedder = Embedder.load(wide_encoder_dir, "int8")
-    now, embedder.identity = embedder.identity, embedder.identity.replace("int8.2-", "int8-")
+def test_an_index_of_an_earlier_precision_is_refused(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
+    embedder = Embedder.load(wide_encoder_dir, "int16")
+    now, embedder.identity = embedder.identity, embedder.identity.replace("int16-", "int8-")
     LiveIndex(tmp_path, embedder)
     index, embedder.identity = Index.open(tmp_path), now
-    assert index.precision == "int8"
     with pytest.raises(WorkspaceError, match="cannot be compared"):
         Searcher(index, embedder)
-    with pytest.raises(WorkspaceError, match=r"another embedder: int8-.* not int8\.2-"):
+    with pytest.raises(WorkspaceError, match="another embedder: int8-.* not int16-"):
         LiveIndex(tmp_path, embedder).sync([Document.create("a.md", "bread")])
 
 
@@ -91,9 +90,9 @@ def test_the_command_keeps_the_precision(wide_encoder_dir: Path, tmp_path: Path,
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text("# Bees\n\nThe bees fly from the hive to the water in summer.\n")
     build = ["index", "build", str(tmp_path / "docs"), "--index", str(tmp_path / "index")]
-    chosen = ["--embed", str(wide_encoder_dir), "--precision", "int8"]
+    chosen = ["--embed", str(wide_encoder_dir), "--precision", "int16"]
     assert CliRunner().invoke(app, [*build, *chosen]).exit_code == 0
-    assert Index.open(tmp_path / "index").precision == "int8"
+    assert Index.open(tmp_path / "index").precision == "int16"
     again = CliRunner().invoke(app, build)
     assert again.exit_code == 0 and "1 unchanged" in again.output
     assert "float32" in str(CliRunner().invoke(app, [*build, "--precision", "float16"]).exception)
@@ -104,9 +103,9 @@ def test_without_kernels_it_is_float32_and_said(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(embedding, "say", lambda text, style="": said.append(text))
-    assert not Embedder.load(tiny_encoder_dir, "int8").identity.startswith("int8")  # heads of 8 numbers
+    assert not Embedder.load(tiny_encoder_dir, "int16").identity.startswith("int16")  # heads of 8 numbers
     monkeypatch.setattr(NativeEncoder, "pays", staticmethod(lambda: False))
-    assert Embedder.load(wide_encoder_dir, "int8").identity == Embedder.load(wide_encoder_dir).identity
+    assert Embedder.load(wide_encoder_dir, "int16").identity == Embedder.load(wide_encoder_dir).identity
     assert ["heads of 16" in said[0], "VNNI" in said[1]] == [True, True]
 
 
@@ -117,8 +116,8 @@ def test_a_missing_compiler_is_said(wide_encoder_dir: Path, monkeypatch: pytest.
     said: list[str] = []
     monkeypatch.setattr("genwerk.inference.native.encoder.load_library", missing)
     monkeypatch.setattr(embedding, "say", lambda text, style="": said.append(text))
-    assert Embedder.load(wide_encoder_dir, "int8").identity == Embedder.load(wide_encoder_dir).identity
-    assert said == ["embedding in float32 instead of int8: there is no C++ compiler"]
+    assert Embedder.load(wide_encoder_dir, "int16").identity == Embedder.load(wide_encoder_dir).identity
+    assert said == ["embedding in float32 instead of int16: there is no C++ compiler"]
 
 
 def test_prompts_stand_before_questions_and_passages(wide_encoder_dir: Path, tmp_path: Path) -> None:
