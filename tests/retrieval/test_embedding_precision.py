@@ -82,7 +82,7 @@ def test_an_index_of_an_earlier_precision_is_refused(wide_encoder_dir: Path, tmp
     index, embedder.identity = Index.open(tmp_path), now
     with pytest.raises(WorkspaceError, match="cannot be compared"):
         Searcher(index, embedder)
-    with pytest.raises(WorkspaceError, match="another embedder: int8-.* not int16-"):
+    with pytest.raises(WorkspaceError, match="another embedder: int8-"):
         LiveIndex(tmp_path, embedder).sync([Document.create("a.md", "bread")])
 
 
