@@ -25,7 +25,7 @@ from genwerk.data.documents import load_documents
 from genwerk.data.prepare import PrepareConfig
 from genwerk.data.sources import source_fingerprint
 from genwerk.recipe import fetch_source
-from genwerk.retrieval.chunking import RecursiveChunker
+from genwerk.retrieval.chunking import Limits, RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.precision import precision_of
 
@@ -72,7 +72,7 @@ def kinds(embedder: Embedder, each: int) -> dict[str, list[str]]:
 
 def chunks(embedder: Embedder, texts: list[tuple[str, str]]) -> list[str]:
     """As the index cuts them."""
-    cut = RecursiveChunker(count_tokens=embedder.count_tokens, max_tokens=embedder.window).chunk
+    cut = RecursiveChunker(Limits(count_tokens=embedder.count_tokens, max_tokens=embedder.window)).chunk
     return [text[chunk.start : chunk.end] for name, text in texts for chunk in cut(Document.create(name, text))]
 
 

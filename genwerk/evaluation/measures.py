@@ -102,7 +102,7 @@ _RANK_WORDS = {
 }
 _RANK_LABELS = {"hit@1": "hit@1", "hit@5": "hit@5", "ndcg@10": "nDCG@10"}
 _ARM_LABELS = {
-    "bm25": "BM25 (words)", "dense": "dense (meaning)", "hybrid": "hybrid (both)", RRF: "both, by reciprocal ranks",
+    "bm25": "BM25 (words)", "dense": "dense (meaning)", "hybrid": "hybrid (both)", RRF: "RRF (both by rank)",
     RERANKED: "reranked (cross-encoder)",
 }  # fmt: skip
 
