@@ -10,12 +10,15 @@ seconds.
     python benchmarks/abstention.py --passages 3000        # the first 3,000, 500 questions to fit and 500 to measure on
     python benchmarks/abstention.py --reranker FOLDER      # with a cross-encoder's score as one more signal
     python benchmarks/abstention.py --plot docs/images/abstention.svg
+    python benchmarks/abstention.py --show 60              # questions drawn by chance, and what stands first without
+                                                           # the passage, to be read by hand
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -58,6 +61,7 @@ def main() -> None:
     parser.add_argument("--reranker", type=Path, help="a cross-encoder's directory")
     parser.add_argument("--read", type=int, default=5, help="passages that the reranker reads")
     parser.add_argument("--share", type=float, default=0.1, help="of answerable questions that may go unanswered")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print what is found first instead, and stop")
     parser.add_argument("--plot", type=Path, help="file for the curve of risk over coverage")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
@@ -67,10 +71,13 @@ def main() -> None:
     if chosen.passages:
         part = min(500, chosen.passages // 4)
         config = BoolqConfig(passages=chosen.passages, heldout=part, dev=part)
-    collection = boolq_collection(Workspace(root / "workspace"), config, fetch_source("minilm"))
+    collection = boolq_collection(Workspace(root.parent / "boolq" / "workspace"), config, fetch_source("minilm"))
     questions = load_questions(collection.dataset.path)
     parts = {split: [one for one in questions if one.split == split] for split in ("dev", "heldout")}
     parts = {split: some[: chosen.questions or None] for split, some in parts.items()}
+    if chosen.show:
+        show_first(collection, parts["heldout"], chosen.show)
+        return
     found = {split: signals(collection, some, chosen, root / "signals") for split, some in parts.items()}
     fitted = fit_abstention(found["dev"]["present"], found["dev"][FITTED], max_false_abstention=chosen.share)
     print(f"\n{len(parts['dev'])} questions fitted on, {len(parts['heldout'])} held out, ", end="")
@@ -82,6 +89,29 @@ def main() -> None:
         print(f"\nrisk over coverage: {chosen.plot}")
 
 
+def first_search(collection: Collection) -> Searcher:
+    choice = load_fusion(collection.fit.path).choice
+    return Searcher(Index.open(collection.index.path), Embedder.load(collection.embedder.path), choice)
+
+
+def show_first(collection: Collection, questions: Sequence[Question], count: int) -> None:
+    """How often the best passage that is left is of the same article, or a copy; and some of them."""
+    searcher, documents = first_search(collection), {one.id: one for one in load_documents(collection.dataset.path)}
+    best, articles, copies = [], 0, 0
+    for question in questions:
+        gold, found = (
+            documents[question.document_id],
+            searcher.search(question.text, 1, exclude=(question.document_id,)),
+        )
+        best.append(documents[found[0].chunk.document_id])
+        articles += best[-1].metadata["title"] == gold.metadata["title"]
+        copies += are_alike(runs_of(gold.text), runs_of(best[-1].text))
+    for place in random.Random(7).sample(range(len(questions)), min(count, len(questions))):
+        print(f"\nQ  {questions[place].text}\n   {best[place].text}")
+    told = f"the first one found is of its article for {articles}, a copy of it for {copies}"
+    print(f"\nof {len(questions)} questions without their passage, {told}")
+
+
 def signals(collection: Collection, questions: Sequence[Question], chosen: argparse.Namespace, kept: Path) -> Found:
     """Signals of every question in every case, from the file of an earlier run where there is one."""
     reader = sha256_file(chosen.reranker / "model.safetensors")[:12] if chosen.reranker else "none"
@@ -89,9 +119,7 @@ def signals(collection: Collection, questions: Sequence[Question], chosen: argpa
     if (kept / name).exists():
         held = json.loads((kept / name).read_text(encoding="utf-8"))
         return {case: [Signals(**one) for one in held[case]] for case in CASES}
-    choice = load_fusion(collection.fit.path).choice
-    first = Searcher(Index.open(collection.index.path), Embedder.load(collection.embedder.path), choice)
-    second = RerankChoice(on=True, k=chosen.read)
+    first, second = first_search(collection), RerankChoice(on=True, k=chosen.read)
     searcher = RerankedSearch(first, Remembered(chosen.reranker), second) if chosen.reranker else first
     articles: dict[str, list[str]] = defaultdict(list)
     documents = {one.id: one for one in load_documents(collection.dataset.path)}
