@@ -288,16 +288,17 @@ def _silent(text: str, language: str, reason: str) -> Iterator[AnswerEvent]:
 def _done(draft: _Draft, kept: int) -> Done:
     text = " ".join(sentence.shown for sentence in draft.sentences)
     first, prompt = draft.written[0], draft.written[0].usage.prompt_tokens
+    held_back, quoted = draft.verdicts and not draft.sentences, bool(draft.sentences) and not kept
     completed = sum(written.usage.completion_tokens for written in draft.written)
     return Done(
         text=text or draft.silence,
         citations=tuple(draft.citations),
         abstained=not draft.sentences,
         usage=Usage(prompt, completed),
-        finish_reason="content_filter" if draft.verdicts and not draft.sentences else first.finish_reason,
+        finish_reason="content_filter" if held_back else "stop" if quoted else first.finish_reason,
         kept=kept,
         dropped=(*(text for written in draft.written for text in written.dropped), *draft.dropped),
-        quoted=bool(draft.sentences) and not kept,
+        quoted=quoted,
         verdicts=tuple(draft.verdicts),
         tokens=tuple(first.tokens),
         language=draft.language,

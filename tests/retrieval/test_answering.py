@@ -101,8 +101,9 @@ def test_sentences_come_one_by_one_while_the_model_still_writes(make_index, topi
     ],
 )
 def test_where_nothing_holds_the_passage_is_quoted(answer, text: str) -> None:  # type: ignore[no-untyped-def]
-    sentences, done = answer(Model(text))
+    sentences, done = answer(Model(text, "length"))
     assert done.quoted and not done.abstained and done.kept == 0
+    assert done.finish_reason == "stop"  # the quote is whole, wherever the model was cut
     assert len(sentences) == 1 and sentences[0].quoted
     assert "1094 kilometres" in sentences[0].text and len(sentences[0].text) <= 300
     assert sentences[0].citation.quote.endswith(".")
