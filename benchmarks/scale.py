@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -58,7 +59,7 @@ class Collection:
         self.base = base_vectors()
 
     def blocks(self, rows: int = 10_000) -> Iterator[tuple[list[str], np.ndarray]]:
-        """Texts and vectors (n, D) float32, in order."""
+        """Texts and vectors (n, D) float32, in order. Other `rows` draw others."""
         for start in range(0, self.size, rows):
             draw = np.random.default_rng(start)
             count = min(rows, self.size - start)
@@ -77,6 +78,12 @@ class Collection:
             vector = self.base[place % len(self.base)] + NOISE * draw.normal(size=self.base.shape[1])
             found.append((" ".join(words), unit(vector[None].astype(np.float32))[0]))
         return found
+
+
+def grouped(items: Iterator[np.ndarray], count: int) -> Iterator[list[np.ndarray]]:
+    """Lists of `count`, the last one shorter."""
+    while group := list(islice(items, count)):
+        yield group
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -296,7 +303,8 @@ def ask_lancedb(collection: Collection, indexed: bool = False) -> tuple[Callable
     shutil.rmtree(folder, ignore_errors=True)
     table, first = None, 0
     started = time.perf_counter()
-    for _, vectors in collection.blocks(100_000):
+    for blocks in grouped((vectors for _, vectors in collection.blocks()), 10):  # fewer fragments
+        vectors = np.concatenate(blocks)
         flat = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), vectors.shape[1])
         numbers = pyarrow.array(np.arange(first, first + len(vectors)))
         rows = pyarrow.table({"number": numbers, "vector": flat})
