@@ -115,7 +115,7 @@ def show_first(collection: Collection, questions: Sequence[Question], count: int
 def signals(collection: Collection, questions: Sequence[Question], chosen: argparse.Namespace, kept: Path) -> Found:
     """Signals of every question in every case, from the file of an earlier run where there is one."""
     reader = sha256_file(chosen.reranker / "model.safetensors")[:12] if chosen.reranker else "none"
-    name = f"{collection.index.id[:12]}-{reader}-{chosen.read}-{questions[0].split}-{len(questions)}.json"
+    name = f"{len(CASES)}-{collection.index.id[:12]}-{reader}-{chosen.read}-{questions[0].split}-{len(questions)}.json"
     if (kept / name).exists():
         held = json.loads((kept / name).read_text(encoding="utf-8"))
         return {case: [Signals(**one) for one in held[case]] for case in CASES}

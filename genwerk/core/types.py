@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 
@@ -34,6 +34,10 @@ class Document:
         data = text.encode("utf-8", "surrogatepass")
         identity = hashlib.sha256(source.encode() + b"\0" + data).hexdigest()[:16]
         return cls(identity, source, text, hashlib.sha256(data).hexdigest(), acl, dict(metadata or {}))
+
+    def may_be_seen(self, groups: Collection[str]) -> bool:
+        """Whether it is for everyone, or for one of `groups`."""
+        return not self.acl or not frozenset(self.acl).isdisjoint(groups)
 
 
 @dataclass(frozen=True, slots=True, order=True)

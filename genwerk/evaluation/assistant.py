@@ -32,7 +32,7 @@ from genwerk.retrieval.index import Index
 from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
 from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
-from genwerk.retrieval.search import AS_FITTED, REWRITES, Options, Search, Searcher
+from genwerk.retrieval.search import AS_FITTED, NO_REWRITE, Options, Search, Searcher
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Assistant"]
@@ -111,7 +111,7 @@ class Assistant:
         embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path, index.precision)
         searcher = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
         first: Search = searcher
-        if (rewriting := self._given.artifact("rewriting")) and (kind := load_rewriting(rewriting.path)) != REWRITES[0]:
+        if (rewriting := self._given.artifact("rewriting")) and (kind := load_rewriting(rewriting.path)) != NO_REWRITE:
             first = RewrittenSearch(searcher, self.engine.stream, kind)
         reranker, decided = self._given.artifact("reranker"), self._given.artifact("reranking")
         if reranker is None or decided is None:
@@ -121,13 +121,12 @@ class Assistant:
     @property
     def arms(self) -> tuple[str, ...]:
         """Those of the search, both fused by ranks beside, and the second stage where there is one."""
-        return (*ARMS, RRF, RERANKED) if isinstance(self.searcher, RerankedSearch) else (*ARMS, RRF)
+        return (*ARMS, RRF) if self.searcher.as_decided().rerank is None else (*ARMS, RRF, RERANKED)
 
     @property
     def served_arm(self) -> str:
         """The one that has the last word."""
-        second = isinstance(self.searcher, RerankedSearch) and self.searcher.reranks()
-        return RERANKED if second else self.searcher.fusion.arm
+        return RERANKED if self.searcher.as_decided().rerank else self.searcher.fusion.arm
 
     @cached_property
     def abstention(self) -> Abstention:

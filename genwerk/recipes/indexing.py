@@ -29,7 +29,7 @@ from genwerk.retrieval.reranked import FILE_NAME as RERANKING
 from genwerk.retrieval.reranked import FOLDER, RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
 from genwerk.retrieval.rewriting import RewrittenSearch
-from genwerk.retrieval.search import REWRITES, FusionChoice, Options, Rank, Search, Searcher, check_query
+from genwerk.retrieval.search import FusionChoice, Options, Rank, Search, Searcher, check_query
 from genwerk.retrieval.stores import is_url, meta_of, open_store
 
 __all__ = [
@@ -124,10 +124,11 @@ def _print_found(searcher: Search, asked: Asked) -> None:
         spot = place_of_span(document, chunk.start, chunk.end)
         table.add_row(str(number), *cells, f"{document.source}\n{spot}".rstrip(), text[:_SHOWN])
     Console().print(table)
-    words, written = held.candidates.words, asked.options.rewrite not in (None, REWRITES[0])
+    words = held.candidates.words
     told = [f"{len(held.results)} of {words.n_rows if words else 0} chunks, {1000 * took:.0f} ms"]
     told += map(str, held.candidates.corrections)
-    told += [f"one call of the model, which wrote: {' | '.join(held.written) or 'nothing'}"] * bool(written)
+    if asked.options.asks_a_model:
+        told.append(f"one call of the model, which wrote: {' | '.join(held.written) or 'nothing'}")
     told += [f"{held.repeated} identical texts left out"] if held.repeated else []
     say("; ".join(told))
 
@@ -137,7 +138,7 @@ def _search(index: Index, workspace: Path, asked: Asked, ending: ExitStack) -> S
     model that is asked for; `ending` closes it."""
     searcher, options = Searcher(index, embedder_of(index), FusionChoice()), asked.options
     first: Search = searcher
-    if options.rewrite not in (None, REWRITES[0]):
+    if options.asks_a_model:
         path = model_path(asked.model, Workspace(workspace))
         engine = ending.enter_context(closing(load_engine(path, name=Path(asked.model).name, precision="int8")))
         first = RewrittenSearch(searcher, engine.stream)

@@ -275,8 +275,7 @@ class _Held:
         return self.documents[identity]
 
     def may_see(self, identity: str, groups: Collection[str] = ()) -> bool:
-        acl = self.documents[identity].acl
-        return not acl or not frozenset(acl).isdisjoint(groups)
+        return self.documents[identity].may_be_seen(groups)
 
 
 def _silent(text: str, language: str, reason: str) -> Iterator[AnswerEvent]:

@@ -17,6 +17,7 @@ __all__ = [
     "ARMS",
     "AS_FITTED",
     "FUSIONS",
+    "NO_REWRITE",
     "REWRITES",
     "Candidates",
     "Correction",
@@ -34,7 +35,8 @@ T = TypeVar("T", bound=Hashable)
 
 ARMS = ("bm25", "dense", "hybrid")
 FUSIONS = ("weighted", "rrf")
-REWRITES = ("none", "multi-query", "decomposition", "hyde")
+NO_REWRITE = "none"
+REWRITES = (NO_REWRITE, "multi-query", "decomposition", "hyde")
 _RRF = 60  # as in the paper
 
 
@@ -98,6 +100,11 @@ class Options:
         for name, value in (("weight", self.weight), ("mmr", self.mmr)):
             if value is not None and not 0 <= value <= 1:
                 raise RequestError(f"`{name}` is {value}", param=name, remedy="It must be a number from 0 to 1.")
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether something is to be written for this search, whatever was decided."""
+        return self.rewrite not in (None, NO_REWRITE)
 
 
 AS_FITTED = Options()

@@ -184,7 +184,7 @@ class Index:
     def shown(self, document_id: str, groups: Collection[str] = ()) -> Document:
         """The document, for somebody in `groups`. Raises GoneError where it is not there, or not for them."""
         document = self.document(document_id)
-        if document.acl and frozenset(document.acl).isdisjoint(groups):
+        if not document.may_be_seen(groups):
             raise self._gone(document_id)
         return document
 

@@ -126,7 +126,7 @@ class RerankedSearch(Search):
     def find(self, query: str, k: int = 8, arm: str | None = None, **how: Unpack[How]) -> Found:
         """See `Search`; `source` of what was reranked is `reranked`, signals are the first search's and its own."""
         options = how.get("options", AS_FITTED)
-        if not self.reranks(options):
+        if not self._reranks(options):
             return self.searcher.find(query, k, arm, **how)
         how["options"] = replace(options, mmr=None, rerank=None)  # the first search leaves identical texts out
         first = self.searcher.find(query, max(k, self.choice.k), arm, **how)
@@ -136,8 +136,11 @@ class RerankedSearch(Search):
         held = first.first or first  # under rewriting that of the question alone
         return replace(moved, results=(*moved.results, *tail)[:k], first=held, reranker=best)
 
-    def reranks(self, options: Options = AS_FITTED) -> bool:
-        """Whether the reranker has the last word."""
+    def as_decided(self, options: Options = AS_FITTED) -> Options:
+        """See `Search`."""
+        return replace(self.searcher.as_decided(options), rerank=self._reranks(options))
+
+    def _reranks(self, options: Options) -> bool:
         return self.choice.on if options.rerank is None else options.rerank
 
     def _reordered(self, query: str, head: Sequence[Retrieved]) -> tuple[Sequence[Retrieved], float]:

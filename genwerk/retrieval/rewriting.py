@@ -44,7 +44,7 @@ from genwerk.retrieval.findings import reciprocal_ranks
 from genwerk.retrieval.fusion import known_item_gains, load_fusion
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig, questions_of
-from genwerk.retrieval.search import AS_FITTED, DEPTH, REWRITES, Found, How, Options, Search, Searcher
+from genwerk.retrieval.search import AS_FITTED, DEPTH, NO_REWRITE, REWRITES, Found, How, Options, Search, Searcher
 
 __all__ = [
     "FILE_NAME", "KINDS", "DecideRewritingConfig", "Rewriting", "RewrittenSearch", "decide_rewriting", "fit_rewriting",
@@ -52,7 +52,6 @@ __all__ = [
 ]  # fmt: skip
 
 FILE_NAME = "rewriting.json"
-NONE = REWRITES[0]
 
 _PROMPTS = {
     "multi-query": "Write the question in three other ways, with other words for the same things, one a line, and "
@@ -94,7 +93,7 @@ class RewrittenSearch(Search):
     One more call of the model for every question that was not asked before. Raises ConfigError for an unknown kind.
     """
 
-    def __init__(self, searcher: Searcher, generate: Generate, kind: str = NONE) -> None:
+    def __init__(self, searcher: Searcher, generate: Generate, kind: str = NO_REWRITE) -> None:
         if kind not in REWRITES:
             raise ConfigError(f"there is no rewriting {kind!r}", remedy=f"Use one of {', '.join(REWRITES)}.")
         self.searcher, self.kind = searcher, kind
@@ -102,15 +101,15 @@ class RewrittenSearch(Search):
         self._others = lru_cache(_CACHED)(lambda kind, query: tuple(other_questions(kind, query, generate)))
         self._passage = lru_cache(_CACHED)(lambda query: hypothetical_passage(query, generate))
 
-    def writes(self, options: Options = AS_FITTED) -> str:
-        """What is written for a search with these options."""
-        return self.kind if options.rewrite is None else options.rewrite
+    def as_decided(self, options: Options = AS_FITTED) -> Options:
+        """See `Search`."""
+        return replace(self.searcher.as_decided(options), rewrite=options.rewrite or self.kind)
 
     def find(self, query: str, k: int = 8, arm: str | None = None, **how: Unpack[How]) -> Found:
         """See `Search`: out of the candidates of the question, with its signals."""
         asked = how.get("options", AS_FITTED)
-        kind, how["options"] = self.writes(asked), replace(asked, rewrite=None)
-        if kind == NONE or not query.strip():
+        kind, how["options"] = asked.rewrite or self.kind, replace(asked, rewrite=None)
+        if kind == NO_REWRITE or not query.strip():
             return self.searcher.find(query, k, arm, **how)
         if kind == "hyde":
             passage = self._passage(query)
@@ -212,7 +211,7 @@ def decide_rewriting(
         searcher = Searcher(opened, embedder, load_fusion(fit.path).choice)
         measured = [fit_rewriting(searcher, engine.stream, questions, kind) for kind in KINDS]
     best = max(measured, key=lambda one: (one.on, one.gain.mean))
-    kind = best.kind if best.on else NONE
+    kind = best.kind if best.on else NO_REWRITE
     write_json(step.out / FILE_NAME, {"kind": kind, "measured": [asdict(one) for one in measured]})
     return {"kind": kind, "questions": len(questions), **{f"gain_{one.kind}": one.gain.mean for one in measured}}
 

@@ -39,6 +39,7 @@ from genwerk.retrieval.findings import (
     ARMS,
     AS_FITTED,
     FUSIONS,
+    NO_REWRITE,
     REWRITES,
     Candidates,
     Correction,
@@ -57,8 +58,9 @@ from genwerk.retrieval.view import Chunks, View
 from genwerk.retrieval.words import STOP_WORDS, words_of
 
 __all__ = [
-    "ARMS", "AS_FITTED", "DEPTH", "FUSIONS", "LONGEST_QUERY", "REWRITES", "Candidates", "Correction", "Findings",
-    "Found", "FusionChoice", "How", "Options", "Rank", "Search", "Searcher", "Signals", "check_query", "signals_of",
+    "ARMS", "AS_FITTED", "DEPTH", "FUSIONS", "LONGEST_QUERY", "NO_REWRITE", "REWRITES", "Candidates", "Correction",
+    "Findings", "Found", "FusionChoice", "How", "Options", "Rank", "Search", "Searcher", "Signals", "check_query",
+    "signals_of",
 ]  # fmt: skip
 
 LONGEST_QUERY = 20_000  # characters of what people and programs ask; a search by itself takes any
@@ -81,6 +83,10 @@ class Search(Protocol):
         Raises RequestError for an unknown arm, and for a filter by what no document has.
         """
         ...
+
+    def as_decided(self, options: Options = AS_FITTED) -> Options:
+        """`options` with what was decided where they leave it open; `rerank` stays None where nothing reranks."""
+        return replace(options, rerank=None, rewrite=NO_REWRITE)
 
     def search(self, query: str, k: int = 8, arm: str | None = None, **how: Unpack[How]) -> list[Retrieved]:
         """The chunks that `find` finds."""
@@ -124,7 +130,7 @@ class Searcher(Search):
         if options.rerank:
             remedy = "Train one: `genwerk index train-reranker`; or ask without it."
             raise RequestError("there is no reranker for this index", param="rerank", remedy=remedy)
-        if options.rewrite not in (None, REWRITES[0]):
+        if options.asks_a_model:
             raise RequestError("there is no model that rewrites", param="rewrite", remedy="Name one, or ask without.")
         arm = arm or self.fusion.arm
         if arm not in ARMS:

@@ -42,7 +42,7 @@ from genwerk.retrieval.precision import model_of
 from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
 from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
-from genwerk.retrieval.search import REWRITES, Options, Search, Searcher
+from genwerk.retrieval.search import NO_REWRITE, Options, Search, Searcher
 from genwerk.retrieval.stores import is_url, meta_of
 from genwerk.tokenizers.tokenizer import Tokenizer
 
@@ -317,7 +317,7 @@ def find_encoder(spec: str, what: str = "embedding model of the index") -> tuple
 def _search(deployment: Deployment, searcher: Searcher) -> Search:
     """The search with what the model writes for it, and its second stage, where one was measured on this collection."""
     decided, written = (deployment.artifacts.get(part) for part in ("reranking", "rewriting"))
-    kind = load_rewriting(written.path) if written else REWRITES[0]
+    kind = load_rewriting(written.path) if written else NO_REWRITE
     rewritten = RewrittenSearch(searcher, deployment.engine.stream, kind)
     if decided is None or deployment.reranker is None:
         return rewritten
@@ -350,7 +350,7 @@ def example_questions(searcher: Search, abstention: Abstention | None, limit: in
     plain = sorted(titled, key=lambda item: (_IDENTIFIER.search(item.text) is not None, len(item.text) > 48))
     chosen: dict[str, str] = {}
     for question in plain[:_CANDIDATES]:
-        found = searcher.look(question.text, 1, options=Options(rewrite=REWRITES[0]))
+        found = searcher.look(question.text, 1, options=Options(rewrite=NO_REWRITE))
         there = found.results and found.results[0].chunk.document_id == question.document_id
         if there and not (abstention and abstention.abstains(found.signals)):
             chosen.setdefault(question.document_id, question.text)

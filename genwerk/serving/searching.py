@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from genwerk.core.errors import RequestError
-from genwerk.retrieval.reranked import RerankedSearch
-from genwerk.retrieval.rewriting import RewrittenSearch
 from genwerk.retrieval.search import ARMS, FUSIONS, REWRITES, Found, Options, check_query
 from genwerk.retrieval.where import parse_where
 from genwerk.serving.assistant import Passage
@@ -100,16 +98,13 @@ def search(deployment: Deployment, call: SearchCall, groups: tuple[str, ...] = (
                                                for one, held in ranks.items()}}
         for passage in passages
     ]  # fmt: skip
-    reranked = searcher.reranks(options) if isinstance(searcher, RerankedSearch) else False
-    first = searcher.searcher if isinstance(searcher, RerankedSearch) else searcher
-    rewriting = first if isinstance(first, RewrittenSearch) else None
+    used, fitted = searcher.as_decided(options), searcher.as_decided()
     return {
         "object": "list", "query": call.query, "arm": arm, "weight": weight, "fusion": options.fusion,
-        "reranked": reranked, "rewritten": rewriting.writes(options) if rewriting else REWRITES[0],
+        "reranked": bool(used.rerank), "rewritten": used.rewrite,
         "corrections": [asdict(one) for one in found.candidates.corrections],
         "repeated": found.repeated, "searched": words.n_rows if words else 0, "milliseconds": round(1000 * took, 1),
         "fitted": {"arm": searcher.fusion.arm, "weight": searcher.fusion.weight,
-                   "rerank": searcher.choice.on if isinstance(searcher, RerankedSearch) else None,
-                   "rewrite": rewriting.kind if rewriting else REWRITES[0]},
+                   "rerank": fitted.rerank, "rewrite": fitted.rewrite},
         "data": data,
     }  # fmt: skip
