@@ -10,7 +10,7 @@
 namespace genwerk {
 
 constexpr int PANEL = 32;  // outputs that are computed together, inputs that share a scale in INT4, positions in a cache block
-constexpr int TURNED = 64;  // inputs that are turned together (see `quantise_turned`)
+constexpr int TURNED = 64;  // inputs that are turned together (see `turn_row`)
 
 // Bytes of a row or an output in INT8: its inputs filled up.
 static inline int depth(int inputs) { return (inputs + TURNED - 1) / TURNED * TURNED; }
@@ -52,21 +52,26 @@ static inline void quantise_groups(const float* x, int inputs, int8_t* whole, fl
     }
 }
 
-// One row for INT8: every 64 inputs are turned by the Hadamard matrix, as the weights are (pack.py), which leaves the
-// products as they are and spreads outliers; then q = nearest(127 x / max |x|) over the row. Returns the row's shift.
-static inline int32_t quantise_turned(const float* x, int inputs, int8_t* whole, float* scale) {
-    static thread_local Lines<float> memory;  // adapters and routers still read `x`
-    const int filled = depth(inputs);
-    if (memory.size() < size_t(filled)) memory.resize(size_t(filled));
-    float* turned = memory.data();
+// Every 64 inputs of a row are turned by the Hadamard matrix, as the weights are (pack.py), which leaves products as they
+// are but for 8 squared, and spreads outliers. Returns the largest magnitude.
+static inline float turn_row(const float* x, int inputs, float* turned) {
     I most = I{};
-    for (int i = 0; i < filled; i += TURNED) {
+    for (int i = 0; i < depth(inputs); i += TURNED) {
         F part[4];
         for (int j = 0; j < 4; ++j) part[j] = i + LANES * j < inputs ? load(x + i + LANES * j) : F{};
         hadamard(part);
         for (int j = 0; j < 4; ++j) store(turned + i + LANES * j, part[j]), most = larger(most, magnitude(part[j]));
     }
-    const float top = top_of(most), inverse = top > 0 ? 127.0f / top : 0.0f;
+    return top_of(most);
+}
+
+// One row for INT8, turned: q = nearest(127 x / max |x|) over the row. Returns the row's shift.
+static inline int32_t quantise_turned(const float* x, int inputs, int8_t* whole, float* scale) {
+    static thread_local Lines<float> memory;  // adapters and routers still read `x`
+    const int filled = depth(inputs);
+    if (memory.size() < size_t(filled)) memory.resize(size_t(filled));
+    float* turned = memory.data();
+    const float top = turn_row(x, inputs, turned), inverse = top > 0 ? 127.0f / top : 0.0f;
     I total = I{};
     for (int i = 0; i < filled; i += LANES) total += store_whole(whole + i, load(turned + i) * inverse);
     *scale = top / 127.0f * 0.125f;  // the matrix is orthogonal when divided by 8

@@ -47,17 +47,7 @@ static inline I dot_words(I acc, Words weights, const int16_t* two) {
 static inline float quantise_words(const float* x, int inputs, int16_t* whole, float* turned) {
     typedef int16_t Sixteen __attribute__((vector_size(32)));
     const int filled = depth(inputs);
-    I largest_bits = I{};
-    for (int i = 0; i < filled; i += TURNED) {
-        F part[4];
-        for (int j = 0; j < 4; ++j) part[j] = i + LANES * j < inputs ? load(x + i + LANES * j) : F{};
-        hadamard(part);
-        for (int j = 0; j < 4; ++j) {
-            store(turned + i + LANES * j, part[j]);
-            largest_bits = larger(largest_bits, magnitude(part[j]));
-        }
-    }
-    const float most = float(std::floor(std::sqrt(2147483647.0 / filled))), top = top_of(largest_bits);
+    const float most = float(std::floor(std::sqrt(2147483647.0 / filled))), top = turn_row(x, inputs, turned);
     const float inverse = top > 0 ? most / top : 0.0f;
     for (int i = 0; i < filled; i += LANES) {
         const F value = nearest(load(turned + i) * inverse);
