@@ -53,6 +53,7 @@ def _read_pages(reader: Any, n_pages: int, title: str, options: ReadOptions) -> 
     faces: Faces = {}
     empty: list[int] = []
     broken: list[str] = []
+    unplaced: list[str] = []
     notes: list[tuple[str, str]] = []
     for number in range(1, n_pages + 1):
         if len(broken) >= _MOST_BROKEN:
@@ -61,7 +62,8 @@ def _read_pages(reader: Any, n_pages: int, title: str, options: ReadOptions) -> 
         options.tick(f"page {number:,} of {n_pages:,}")
         try:
             page = reader.pages[number - 1]
-            pages[number] = _lines(page, faces)
+            pages[number], failed = _lines(page, faces)
+            unplaced += [f"page {number}: {failed}"] if failed else []
             if not pages[number] and options.ocr:
                 pages[number], note = _recognised(page, options)
                 notes += [("text recognition", f"page {number}: {note}")] if note else []
@@ -82,6 +84,8 @@ def _read_pages(reader: Any, n_pages: int, title: str, options: ReadOptions) -> 
         notes.append(("running lines", f"{joined.running} headers, footers and page numbers left out"))
     if empty:
         notes.append(("pages without text", f"{len(empty)} of {n_pages}: {_some(list(map(str, empty)))}"))
+    if unplaced:
+        notes.append(("pages without layout", f"{len(unplaced)} of {n_pages}, in plain lines: {_some(unplaced)}"))
     if broken:
         notes.append(("damaged pages", f"{len(broken)} of {n_pages}: {_some(broken)}"))
     return RawDocument(joined.text, "", title, "markdown", tuple(notes), joined.places)
@@ -91,20 +95,22 @@ def _some(found: list[str]) -> str:
     return ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
 
 
-def _lines(page: Any, faces: Faces) -> list[Line]:
+def _lines(page: Any, faces: Faces) -> tuple[list[Line], str]:
+    """The lines of a page; and why they are plain ones, where their places could not be read."""
+    failed = ""
     try:
-        lines = page_lines(page_pieces(page, faces))
-    except (ArithmeticError, AttributeError, ImportError, LookupError, TypeError, ValueError, RecursionError):
-        lines = []
-    if lines:
-        return lines
+        if lines := page_lines(page_pieces(page, faces)):
+            return lines, ""
+    except (ArithmeticError, AttributeError, ImportError, LookupError, TypeError, ValueError, RecursionError) as error:
+        failed = damaged("PDF", error).detail
     texts = [" ".join(line.split()) for line in (page.extract_text() or "").splitlines()]
     widest = max((len(text) for text in texts), default=0)
-    return [
+    lines = [
         Line(0, 5.0 * len(text), -12.0 * index, 10.0, text, right=5.0 * widest)
         for index, text in enumerate(texts)
         if text
     ]
+    return lines, failed
 
 
 def _recognised(page: Any, options: ReadOptions) -> tuple[list[Line], str]:

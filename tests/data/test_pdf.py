@@ -52,6 +52,21 @@ def save(pdf: FPDF, path: Path) -> Path:
     return path
 
 
+def test_a_page_whose_places_cannot_be_read_is_read_plainly_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(page: object, faces: object) -> list[Piece]:
+        raise LookupError("a font without widths")
+
+    pdf = new_pdf()
+    pdf.add_page()
+    pdf.multi_cell(0, text=LOREM)
+    monkeypatch.setattr("genwerk.data.pdf.page_pieces", fail)
+    found = text_of(save(pdf, tmp_path / "a.pdf"))
+    assert "The pump moves water" in found.text
+    assert [(rule, "page 1" in detail) for rule, detail in found.notes] == [("pages without layout", True)]
+
+
 def test_lines_of_a_paragraph_are_joined_and_paragraphs_are_kept_apart(tmp_path: Path) -> None:
     pdf = new_pdf()
     pdf.add_page()
