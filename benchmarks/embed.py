@@ -23,7 +23,6 @@ from genwerk.core.assets import KNOWN, fetch
 from genwerk.core.types import Document
 from genwerk.retrieval.chunking import Limits, RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.precision import precision_of
 
 PEER = "sentence-transformers"
 Run = Callable[[Sequence[str]], np.ndarray]
@@ -60,7 +59,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     path = fetch(KNOWN["minilm"].spec, KNOWN["minilm"].sha256)
-    exact, rounded = Embedder.load(path), Embedder.load(path, "int16")
+    exact, rounded = Embedder.load(path, "float32"), Embedder.load(path, "int16")
     theirs = SentenceTransformer(str(path), device="cpu")
     texts = passages(chosen.texts, exact)
 
@@ -68,7 +67,7 @@ def main() -> None:
         return np.asarray(theirs.encode(list(batch), batch_size=chosen.batch, normalize_embeddings=True))
 
     runs: dict[str, Run] = {
-        "genwerk float32": exact.embed, f"genwerk {precision_of(rounded.identity)}": rounded.embed, PEER: run_theirs,
+        "genwerk float32": exact.embed, f"genwerk {rounded.precision}": rounded.embed, PEER: run_theirs,
     }  # fmt: skip
     rates = measured(runs, texts, chosen.rounds)
     lengths = exact.count_tokens(texts)

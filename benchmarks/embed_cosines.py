@@ -27,7 +27,6 @@ from genwerk.data.sources import source_fingerprint
 from genwerk.recipe import fetch_source
 from genwerk.retrieval.chunking import Limits, RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.precision import precision_of
 
 HANDBOOK = "deb:debian-handbook=11.20220922!/usr/share/doc/debian-handbook/html/de-DE/"
 
@@ -40,8 +39,8 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     path = fetch_source(chosen.model).path
-    exact, rounded = Embedder.load(path), Embedder.load(path, "int16")
-    if precision_of(rounded.identity) != "int16":
+    exact, rounded = Embedder.load(path, "float32"), Embedder.load(path, "int16")
+    if rounded.precision != "int16":
         parser.error("int16 cannot be had here, see above")
     print(f"{'':16} texts  tokens  mean     lowest   of")
     for kind, texts in kinds(exact, chosen.each).items():

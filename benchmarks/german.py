@@ -6,7 +6,6 @@ MiniLM knows English only, multilingual-e5-small knows both. Pages are ranked by
 
     python benchmarks/german.py                          # 2,561 pages in each language, 1,000 questions
     python benchmarks/german.py --part swriter --questions 100
-    python benchmarks/german.py --precision float32      # the embedders in float32 instead of int16
 """
 
 from __future__ import annotations
@@ -55,7 +54,6 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--part", default="", help="folder of the help, such as swriter; all when left out")
     parser.add_argument("--embedders", nargs="+", default=["minilm", "e5"])
-    parser.add_argument("--precision", choices=["float32", "int16"], default="int16")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -71,10 +69,10 @@ def main() -> None:
     gold: Mapping[str, Sequence[Question]] = {
         "de": asked, "en": [replace(one, document_id=answers[one.document_id]) for one in asked],
     }  # fmt: skip
-    print(f"{len(asked)} German questions, embedders in {chosen.precision}")
+    print(f"{len(asked)} German questions")
     for language, dataset in datasets.items():
         for name in chosen.embedders:
-            searcher = searcher_of(workspace, dataset, name, IndexConfig(precision=chosen.precision))
+            searcher = searcher_of(workspace, dataset, name, IndexConfig())
             values = {
                 arm: scored(f"{language} {name} {arm}", partial(searcher.search, k=DEPTH, arm=arm), gold[language], out)
                 for arm in ("bm25", "dense", "hybrid")
@@ -96,7 +94,7 @@ def searcher_of(workspace: Workspace, dataset: Artifact, embedder: str, config: 
     model = fetch_source(embedder)
     made = workspace.step("genwerk.retrieval.building:build_index", config, dataset, model, kind="index")
     index = Index.open(made.path)
-    return Searcher(index, Embedder.load(model.path, index.precision), FusionChoice("hybrid", 0.5))
+    return Searcher(index, Embedder.load(model.path), FusionChoice("hybrid", 0.5))
 
 
 def page_of(document: Document) -> str:

@@ -37,8 +37,7 @@ from genwerk.core.progress import say, track
 from genwerk.data.html import html_to_markdown
 from genwerk.data.prepare import PrepareConfig, read_documents
 from genwerk.retrieval.building import IndexConfig, LiveIndex
-from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.precision import Precision
+from genwerk.retrieval.embedding import Embedder, Precision
 
 PAGES = "deb:python3.11-doc=3.11.2-6+deb12u9!/usr/share/doc/python3.11/html/"
 FOLDERS = ("library", "howto", "tutorial", "reference", "c-api", "faq")
@@ -93,7 +92,7 @@ def ingest(folder: Path, precision: Precision) -> dict[str, float]:
     embedder.embed(["warm"])
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()
-        live = LiveIndex(Path(place), embedder, IndexConfig(max_chars=CHARS, precision=precision))
+        live = LiveIndex(Path(place), embedder, IndexConfig(max_chars=CHARS))
         change = live.sync(read_documents(PrepareConfig(sources=(str(folder),))), prune=True)
         return {"seconds": time.perf_counter() - start, "chunks": change.embedded + change.reused}
 

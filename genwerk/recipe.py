@@ -33,7 +33,6 @@ from genwerk.models.base import LoadBaseConfig
 from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.fitting import FitConfig
 from genwerk.retrieval.index_config import ChunkerConfig, IndexConfig
-from genwerk.retrieval.precision import Precision
 from genwerk.retrieval.reranked import FitRerankingConfig, KeepRerankerConfig, load_reranking
 from genwerk.retrieval.rewriting import DecideRewritingConfig
 from genwerk.tokenizers.bpe import TrainTokenizerConfig
@@ -79,7 +78,6 @@ class RetrievalSection(ChunkerConfig):
 
     chunk_chars: int = Field(600, ge=100, le=4000, description="fits MiniLM's window of 256 tokens with room to spare")
     embed: str = Field("minilm", description="minilm, e5 (many languages), or a path to a Hugging Face directory")
-    precision: Precision = Field("float32", description="of embedding; int16 is faster and needs AVX-512 VNNI")
     n_questions: int = Field(200, ge=20, description="known-item questions the fusion weight is fitted on")
     rerank: Literal["auto", "always", "never"] = Field(
         "auto", description="the last word to a reranker: auto if it is better on questions it never saw"
@@ -91,10 +89,7 @@ class RetrievalSection(ChunkerConfig):
     @property
     def indexed(self) -> IndexConfig:
         """How the index is made."""
-        return IndexConfig(
-            max_chars=self.chunk_chars, precision=self.precision,
-            **self.model_dump(include=set(ChunkerConfig.model_fields)),
-        )  # fmt: skip
+        return IndexConfig(max_chars=self.chunk_chars, **self.model_dump(include=set(ChunkerConfig.model_fields)))
 
 
 class ServeSection(Config):

@@ -59,16 +59,13 @@ def build(
         int,
         typer.Option(min=0, show_default="the index's own, 700 for a new one", help="Longest passage in characters."),
     ] = 0,
-    precision: Annotated[
-        str, typer.Option(show_default="the index's own, float32 for a new one", help="float32, or int16: faster.")
-    ] = "",
     chunker: ChunkerOption = "",
     headers: HeadersOption = None,
 ) -> None:
     """Build an index, or bring one in step: what changed is embedded, what is no longer there is removed."""
     from genwerk.recipes.indexing import cutting_of, sync
 
-    cutting = cutting_of(chunker, chars, headers, precision)
+    cutting = cutting_of(chunker, chars, headers)
     _say(sync(folder, documents, embed=embed, cutting=cutting, whole=True))
 
 

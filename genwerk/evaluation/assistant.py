@@ -108,7 +108,7 @@ class Assistant:
     @cached_property
     def searcher(self) -> Search:
         index = Index.open(self._given.need("index", measure="retrieval").path)
-        embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path, index.precision)
+        embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path)
         searcher = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
         first: Search = searcher
         if (rewriting := self._given.artifact("rewriting")) and (kind := load_rewriting(rewriting.path)) != NO_REWRITE:

@@ -195,12 +195,10 @@ def inspect_index(found: str, workspace: Path, *, documents: bool = False, check
     return not problems
 
 
-def cutting_of(chunker: str, chars: int, headers: bool | None, precision: str = "") -> dict[str, object]:
+def cutting_of(chunker: str, chars: int, headers: bool | None) -> dict[str, object]:
     """What the command line asks for; `chunker` is a name, or a name and keys as in `window:around=2,sentences=2`."""
     name, _, told = chunker.partition(":")
-    asked: dict[str, object] = {
-        "chunker": name or None, "max_chars": chars or None, "headers": headers, "precision": precision or None,
-    }  # fmt: skip
+    asked: dict[str, object] = {"chunker": name or None, "max_chars": chars or None, "headers": headers}
     asked |= {key.strip(): value for key, _, value in (item.partition("=") for item in told.split(",") if item)}
     return {key: value for key, value in asked.items() if value is not None}
 
@@ -221,12 +219,12 @@ def _live(place: str, embed: str = "", cutting: Mapping[str, object] | None = No
     if asked.get("chunker", held.get("chunker")) != held.get("chunker"):
         held = {}  # what another chunker was told
     config = IndexConfig.parse({**held, **asked}, where="how documents are cut")
-    return LiveIndex(place, Embedder.load(fetch_source(embed).path, config.precision), config, name=embed)
+    return LiveIndex(place, Embedder.load(fetch_source(embed).path), config, name=embed)
 
 
 def embedder_of(index: Index) -> Embedder:
-    """The embedder that made the vectors of an index, in their precision."""
-    return Embedder.load(fetch_source(index.meta["embedder_name"]).path, index.precision)
+    """The embedder that made the vectors of an index."""
+    return Embedder.load(fetch_source(index.meta["embedder_name"]).path)
 
 
 def _place(found: str, workspace: Path) -> Path | str:

@@ -53,7 +53,7 @@ def build_index(
     documents = load_documents(dataset.path)
     for document in documents:
         check_text(document)
-    embedder = Embedder.load(embedder_dir.path, config.precision)
+    embedder = Embedder.load(embedder_dir.path)
     chunker, texts_for = config.chunker_for(embedder), config.texts_for(embedder)
     chunks: list[Chunk] = []
     texts: list[str] = []
@@ -82,6 +82,7 @@ def build_index(
         "documents": len(documents),
         "chunks": len(chunks),
         "dimension": embedder.dimension,
+        "precision": embedder.precision,
         "seconds": round(total, 3),
         "embedding_seconds": round(embedding, 3),
     }

@@ -6,9 +6,9 @@ Source: Reimers and Gurevych (2019), Sentence-BERT; the network is `models/encod
 
 Chosen:   texts of all callers go through one line (`inference/encoding.py`), in batches without padding; a text gives
           the same bytes in any company. A text longer than the encoder's window is embedded window by window and
-          averaged by length: it is never cut in silence. With precision int16 the native kernels compute
-          (`inference/native/encoder.py`); its vectors have an identity of their own and are never compared with those
-          of float32. Words that a model expects before a question or a passage are put there (`Prompts`).
+          averaged by length: it is never cut in silence. Where it pays, the native kernels compute in words of 16 bits
+          (`inference/native/encoder.py`); their vectors are those of float32 to a cosine of 0.99999, so that both may
+          be compared. Words that a model expects before a question or a passage are put there (`Prompts`).
 Left out: quantised vectors, other devices than the encoder's.
 Try it:   python benchmarks/embed.py --texts 64
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import tokenizers
@@ -31,10 +31,11 @@ from genwerk.inference.native.library import NativeUnavailableError
 from genwerk.models.e5_file import is_e5_file, read_e5
 from genwerk.models.encoder import Encoder, embed_tokens, load_encoder
 from genwerk.models.prompts import NO_PROMPTS, Prompts, read_prompts
-from genwerk.retrieval.precision import Precision, identity_in
 from genwerk.tokenizers.tokenizer import read_tokenizer
 
-__all__ = ["Embedder", "TextEncoder", "plan_batches"]
+__all__ = ["Embedder", "Precision", "TextEncoder", "plan_batches"]
+
+Precision = Literal["auto", "int16", "float32"]
 
 _FILES = ("config.json", "model.safetensors", "sentence_bert_config.json", "tokenizer.json")
 _ROWS_OF_A_CORE = 1024  # tokens of a step in int16, about a tenth of a second
@@ -54,8 +55,8 @@ class TextEncoder(Protocol):
 class Embedder:
     """An encoder with its tokenizer. Any thread may call it.
 
-    name        of the model; identity is a hash of its files, and tells the precision where it is not float32: vectors
-                of two identities cannot be compared.
+    name        of the model; identity is a hash of its files: vectors of two identities cannot be compared.
+    precision   in which it computes, `int16` or `float32`.
     window      longest input in tokens, [CLS], [SEP] and the prompt included.
     tokenizer   one that cuts nothing, as `read_tokenizer` gives it.
     """
@@ -74,21 +75,21 @@ class Embedder:
         self.name, self.identity = name, identity
         self.dimension = encoder.config.d_model
         self.window = encoder.config.max_tokens
+        self.precision = "int16" if isinstance(encoder, NativeEncoder) else "float32"
         bare = tokenizer.encode("").ids  # what the tokenizer puts around every text
         self._prefix, self._suffix = bare[: (len(bare) + 1) // 2], bare[(len(bare) + 1) // 2 :]
 
     @classmethod
-    def load(cls, path: Path, precision: Precision = "float32") -> Embedder:
+    def load(cls, path: Path, precision: Precision = "auto") -> Embedder:
         """Read a Hugging Face directory of an encoder, or a file of e5 (models/e5_file.py).
 
-        precision   int16 where the native kernels can be had and pay; else float32, which is said.
+        precision   auto: int16 where the native kernels pay. Where they cannot be had it is float32, which is said.
         Raises ModelError for missing or damaged files.
         """
         found = _read_files(Path(path))
-        rounded = _in_words(found.encoder) if precision == "int16" else None
-        identity = identity_in("int16" if rounded else "float32", found.identity)
-        encoder = rounded or found.encoder(trainable=False)
-        return cls(encoder, found.tokenizer, name=Path(path).name, identity=identity, prompts=found.prompts)
+        wanted = precision == "int16" or (precision == "auto" and NativeEncoder.pays())
+        encoder = (_in_words(found.encoder) if wanted else None) or found.encoder(trainable=False)
+        return cls(encoder, found.tokenizer, name=Path(path).name, identity=found.identity, prompts=found.prompts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Length of each passage in tokens, special tokens and prompt included."""
@@ -163,10 +164,7 @@ def _read_files(path: Path) -> _Files:
 
 
 def _in_words(load: _Load) -> NativeEncoder | None:
-    """The encoder in int16, or None, which is said, where that would not be faster or cannot be had."""
-    if not NativeEncoder.pays():
-        say("embedding in float32: int16 is faster with AVX-512 VNNI only, which this processor lacks", style="yellow")
-        return None
+    """The encoder in int16, or None, which is said, where that cannot be had."""
     try:
         return NativeEncoder(load(trainable=True))
     except NativeUnavailableError as error:

@@ -60,7 +60,7 @@ def fit_retrieval(
             remedy="Add documents with titled sections or with whole sentences.",
         )
     opened = Index.open(index.path)
-    embedder = Embedder.load(embedder_dir.path, opened.precision)
+    embedder = Embedder.load(embedder_dir.path)
     fitted = fusion.fit_fusion(Searcher(opened, embedder), questions)
     fitted.save(step.out / fusion.FILE_NAME)
     silence = _fit_abstention(config, step, Searcher(opened, embedder, fitted.choice), questions)
@@ -97,7 +97,7 @@ def fit_reranked_abstention(
     chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
     questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
     opened = Index.open(index.path)
-    first = Searcher(opened, Embedder.load(embedder_dir.path, opened.precision), fusion.load_fusion(fit.path).choice)
+    first = Searcher(opened, Embedder.load(embedder_dir.path), fusion.load_fusion(fit.path).choice)
     search = RerankedSearch(first, Reranker.load(reranker.path), load_reranking(reranking.path).choice)
     silence = _fit_abstention(config, step, search, questions)
     opened.close()

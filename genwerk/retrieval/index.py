@@ -20,7 +20,6 @@ import numpy as np
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Chunk, Document
 from genwerk.retrieval.derived import Derived, derive_if_stale, find_derived, make_derived
-from genwerk.retrieval.precision import Precision, precision_of
 from genwerk.retrieval.stores import open_store
 from genwerk.retrieval.truth import Last, Sql, State, stack
 from genwerk.retrieval.view import NO_ROWS, Chunks, Documents, View, rows_of
@@ -75,11 +74,6 @@ class Index:
     def chunks(self) -> Chunks:
         """All chunks of the present view by row."""
         return self.view.chunks
-
-    @property
-    def precision(self) -> Precision:
-        """In which its vectors were computed, and so must be those of questions."""
-        return precision_of(self.meta.get("embedder", ""))
 
     @property
     def document_ids(self) -> tuple[str, ...]:

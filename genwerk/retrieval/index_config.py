@@ -22,7 +22,6 @@ from genwerk.retrieval.chunking import Chunker, Limits, RecursiveChunker
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.headers import Headers
 from genwerk.retrieval.parent_child import ChildChunker, Parents
-from genwerk.retrieval.precision import Precision, precision_of
 from genwerk.retrieval.semantic import SemanticChunker
 from genwerk.retrieval.sentence_window import SentenceChunker, SentenceWindow
 from genwerk.retrieval.structural import StructuralChunker
@@ -67,23 +66,21 @@ class ChunkerConfig(Config):
 
 
 class IndexConfig(ChunkerConfig):
-    """How documents are cut into chunks, and how exactly these are embedded."""
+    """How documents are cut into chunks."""
 
     max_chars: int = Field(700, ge=50, description="longest passage in characters; the encoder's window limits it too")
     min_chars: int = Field(200, ge=0, description="a section shorter than this is joined with the next one")
-    precision: Precision = Field("float32", description="of embedding; int16 is faster and needs AVX-512 VNNI")
 
     @classmethod
     def of(cls, meta: Mapping[str, str]) -> Self:
         """That of an index that says of itself `meta`. Raises ConfigError for one of a later version."""
         _, _, values = meta.get("chunking", "").partition(" ")
-        held = json.loads(values or "{}") | {"precision": precision_of(meta.get("embedder", ""))}
-        return cls.parse(held, where="the index's description")
+        return cls.parse(json.loads(values or "{}"), where="the index's description")
 
     @property
     def described(self) -> str:
-        """What an index says of itself under `chunking`; the precision stands in its embedder's identity."""
-        return f"{self.chunker} {json.dumps(self.model_dump(mode='json', exclude={'precision'}), sort_keys=True)}"
+        """What an index says of itself under `chunking`."""
+        return f"{self.chunker} {json.dumps(self.model_dump(mode='json'), sort_keys=True)}"
 
     def chunker_for(self, embedder: Embedder) -> Chunker:
         """Cuts documents for this embedder."""

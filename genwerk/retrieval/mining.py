@@ -62,7 +62,7 @@ def mine_lists(
     documents = load_documents(dataset.path)
     opened = Index.open(index.path)
     fusion = load_fusion(fit[0].path).choice if fit else None
-    searcher = Searcher(opened, Embedder.load(embedder_dir.path, opened.precision), fusion)
+    searcher = Searcher(opened, Embedder.load(embedder_dir.path), fusion)
     chosen = [one for split in ("train", "dev") for one in questions_of(config, dataset, documents, split)]
     found = mine_negatives(searcher, chosen, documents, depth=config.depth, kept=config.kept, arm=config.arm)
     opened.close()

@@ -294,7 +294,7 @@ def fit_reranked(
     """Write `reranking.json` into `step.out`, from development questions that the reranker never learned from."""
     started = time.perf_counter()
     opened = Index.open(index.path)
-    searcher = Searcher(opened, Embedder.load(embedder_dir.path, opened.precision), load_fusion(fit.path).choice)
+    searcher = Searcher(opened, Embedder.load(embedder_dir.path), load_fusion(fit.path).choice)
     chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
     questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
     fitted = fit_reranking(searcher, Reranker.load(reranker.path), questions, depth=config.depth)

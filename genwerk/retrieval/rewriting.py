@@ -207,7 +207,7 @@ def decide_rewriting(
         closing(Index.open(index.path)) as opened,
         closing(load_engine(model.path, name="rewriting", engine=config.engine, precision=config.precision)) as engine,
     ):
-        embedder = Embedder.load(embedder_dir.path, opened.precision)
+        embedder = Embedder.load(embedder_dir.path)
         searcher = Searcher(opened, embedder, load_fusion(fit.path).choice)
         measured = [fit_rewriting(searcher, engine.stream, questions, kind) for kind in KINDS]
     best = max(measured, key=lambda one: (one.on, one.gain.mean))

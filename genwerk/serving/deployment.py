@@ -38,7 +38,6 @@ from genwerk.retrieval.citations import Passage, align
 from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.precision import model_of
 from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
 from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
@@ -206,7 +205,7 @@ def _with_documents(deployment: Deployment, ids: Mapping[str, Any], living: str)
     engine, fit, made = deployment.engine, deployment.artifacts.get("fit"), deployment.artifacts["index"]
     index = _open_living(living, made) if living else Index.open(made.path)
     embedder_name, embedder_path = find_encoder(str(ids.get("embedder") or next(iter(made.sources), "")))
-    embedder = Embedder.load(embedder_path, index.precision)
+    embedder = Embedder.load(embedder_path)
     embedder.share(engine.between_steps)
     searcher = _search(deployment, Searcher(index, embedder, load_fusion(fit.path).choice if fit else None))
     silence = deployment.artifacts.get("abstention", fit)  # fitted with the reranker, where it has the last word
@@ -236,7 +235,7 @@ def _open_living(place: str, made: Artifact) -> Index:
     """The index at `place`, which is searched as was fitted on `made`. Raises WorkspaceError for another embedder."""
     index = Index.open(place if is_url(place) else Path(place).absolute())
     measured = meta_of(made.path)
-    if model_of(index.meta["embedder"]) != model_of(measured["embedder"]):
+    if index.meta["embedder"] != measured["embedder"]:
         raise WorkspaceError(
             "the living index was made with another embedder than the one that the deployment was fitted with",
             where=index.where,

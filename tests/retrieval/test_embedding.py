@@ -78,7 +78,7 @@ def test_a_broken_tokenizer_is_named(tiny_encoder_dir: Path, tmp_path: Path) -> 
 def test_minilm_equals_transformers(minilm_dir: Path) -> None:
     texts = ["What does the with statement do?", "A mapping of names to values.", "Bienen sammeln Nektar. " * 6]
     tokenizer, model = AutoTokenizer.from_pretrained(minilm_dir), AutoModel.from_pretrained(minilm_dir).eval()
-    ours = Embedder.load(minilm_dir).embed(texts)
+    ours = Embedder.load(minilm_dir, "float32").embed(texts)
     for text, vector in zip(texts, ours, strict=True):
         with torch.inference_mode():
             states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state

@@ -1,4 +1,4 @@
-"""Vectors of one precision are never compared with those of the other; words before questions and passages."""
+"""Vectors in words of 16 bits are those of float32; words before questions and passages."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertModel
-from typer.testing import CliRunner
 
-from genwerk.cli import app
 from genwerk.core.errors import WorkspaceError
 from genwerk.core.types import Document
 from genwerk.inference.native.encoder import NativeEncoder
@@ -48,9 +46,10 @@ def paying(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NativeEncoder, "pays", staticmethod(lambda: True))
 
 
-def test_int16_is_near_float32_and_another_embedder(wide_encoder_dir: Path, paying: None) -> None:
-    exact, rounded = Embedder.load(wide_encoder_dir), Embedder.load(wide_encoder_dir, "int16")
-    assert rounded.identity == f"int16-{exact.identity}"
+def test_int16_is_near_float32_and_the_same_embedder(wide_encoder_dir: Path, paying: None) -> None:
+    exact, rounded = Embedder.load(wide_encoder_dir, "float32"), Embedder.load(wide_encoder_dir)
+    assert (exact.precision, rounded.precision) == ("float32", "int16")
+    assert rounded.identity == exact.identity
     assert (exact.embed(TEXTS) * rounded.embed(TEXTS)).sum(-1).min() > 0.9999
     assert rounded.embed(TEXTS).tobytes() == np.concatenate([rounded.embed([one]) for one in TEXTS]).tobytes()
 
@@ -61,23 +60,23 @@ def test_no_real_text_strays(minilm_dir: Path, paying: None) -> None:
     signs = [*string.printable[::3], "ä", "ß", "€", "中文", "Hallo Welt", "Grüße aus Köln, wo es heute regnet."]
     code = [inspect.getsource(one) for one in (inspect.getdoc, string.capwords, json.dumps)]
     texts = [*words, *signs, *(one[:700] for one in code), *(topics[name][:700] for name in sorted(topics)[::16])]
-    exact, rounded = Embedder.load(minilm_dir), Embedder.load(minilm_dir, "int16")
+    exact, rounded = Embedder.load(minilm_dir, "float32"), Embedder.load(minilm_dir, "int16")
     assert (exact.embed(texts) * rounded.embed(texts)).sum(-1).min() > 0.9999
 
 
-def test_an_index_is_searched_in_its_own_precision(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
-    live = LiveIndex(tmp_path, Embedder.load(wide_encoder_dir, "int16"))
-    assert live.sync([Document.create("bees.txt", "The bees fly from the hive to the water.")]).added == 1
-    index = Index.open(tmp_path)
-    assert index.precision == "int16"
-    Searcher(index, Embedder.load(wide_encoder_dir, index.precision))
-    with pytest.raises(WorkspaceError, match="cannot be compared"):
-        Searcher(index, Embedder.load(wide_encoder_dir))
+def test_an_index_is_searched_in_either_precision(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
+    exact, rounded = Embedder.load(wide_encoder_dir, "float32"), Embedder.load(wide_encoder_dir, "int16")
+    documents = [Document.create(f"{place}.txt", text) for place, text in enumerate(TEXTS)]
+    assert LiveIndex(tmp_path, rounded).sync(documents).added == len(TEXTS)
+    found = [Searcher(Index.open(tmp_path), one).search("the water", 4, arm="dense") for one in (exact, rounded)]
+    assert [item.chunk.document_id for item in found[0]] == [item.chunk.document_id for item in found[1]]
+    assert [item.score for item in found[0]] == pytest.approx([item.score for item in found[1]], abs=1e-4)
+    assert LiveIndex(tmp_path, exact).sync([*documents, Document.create("new.txt", "the hive")]).added == 1
 
 
-def test_an_index_of_an_earlier_precision_is_refused(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
-    embedder = Embedder.load(wide_encoder_dir, "int16")
-    now, embedder.identity = embedder.identity, embedder.identity.replace("int16-", "int8-")
+def test_another_embedder_is_refused(wide_encoder_dir: Path, tmp_path: Path) -> None:
+    embedder = Embedder.load(wide_encoder_dir)
+    now, embedder.identity = embedder.identity, f"int8-{embedder.identity}"
     LiveIndex(tmp_path, embedder)
     index, embedder.identity = Index.open(tmp_path), now
     with pytest.raises(WorkspaceError, match="cannot be compared"):
@@ -86,38 +85,27 @@ def test_an_index_of_an_earlier_precision_is_refused(wide_encoder_dir: Path, tmp
         LiveIndex(tmp_path, embedder).sync([Document.create("a.md", "bread")])
 
 
-def test_the_command_keeps_the_precision(wide_encoder_dir: Path, tmp_path: Path, paying: None) -> None:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "a.md").write_text("# Bees\n\nThe bees fly from the hive to the water in summer.\n")
-    build = ["index", "build", str(tmp_path / "docs"), "--index", str(tmp_path / "index")]
-    chosen = ["--embed", str(wide_encoder_dir), "--precision", "int16"]
-    assert CliRunner().invoke(app, [*build, *chosen]).exit_code == 0
-    assert Index.open(tmp_path / "index").precision == "int16"
-    again = CliRunner().invoke(app, build)
-    assert again.exit_code == 0 and "1 unchanged" in again.output
-    assert "float32" in str(CliRunner().invoke(app, [*build, "--precision", "float16"]).exception)
-
-
-def test_without_kernels_it_is_float32_and_said(
-    wide_encoder_dir: Path, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch, paying: None
-) -> None:
+def test_where_the_kernels_do_not_pay_it_is_float32(wide_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(embedding, "say", lambda text, style="": said.append(text))
-    assert not Embedder.load(tiny_encoder_dir, "int16").identity.startswith("int16")  # heads of 8 numbers
     monkeypatch.setattr(NativeEncoder, "pays", staticmethod(lambda: False))
-    assert Embedder.load(wide_encoder_dir, "int16").identity == Embedder.load(wide_encoder_dir).identity
-    assert ["heads of 16" in said[0], "VNNI" in said[1]] == [True, True]
+    assert Embedder.load(wide_encoder_dir).precision == "float32"
+    assert said == []
 
 
-def test_a_missing_compiler_is_said(wide_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch, paying: None) -> None:
+def test_what_the_kernels_cannot_read_is_float32_and_said(
+    wide_encoder_dir: Path, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch, paying: None
+) -> None:
     def missing(variant: str) -> None:
         raise NativeUnavailableError("there is no C++ compiler")
 
     said: list[str] = []
-    monkeypatch.setattr("genwerk.inference.native.encoder.load_library", missing)
     monkeypatch.setattr(embedding, "say", lambda text, style="": said.append(text))
-    assert Embedder.load(wide_encoder_dir, "int16").identity == Embedder.load(wide_encoder_dir).identity
-    assert said == ["embedding in float32 instead of int16: there is no C++ compiler"]
+    assert Embedder.load(tiny_encoder_dir).precision == "float32"  # heads of 8 numbers
+    monkeypatch.setattr("genwerk.inference.native.encoder.load_library", missing)
+    assert Embedder.load(wide_encoder_dir).precision == "float32"
+    assert "heads of 16" in said[0]
+    assert said[1:] == ["embedding in float32 instead of int16: there is no C++ compiler"]
 
 
 def test_prompts_stand_before_questions_and_passages(wide_encoder_dir: Path, tmp_path: Path) -> None:

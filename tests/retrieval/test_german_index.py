@@ -39,7 +39,7 @@ def test_a_german_index_is_searched_by_words_and_by_meaning(model: Path, tmp_pat
     assert built.exit_code == 0, built.output
     index = Index.open(folder)
     assert index.meta["embedder_name"] == "e5" and index.dimension == 384
-    searcher = Searcher(index, Embedder.load(model, index.precision))
+    searcher = Searcher(index, Embedder.load(model))
 
     def first(query: str, arm: str) -> str:
         found = searcher.search(query, 1, arm)
