@@ -36,6 +36,7 @@ from genwerk.metrics.bootstrap import Interval, interval, paired_difference
 from genwerk.recipe import fetch_source
 from genwerk.recipes.reranking import Collection, boolq_collection, decide, mine
 from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.findings import Options
 from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig
@@ -96,13 +97,16 @@ def main() -> None:
 
 
 def arms(collection: Collection) -> dict[str, Search]:
-    """The three arms of the search, the hybrid one at its fitted weight."""
+    """The three arms, the hybrid one at its fitted weight; and the latter in other orders."""
     searcher = searcher_of(collection)
 
-    def search(arm: str) -> Search:
-        return lambda query: searcher.search(query, DEPTH, arm)
+    def search(arm: str, options: Options = Options()) -> Search:  # noqa: B008
+        return lambda query: searcher.search(query, DEPTH, arm, options=options)
 
-    return {arm: search(arm) for arm in ("bm25", "dense", "hybrid")}
+    orders = {"hybrid by ranks": Options(fusion="rrf"), "hybrid, MMR 0.7": Options(mmr=0.7)}
+    return {arm: search(arm) for arm in ("bm25", "dense", "hybrid")} | {
+        name: search("hybrid", options) for name, options in orders.items()
+    }
 
 
 def searcher_of(collection: Collection) -> Searcher:

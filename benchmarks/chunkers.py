@@ -47,7 +47,7 @@ from genwerk.retrieval.reading import Reader
 from genwerk.retrieval.search import Searcher
 
 K, DEPTH, WEIGHT = 10, 100, 0.5
-ARMS = ("dense", "hybrid")
+ARMS = ("bm25", "dense", "hybrid")
 
 
 @dataclass(frozen=True)
