@@ -2,7 +2,8 @@
 
 The help of LibreOffice lies page by page in both languages (Debian). Known-item questions are made from the German
 pages; the answer is the German page, and in the second table its English twin. Two embedders, three arms each:
-MiniLM knows English only, multilingual-e5-small knows both. Pages are ranked by their best chunk.
+MiniLM knows English only, multilingual-e5-small knows both. Pages are ranked by their best chunk. Questions by title
+name a heading, those by terms some words of a sentence.
 
     python benchmarks/german.py                          # 2,561 pages in each language, 1,000 questions
     python benchmarks/german.py --part swriter --questions 100
@@ -78,6 +79,11 @@ def main() -> None:
                 for arm in ("bm25", "dense", "hybrid")
             }
             print(f"\n{len(pages[language])} pages in `{language}`, embedded by {name}\n\n{table(values)}")
+            for style in ("title", "terms"):
+                places = [place for place, one in enumerate(asked) if one.style == style]
+                part = {arm: {measure: [found[place] for place in places] for measure, found in of.items()}
+                        for arm, of in values.items()}  # fmt: skip
+                print(f"\n{len(places)} of them by {style}\n\n{table(part)}")
     print(f"\nhybrid is the mean of both arms, not fitted; runs and qrels: {out}")
 
 
