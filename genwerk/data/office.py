@@ -90,7 +90,7 @@ def joined_parts(parts: Iterable[tuple[str, str]], title: str, nothing: str) -> 
 
 
 def _docx_styles(document: Any) -> Callable[[str | None], str]:
-    """Name of a paragraph style by its id; each is looked up once, for python-docx goes through all styles every time."""
+    """Name of a paragraph style by its id, looked up once: python-docx goes through all of them each time."""
     from docx.enum.style import WD_STYLE_TYPE
 
     @cache
