@@ -4,7 +4,7 @@
 
 The process is started with the first such file and kept for the next. A file that takes longer than
 `options.max_seconds` costs that process and is named in the ledger with how far it came; so does a parser that dies.
-Memory is limited to 2 GB and twenty times `max_bytes`. The process ends with the one that started it, however that ends.
+Memory is limited to 2 GB and twenty times `max_bytes`. It ends with the process that started it, however that ends.
 
 Chosen:   a process reads one file at a time; several of them are `read_ahead`.
 Left out: a barrier against code that runs inside the parser; it has the rights of the user.
