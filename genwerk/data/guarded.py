@@ -4,21 +4,25 @@
 
 The process is started with the first such file and kept for the next. A file that takes longer than
 `options.max_seconds` costs that process and is named in the ledger with how far it came; so does a parser that dies.
-Memory is limited to 2 GB and twenty times `max_bytes`.
+Memory is limited to 2 GB and twenty times `max_bytes`. It ends with the process that started it, however that ends.
 
-Chosen:   one process, not a pool: what it does is small beside tokenising and embedding.
+Chosen:   a process reads one file at a time; several of them are `read_ahead`.
 Left out: a barrier against code that runs inside the parser; it has the rights of the user.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from threading import Lock, Thread
 
 from genwerk.core.errors import GenwerkError
 from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, damaged
@@ -30,9 +34,11 @@ _READY = "ready"
 
 
 class GuardedReader:
-    """Reads files by READERS in another process; `close` ends it."""
+    """Reads files by READERS in another process; `close` ends it, and `stop` does from another thread, for good."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
+        self._stopped = False
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
@@ -73,6 +79,15 @@ class GuardedReader:
         process.kill() if process.poll() is None else None
         return process.wait()
 
+    def stop(self) -> None:
+        """End the process, and let none be started again. Who reads in it is told that the parser stopped."""
+        with self._lock:
+            self._stopped = True
+            process = self._process
+        if process:
+            process.kill()
+            process.wait()
+
     def _connected(self) -> Connection:
         if self._connection is not None and self._process is not None and self._process.poll() is None:
             return self._connection
@@ -80,13 +95,16 @@ class GuardedReader:
         mine, other = Pipe()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         command = [sys.executable, "-m", "genwerk.data.guarded", str(other.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[other.fileno()], env=environment)
-        other.close()
-        self._connection = mine
-        if not mine.poll(_START_SECONDS) or mine.recv() != _READY:
-            self.close()
-            raise OSError("the process that reads documents did not start")
-        return mine
+        with closing(other), self._lock:
+            if self._stopped:
+                raise OSError("the process that reads documents was stopped")
+            self._process = subprocess.Popen(command, pass_fds=[other.fileno()], env=environment)
+            self._connection = mine
+        with suppress(EOFError):
+            if mine.poll(_START_SECONDS) and mine.recv() == _READY:
+                return mine
+        self.close()
+        raise OSError("the process that reads documents did not start")
 
 
 def _at(progress: str) -> str:
@@ -95,6 +113,7 @@ def _at(progress: str) -> str:
 
 def serve(connection: Connection) -> None:
     """Answer requests until the other side closes."""
+    Thread(target=_end_with, args=(connection.fileno(),), daemon=True).start()
     connection.send(_READY)
     while True:
         try:
@@ -113,6 +132,14 @@ def serve(connection: Connection) -> None:
         connection.send(answer)
 
 
+def _end_with(descriptor: int) -> None:
+    """End this process with the other side, though a parser may hang."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # says no more than that it was closed
+    poll.poll()
+    os._exit(1)
+
+
 def _limit_memory(options: ReadOptions) -> None:
     import resource
 
@@ -123,4 +150,5 @@ def _limit_memory(options: ReadOptions) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, and ends it
     serve(Connection(int(sys.argv[1])))

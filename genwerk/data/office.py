@@ -11,7 +11,8 @@ from __future__ import annotations
 import io
 import posixpath
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -36,7 +37,8 @@ def read_docx(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unread
 
     def parse(file: io.BytesIO) -> Iterator[RawDocument | Unreadable]:
         document = docx.Document(file)
-        text = "\n\n".join(filter(None, map(_docx_block, document.iter_inner_content())))
+        style_of = _docx_styles(document)
+        text = "\n\n".join(filter(None, (_docx_block(block, style_of) for block in document.iter_inner_content())))
         title = document.core_properties.title or ""
         yield RawDocument(text, "", title, "markdown") if text else Unreadable("no text", "no paragraph has text")
 
@@ -87,13 +89,25 @@ def joined_parts(parts: Iterable[tuple[str, str]], title: str, nothing: str) -> 
     return RawDocument("\n\n".join(texts), "", title, "markdown", places=tuple(places))
 
 
-def _docx_block(block: Any) -> str:
+def _docx_styles(document: Any) -> Callable[[str | None], str]:
+    """Name of a paragraph style by its id, looked up once: python-docx goes through all of them each time."""
+    from docx.enum.style import WD_STYLE_TYPE
+
+    @cache
+    def name(identity: str | None) -> str:
+        style = document.part.get_style(identity, WD_STYLE_TYPE.PARAGRAPH)
+        return (style.name if style is not None else "") or ""
+
+    return name
+
+
+def _docx_block(block: Any, style_of: Callable[[str | None], str]) -> str:
     if hasattr(block, "rows"):
         return "\n".join(_table_row(row.cells) for row in block.rows)
     text = block.text.strip()
-    style = (block.style.name if block.style is not None else "") or ""
     if not text:
         return ""
+    style = style_of(block._p.style)
     if style == "Title":
         return f"# {' '.join(text.split())}"
     if style.startswith("Heading ") and style[8:].isdigit():

@@ -136,6 +136,7 @@ def _read_mail(path: Path, options: ReadOptions) -> Iterator[RawDocument | Unrea
 
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+HTML = frozenset({".html", ".htm", ".xhtml"})
 _CODE = (
     ".bat", ".c", ".cc", ".cfg", ".conf", ".cpp", ".cs", ".css", ".dart", ".ex", ".go", ".h", ".hpp", ".hs", ".ini",
     ".ipynb", ".java", ".jl", ".js", ".json", ".jsx", ".kt", ".lua", ".m", ".mjs", ".php", ".pl", ".ps1", ".r", ".rb",
@@ -145,7 +146,7 @@ _CODE = (
 READERS: dict[str, Reader] = {
     ".txt": read_text, ".text": read_text, ".log": read_text, "": read_text,
     ".md": read_markdown, ".markdown": read_markdown, ".rst": read_rst, ".py": read_python,
-    ".html": read_html, ".htm": read_html, ".xhtml": read_html,
+    **dict.fromkeys(HTML, read_html),
     ".jsonl": _read_records, ".ndjson": _read_records, ".csv": _read_records, ".tsv": _read_records,
     ".parquet": _read_records, ".pdf": _read_packed, ".docx": _read_packed, ".epub": _read_packed,
     ".pptx": _read_packed, ".xlsx": _read_packed, ".xlsm": _read_packed, ".eml": _read_mail, ".mbox": _read_mail,

@@ -1,8 +1,4 @@
-"""From files to raw documents: every problem becomes a line of the ledger, and the rest goes on.
-
-A file is looked at before and after it is read. Where its size or time differ it was being written: it is read once
-more, and left out if it changes again.
-"""
+"""From files to raw documents: every problem becomes a line of the ledger, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -10,17 +6,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
-from genwerk.core.hashing import digest, sha256_file
+from genwerk.core.hashing import digest
 from genwerk.core.progress import track
 from genwerk.data import python_docs
 from genwerk.data.card import InputRecord
-from genwerk.data.guarded import GuardedReader
 from genwerk.data.ledger import Ledger
-from genwerk.data.raw import RawDocument, ReadOptions, Unreadable, too_large
-from genwerk.data.readers import GUARDED, READERS, STREAMED, reader_for
+from genwerk.data.raw import RawDocument, ReadOptions, Unreadable
+from genwerk.data.read_ahead import read_ahead
 from genwerk.data.sources import BUILT_IN, SourceFile, list_files, source_labels
+from genwerk.data.still_file import FileRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +29,6 @@ class ReadDocument:
     raw: RawDocument
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    stable: bool
-    sha256: str
-    found: list[RawDocument | Unreadable]
-
-
 class SourceReader:
     """Reads all sources once; `inputs` then says what was read."""
 
@@ -48,7 +36,6 @@ class SourceReader:
         self._spec, self._options, self._ledger = tuple(spec), options, ledger
         self._files = list_files(spec, ledger)
         self._hashes: dict[str, tuple[int, str]] = {}
-        self._guarded = GuardedReader()
 
     @property
     def n_files(self) -> int:
@@ -57,10 +44,15 @@ class SourceReader:
 
     def read(self) -> Iterator[ReadDocument]:
         """Documents in the order of the sources. Raises DataError only where an optional package is missing."""
-        with track("reading documents", total=len(self._files), unit="files") as bar, closing(self._guarded):
-            for file in self._files:
-                yield from self._read_file(file)
-                bar.advance()
+        with track("reading documents", total=len(self._files), unit="files") as bar:
+
+            def tell(file: SourceFile, progress: str) -> None:
+                bar.advance(0, note=f"{file.name}, {progress}")
+
+            with closing(read_ahead(self._files, self._options, tell)) as files:
+                for file, read in files:
+                    yield from self._documents(file, read)
+                    bar.advance(note=file.name)
         for name in self._spec:
             if name in BUILT_IN:
                 yield from self._read_built_in(name)
@@ -83,47 +75,13 @@ class SourceReader:
             self._hashes[named.source] = (len(data), sha256)
             yield ReadDocument(named.source, suffix, sha256, python_docs.LICENSE, named.document)
 
-    def _read_file(self, file: SourceFile) -> Iterator[ReadDocument]:
-        suffix = file.path.suffix.lower()
-        if isinstance(known := reader_for(suffix), Unreadable):
-            self._ledger.drop(file.name, known.rule, known.detail)
-            return
-        try:
-            size = file.path.stat().st_size
-            if size == 0:
-                self._ledger.drop(file.name, "empty file", "zero bytes")
-                return
-            if size > self._options.max_bytes and suffix not in STREAMED:
-                problem = too_large(size, self._options)
-                self._ledger.drop(file.name, problem.rule, problem.detail)
-                return
-            attempt = self._attempt(file.path, suffix)
-            if not attempt.stable:
-                attempt = self._attempt(file.path, suffix)
-        except OSError as error:
-            self._ledger.drop(file.name, "unreadable", f"{error.strerror or error}; check its permissions and its disk")
-            return
-        if not attempt.stable:
-            self._ledger.drop(file.name, "changed while read", "it changed twice; copy it, or wait until it is written")
-            return
-        self._hashes[file.name] = (size, attempt.sha256)
-        yield from self._documents(file.name, suffix, attempt)
-
-    def _attempt(self, path: Path, suffix: str) -> _Attempt:
-        before = path.stat()
-        if suffix in GUARDED:
-            found = self._guarded.read(path, suffix, self._options)
-        else:
-            found = list(READERS[suffix](path, self._options))
-        sha256 = sha256_file(path)
-        after = path.stat()
-        same = (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
-        return _Attempt(same, sha256, found)
-
-    def _documents(self, name: str, suffix: str, attempt: _Attempt) -> Iterator[ReadDocument]:
-        for found in attempt.found:
-            source = f"{name}#{found.part}" if found.part else name
+    def _documents(self, file: SourceFile, read: FileRead) -> Iterator[ReadDocument]:
+        if read.sha256:
+            self._hashes[file.name] = (read.size, read.sha256)
+        for found in read.found:
+            source = f"{file.name}#{found.part}" if found.part else file.name
             if isinstance(found, Unreadable):
                 self._ledger.drop(source, found.rule, found.detail)
             else:
-                yield ReadDocument(source, suffix.lstrip(".") or "no suffix", attempt.sha256, "", found)
+                suffix = file.path.suffix.lower().lstrip(".") or "no suffix"
+                yield ReadDocument(source, suffix, read.sha256, "", found)

@@ -13,7 +13,7 @@ from genwerk.core.events import EventLog
 from genwerk.core.hashing import tree_hashes
 from genwerk.core.types import Document
 from genwerk.core.workspace import Step, Workspace
-from genwerk.data import readers, reading
+from genwerk.data import readers, still_file
 from genwerk.data.documents import load_documents
 from genwerk.data.prepare import PrepareConfig, prepare
 from genwerk.data.sources import source_fingerprint
@@ -135,7 +135,7 @@ def test_a_file_that_changes_is_read_once_more_then_left_out(
 
 def test_a_file_that_vanishes_is_left_out(tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (docs / "gone.txt").write_text("This text will be gone before it is read by anyone.")
-    monkeypatch.setattr(reading, "sha256_file", lambda path: path.unlink() if path.suffix == ".txt" else "0" * 64)
+    monkeypatch.setattr(still_file, "sha256_file", lambda path: path.unlink() if path.suffix == ".txt" else "0" * 64)
     documents, ledger = run(tmp_path, docs)
     assert [document.source for document in documents] == ["docs/good.md"]
     assert ledger["docs/gone.txt"][0] == "unreadable"
