@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from genwerk.core.errors import WorkspaceError
-from genwerk.core.types import Message, Retrieved, Sampling
+from genwerk.core.types import ARMS, Message, Retrieved, Sampling
 from genwerk.evaluation.artifacts import Inputs
-from genwerk.evaluation.measures import ARMS, RERANKED, RRF
+from genwerk.evaluation.measures import RERANKED, RRF
 from genwerk.evaluation.speed import Stopwatch
 from genwerk.inference.engines import load_engine
 from genwerk.inference.streaming import with_window
