@@ -55,6 +55,7 @@ class Index:
         with self._reading() as state:
             self.meta, last = state.meta(self.where), state.last()
             self.dimension = int(self.meta["dimension"])
+        self._living = self._store.is_living()
         if self._store.shared:
             derive_if_stale(self._store, self.meta["identity"], last.chunk)
         with self._reading() as state:
@@ -87,8 +88,11 @@ class Index:
     def refresh(self) -> bool:
         """Take in what others added and removed since; whether there was anything. One statement where there was not.
 
+        A recipe's index never changes: nothing is asked of it.
         Raises WorkspaceError, also where another index has been put in the place of this one.
         """
+        if not self._living:
+            return False
         with self._store.explained(), self.connection() as sql:
             identity, last = State(sql).moment()
         if identity != self.meta["identity"]:
