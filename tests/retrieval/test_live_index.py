@@ -71,12 +71,16 @@ def open_live(where: Path | str, embedder: Stub) -> LiveIndex:
 def found_by(where: Path | str, embedder: Stub, groups: tuple[str, ...] = ()) -> list[object]:
     """Everything that a reader can learn: what questions find, with scores and signals."""
     index = Index.open(where)
+    found = found_in(index, embedder, groups)
+    index.close()
+    return found
+
+
+def found_in(index: Index, embedder: Stub, groups: tuple[str, ...]) -> list[object]:
     searcher = Searcher(index, embedder)  # type: ignore[arg-type]
     asked = ["bread oven", "how many bees", "train to Hamburg", "water", "the queen in check", "nothing like it"]
     found = [searcher.look(query, 5, arm, groups=groups) for query in asked for arm in ("bm25", "dense", "hybrid")]
-    counts = [index.view.words(groups).count(term) for term in ("bread", "water", "the")]
-    index.close()
-    return [*found, counts]
+    return [*found, [index.view.words(groups).count(term) for term in ("bread", "water", "the")]]
 
 
 def test_added_one_by_one_is_built_at_once(place: Place, topics: list[Document], embedder: Stub) -> None:
@@ -228,21 +232,24 @@ def test_whatever_was_done_it_is_as_built_anew(place: Place, topics: list[Docume
     def check(steps: list[tuple[str, int]]) -> None:
         own = secrets.token_hex(4)
         live = open_live(place(f"live_{own}"), embedder)
-        held = do(steps, live, topics)
+        follower = Index.open(place(f"live_{own}"))
+        held = do(steps, live, topics, follower)
         open_live(place(f"new_{own}"), embedder).sync(held)
         for groups in ((), ("keepers",), ("somebody",)):
             found = [found_by(place(f"{name}_{own}"), embedder, groups) for name in ("live", "new")]
-            assert found[0] == found[1]
+            assert found[0] == found[1] == found_in(follower, embedder, groups)
+        follower.close()
         assert live.store.problems() == []
 
     check()
 
 
-def do(steps: list[tuple[str, int]], live: LiveIndex, topics: list[Document]) -> list[Document]:
-    """Take the steps on an index of the first two topics; the documents that it holds then."""
+def do(steps: list[tuple[str, int]], live: LiveIndex, topics: list[Document], follower: Index) -> list[Document]:
+    """Take the steps on an index of the first two topics, each followed; the documents that it holds then."""
     held = {document.source: document for document in topics[:2]}
     live.sync(held.values())
     for action, number in steps:
+        follower.refresh()
         document = topics[number]
         if action == "derive":
             derive(live.store)
@@ -258,6 +265,7 @@ def do(steps: list[tuple[str, int]], live: LiveIndex, topics: list[Document]) ->
                 document = Document.create(f"copy-{document.source}", document.text, acl=document.acl)
             held[document.source] = document
             live.sync([document])
+    follower.refresh()
     return list(held.values())
 
 
