@@ -56,7 +56,7 @@ class Index:
         self.document = lru_cache(maxsize=_CACHED_DOCUMENTS)(self._document)
         with self._reading() as state:
             self.meta, last = state.meta(self.where), state.last()
-        self.dimension = int(self.meta["dimension"])
+            self.dimension = int(self.meta["dimension"])
         self._living = self._store.is_living()
         if self._store.shared:
             derive_if_stale(self._store, self.meta["identity"], last.chunk)
