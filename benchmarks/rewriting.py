@@ -53,11 +53,10 @@ def main() -> None:
         f"\n{len(questions)} development questions over {held.dataset.metrics['documents']} passages, {chosen.model}\n"
     )
     print("| searched for | nDCG@10 of the question | rewritten | gain | switched on |\n|" + "---|" * 5)
-    for kind in chosen.kinds:
-        found = fit_rewriting(searcher, engine.stream, questions, kind)
-        found.save(out / f"{kind}.json")
+    for found in fit_rewriting(searcher, engine.stream, questions, chosen.kinds):
+        found.save(out / f"{found.kind}.json")
         gain = f"{found.gain.mean:+.3f} ({found.gain.low:+.3f} to {found.gain.high:+.3f})"
-        print(f"| {kind} | {found.question.mean:.3f} | {found.rewritten.mean:.3f} | {gain} | "
+        print(f"| {found.kind} | {found.question.mean:.3f} | {found.rewritten.mean:.3f} | {gain} | "
               f"{'yes' if found.on else 'no'} |")  # fmt: skip
     engine.close()
     index.close()

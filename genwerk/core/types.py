@@ -49,9 +49,12 @@ class Chunk:
     end: int
 
 
+ARMS = ("bm25", "dense", "hybrid")  # of a search: words, meaning, both
+
+
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """A chunk found for a query. `source` names the arm that found it: bm25, dense or hybrid."""
+    """A chunk found for a query. `source` names what found it: one of `ARMS`, or a stage after them."""
 
     chunk: Chunk
     score: float

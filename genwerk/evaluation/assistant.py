@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from genwerk.core.errors import WorkspaceError
-from genwerk.core.types import Message, Retrieved, Sampling
+from genwerk.core.types import ARMS, Message, Retrieved, Sampling
 from genwerk.evaluation.artifacts import Inputs
-from genwerk.evaluation.measures import ARMS, RERANKED, RRF
+from genwerk.evaluation.measures import RERANKED, RRF
 from genwerk.evaluation.speed import Stopwatch
 from genwerk.inference.engines import load_engine
 from genwerk.inference.streaming import with_window
@@ -27,12 +27,10 @@ from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
-from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
-from genwerk.retrieval.search import AS_FITTED, NO_REWRITE, Options, Search, Searcher
+from genwerk.retrieval.search import AS_FITTED, Options, Search
+from genwerk.retrieval.stages import decided_search
 from genwerk.tokenizers.tokenizer import Tokenizer
 
 __all__ = ["Assistant"]
@@ -109,14 +107,10 @@ class Assistant:
     def searcher(self) -> Search:
         index = Index.open(self._given.need("index", measure="retrieval").path)
         embedder = Embedder.load(self._given.need("embedder", measure="retrieval").path)
-        searcher = Searcher(index, embedder, load_fusion(self._given.need("fit", measure="retrieval").path).choice)
-        first: Search = searcher
-        if (rewriting := self._given.artifact("rewriting")) and (kind := load_rewriting(rewriting.path)) != NO_REWRITE:
-            first = RewrittenSearch(searcher, self.engine.stream, kind)
-        reranker, decided = self._given.artifact("reranker"), self._given.artifact("reranking")
-        if reranker is None or decided is None:
-            return first
-        return RerankedSearch(first, Reranker.load(reranker.path), load_reranking(decided.path).choice)
+        self._given.need("fit", measure="retrieval")
+        given = {role: item.path for role, item in self._given}
+        reranker = Reranker.load(given["reranker"]) if "reranker" in given else None
+        return decided_search(index, embedder, lambda request: self.engine.stream(request), reranker, given)
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from genwerk.core.errors import ConfigError
+from genwerk.core.types import ARMS
 from genwerk.metrics.bootstrap import Interval
 
 __all__ = [
-    "ARMS",
     "CATALOGUE",
     "ENLARGED",
     "RANKS",
@@ -33,7 +33,6 @@ __all__ = [
     "known_names",
 ]
 
-ARMS = ("bm25", "dense", "hybrid")
 RRF = "rrf"
 RERANKED = "reranked"
 RANKS = ("hit@1", "hit@5", "ndcg@10")

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from genwerk.core.progress import track
-from genwerk.core.types import Retrieved
+from genwerk.core.types import ARMS, Retrieved
 from genwerk.data.questions import Question
-from genwerk.evaluation.measures import ARMS, RANKS, Measure
+from genwerk.evaluation.measures import RANKS, Measure
 from genwerk.evaluation.outcome import Outcome
 from genwerk.metrics.bootstrap import interval
 from genwerk.metrics.ranking import hit_at_k, ndcg_at_k

@@ -4,8 +4,8 @@
 
 Everything here can be deleted: what no folder covers is made in memory when the index is opened. A folder appears as a
 whole, is never changed, and belongs to chunks up to number N; chunks that came later are added in memory, those that
-went are passed over, until `derive` makes the next folder. Of an index in PostgreSQL each machine that reads it makes
-them for itself, in its cache.
+went are passed over, until `derive` makes the next folder. Of an index in a file its writer makes them, of one in
+PostgreSQL each machine that reads it for itself, in its cache. Whoever has the index open goes over to the next folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from genwerk.retrieval.spelling import Vocabulary
 from genwerk.retrieval.terms import language_of, terms_of
 from genwerk.retrieval.truth import State, Store
 
-__all__ = ["Derived", "derive", "derive_if_stale", "find_derived", "make_derived"]
+__all__ = ["Derived", "derive", "derive_if_stale", "find_derived", "is_stale", "make_derived"]
 
 _MADE = "made.json"
 _FORM = 2  # of the folder; another one is passed over
@@ -129,9 +129,13 @@ def derive_if_stale(store: Store, identity: str, last: int) -> None:
             derive(store)
 
 
-def _is_stale(store: Store, identity: str, last: int) -> bool:
-    covered = max((about["covered"] for about, _ in _made(store.folder, identity)), default=0)
+def is_stale(covered: int, last: int) -> bool:
+    """Whether a tenth of the chunks up to number `last`, and not few, came after number `covered`."""
     return last - covered >= max(_STALE_AT_LEAST, _STALE * covered)
+
+
+def _is_stale(store: Store, identity: str, last: int) -> bool:
+    return is_stale(max((about["covered"] for about, _ in _made(store.folder, identity)), default=0), last)
 
 
 def _made(root: Path, identity: str) -> Iterator[tuple[dict[str, Any], Path]]:

@@ -9,12 +9,11 @@ from typing import TypedDict, TypeVar
 import numpy as np
 
 from genwerk.core.errors import RequestError
-from genwerk.core.types import Chunk, Retrieved
+from genwerk.core.types import ARMS, Chunk, Retrieved
 from genwerk.retrieval.bm25 import BM25
 from genwerk.retrieval.where import EVERYTHING, Where
 
 __all__ = [
-    "ARMS",
     "AS_FITTED",
     "FUSIONS",
     "NO_REWRITE",
@@ -33,7 +32,6 @@ __all__ = [
 
 T = TypeVar("T", bound=Hashable)
 
-ARMS = ("bm25", "dense", "hybrid")
 FUSIONS = ("weighted", "rrf")
 NO_REWRITE = "none"
 REWRITES = (NO_REWRITE, "multi-query", "decomposition", "hyde")

@@ -1,7 +1,9 @@
 """The index, opened for reading: the truth (truth.py) with what is derived from it (derived.py), as views (view.py).
 
 Chosen:   numbers and spans of all chunks are held in arrays (28 bytes a chunk); texts are read when they are shown;
-          vectors and postings are mapped. `refresh` reads what others added and removed since, and nothing else.
+          vectors and postings are mapped. `refresh` reads what others added and removed since, and nothing else
+          (held.py). What came later and is held in memory stays less than about a tenth: beyond it a thread derives
+          anew where nobody else does, goes over to what was derived, and forgets what has gone.
 Try it:   genwerk index search "…"
 """
 
@@ -17,19 +19,20 @@ from typing import Self, TypeVar
 
 import numpy as np
 
-from genwerk.core.errors import WorkspaceError
+from genwerk.core.errors import GenwerkError, WorkspaceError
+from genwerk.core.progress import say
 from genwerk.core.types import Chunk, Document
-from genwerk.retrieval.derived import Derived, derive_if_stale, find_derived, make_derived
+from genwerk.retrieval.derived import derive_if_stale, find_derived
+from genwerk.retrieval.held import Held
 from genwerk.retrieval.stores import open_store
-from genwerk.retrieval.truth import Last, Sql, State, stack
-from genwerk.retrieval.view import NO_ROWS, Chunks, Documents, View, rows_of
+from genwerk.retrieval.truth import Sql, State, stack
+from genwerk.retrieval.view import Chunks, View
 
 __all__ = ["GoneError", "Index"]
 
 T = TypeVar("T")
 
 _CACHED_DOCUMENTS = 64
-_MOST_PARTS = 16
 
 
 class GoneError(WorkspaceError):
@@ -49,18 +52,18 @@ class Index:
         self.where, self.folder = self._store.where, self._store.folder
         self._idle: queue.LifoQueue[Sql] = queue.LifoQueue()
         self._lock = threading.Lock()
+        self._deriving: threading.Thread | None = None
         self.document = lru_cache(maxsize=_CACHED_DOCUMENTS)(self._document)
-        self._documents, self._seen = Documents(), Last()
-        self.view = View(NO_ROWS, (), self._documents, self.vectors)
         with self._reading() as state:
             self.meta, last = state.meta(self.where), state.last()
             self.dimension = int(self.meta["dimension"])
+        self._living = self._store.is_living()
         if self._store.shared:
             derive_if_stale(self._store, self.meta["identity"], last.chunk)
+        held = self._held = self._begin()
         with self._reading() as state:
-            if (base := find_derived(state, self.folder, self.meta)) is not None and len(base):
-                self._start_from(base, state)
-            self._load(state)
+            held.follow(state)
+        self._seen = held.seen
 
     @classmethod
     def open(cls, place: Path | str) -> Self:
@@ -71,6 +74,11 @@ class Index:
         return cls(place)
 
     @property
+    def view(self) -> View:
+        """Everything of one search is asked of one."""
+        return self._held.view
+
+    @property
     def chunks(self) -> Chunks:
         """All chunks of the present view by row."""
         return self.view.chunks
@@ -78,7 +86,7 @@ class Index:
     @property
     def document_ids(self) -> tuple[str, ...]:
         """Of all documents that are in it, in the order in which they came."""
-        return tuple(self._documents.places)
+        return tuple(self._held.documents.places)
 
     def may_see(self, document_id: str, groups: Collection[str] = ()) -> bool:
         """Whether somebody in `groups` may see the document: it is for everyone, or for one of them."""
@@ -87,8 +95,11 @@ class Index:
     def refresh(self) -> bool:
         """Take in what others added and removed since; whether there was anything. One statement where there was not.
 
+        A recipe's index never changes: nothing is asked of it.
         Raises WorkspaceError, also where another index has been put in the place of this one.
         """
+        if not self._living:
+            return False
         with self._store.explained(), self.connection() as sql:
             identity, last = State(sql).moment()
         if identity != self.meta["identity"]:
@@ -96,8 +107,12 @@ class Index:
             raise WorkspaceError("another index has been put in the place of this one", where=self.where, remedy=remedy)
         if last == self._seen:
             return False
-        with self._lock, self._reading() as connection:
-            return self._load(connection)
+        with self._lock, self._reading() as state:
+            changed = self._take(self._held, state)
+            if self._held.is_late and not (self._deriving and self._deriving.is_alive()):
+                self._deriving = threading.Thread(target=self._derive_anew, name="derive", daemon=True)
+                self._deriving.start()
+            return changed
 
     @property
     def state(self) -> str:
@@ -116,33 +131,38 @@ class Index:
                 if self.state == before:  # nor did another thread refresh it meanwhile
                     raise
 
-    def _start_from(self, base: Derived, state: State) -> None:
-        self._documents.read(state, 0)
-        spans = state.spans(0)
-        covered = int(base.numbers[-1])
-        rows = rows_of(self._documents, base.numbers, spans[: np.searchsorted(spans[:, 0], covered, side="right")])
-        self.view = View(rows, [base], self._documents, self.vectors)
-        self._seen = Last(covered, max(self._documents.numbers, default=0))
+    def _begin(self, beyond: int = 0) -> Held:
+        """With what is derived, where that goes beyond a number."""
+        held = Held(self.dimension, self.vectors)
+        with self._reading() as state:
+            base = find_derived(state, self.folder, self.meta)
+            if base is not None and len(base) and base.numbers[-1] > beyond:
+                held.start_from(base, state)
+        return held
 
-    def _load(self, state: State) -> bool:
-        last = state.last()
-        if last == self._seen and self.view.parts:
+    def _take(self, held: Held, state: State) -> bool:
+        """Follow with `held`, and from now on find what it holds; whether anything is new."""
+        if not held.follow(state) and held is self._held:
             return False
-        parts, rows, after = self.view.parts, self.view.rows, self._seen.chunk
-        if len(parts) > _MOST_PARTS:  # many small parts become one
-            parts, rows = parts[:1], rows.before(len(parts[0]))
-            after = int(parts[0].numbers[-1]) if len(parts[0]) else 0
-        self._documents.read(state, self._seen.document)
-        spans = state.spans(after)
-        added = make_derived(state, spans, self.dimension)
-        rows = rows.followed_by(rows_of(self._documents, added.numbers, spans))
-        gone = self._documents.drop(state, self._seen.removed)
-        rows.documents[np.isin(rows.documents, gone)] = -1
-        self.view = View(rows, [*parts, added], self._documents, self.vectors)
+        self._held = held
         # another cache: who reads a document meanwhile keeps it in the old one
         self.document = lru_cache(maxsize=_CACHED_DOCUMENTS)(self._document)
-        self._seen = last
+        self._seen = held.seen  # last: who finds it may ask
         return True
+
+    def _derive_anew(self) -> None:
+        """Go over to what is derived by now; until then all is found in what is held."""
+        try:
+            if self._store.shared:
+                derive_if_stale(self._store, self.meta["identity"], self._held.seen.chunk)
+            held = self._begin(self._held.covered)
+            if held.covered:
+                with self._reading() as state:
+                    held.follow(state)  # the most of it while others may follow
+                with self._lock, self._reading() as state:
+                    self._take(held, state)
+        except GenwerkError as error:
+            say(f"{self.where}: what came later is held in memory, and tried again: {error}", style="yellow")
 
     @contextmanager
     def _reading(self) -> Iterator[State]:
@@ -171,7 +191,9 @@ class Index:
         return None
 
     def close(self) -> None:
-        """Close all idle connections."""
+        """Close all idle connections, when what is derived in the background is done."""
+        if self._deriving is not None:
+            self._deriving.join()
         while not self._idle.empty():
             self._idle.get_nowait().close()
 

@@ -108,6 +108,10 @@ class PostgresStore(Store):
         with self.explained(), closing(self.connect()) as sql:
             return self._has(sql, "meta")
 
+    def is_living(self) -> bool:
+        """Always: whoever may write may change it."""
+        return True
+
     def create(self, dimension: int, meta: dict[str, str]) -> None:
         """A new, empty index, unless another was quicker. Raises WorkspaceError in a schema with other tables."""
         values = {"schema_version": str(SCHEMA_VERSION), "dimension": str(dimension), **meta}

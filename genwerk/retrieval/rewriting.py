@@ -146,18 +146,29 @@ class Rewriting:
         write_json(path, asdict(self))
 
 
-def fit_rewriting(searcher: Searcher, generate: Generate, questions: Sequence[Question], kind: str) -> Rewriting:
-    """Search for every question with and without, and decide. Raises DataError for fewer than two questions."""
+def fit_rewriting(
+    searcher: Searcher, generate: Generate, questions: Sequence[Question], kinds: Sequence[str] = KINDS
+) -> list[Rewriting]:
+    """Search for every question once as it is and once with each kind, and decide on each by itself.
+
+    Raises DataError for fewer than two questions.
+    """
     if len(questions) < 2:
         remedy = "The documents need titled sections or whole sentences; a larger collection has more."
         raise DataError(f"{len(questions)} questions are too few to decide on rewriting", remedy=remedy)
-    rewritten = RewrittenSearch(searcher, generate, kind)
-    before, after = [], []
-    with track(f"deciding on {kind}", total=len(questions), unit="questions") as bar:
+    searches = [searcher, *(RewrittenSearch(searcher, generate, kind) for kind in kinds)]
+    scores: list[list[float]] = [[] for _ in searches]
+    with track("deciding on rewriting", total=len(questions), unit="questions") as bar:
         for question in questions:
-            before.append(_ndcg(searcher.search(question.text, _K), question))
-            after.append(_ndcg(rewritten.search(question.text, _K), question))
+            for search, found in zip(searches, scores, strict=True):
+                found.append(_ndcg(search.search(question.text, _K), question))
             bar.advance()
+    before, *rewritten = scores
+    return [_decided(kind, before, after) for kind, after in zip(kinds, rewritten, strict=True)]
+
+
+def _decided(kind: str, before: Sequence[float], after: Sequence[float]) -> Rewriting:
+    """before, after (N,): nDCG@10 of each question as it is, and rewritten."""
     gain = paired_difference(after, before)
     spread = f"{gain.mean:+.3f} nDCG@10, 95 % interval {gain.low:+.3f} to {gain.high:+.3f}"
     ends = "which lies above 0" if gain.above_zero else "which reaches 0 or below: it is switched off"
@@ -165,7 +176,7 @@ def fit_rewriting(searcher: Searcher, generate: Generate, questions: Sequence[Qu
         kind,
         gain.above_zero,
         f"{kind} gains {spread}, {ends}.",
-        len(questions),
+        len(before),
         interval(before),
         interval(after),
         gain,
@@ -209,7 +220,7 @@ def decide_rewriting(
     ):
         embedder = Embedder.load(embedder_dir.path)
         searcher = Searcher(opened, embedder, load_fusion(fit.path).choice)
-        measured = [fit_rewriting(searcher, engine.stream, questions, kind) for kind in KINDS]
+        measured = fit_rewriting(searcher, engine.stream, questions)
     best = max(measured, key=lambda one: (one.on, one.gain.mean))
     kind = best.kind if best.on else NO_REWRITE
     write_json(step.out / FILE_NAME, {"kind": kind, "measured": [asdict(one) for one in measured]})

@@ -31,12 +31,11 @@ from typing import Protocol, Unpack
 import numpy as np
 
 from genwerk.core.errors import RequestError, WorkspaceError
-from genwerk.core.types import Chunk, Retrieved
+from genwerk.core.types import ARMS, Chunk, Retrieved
 from genwerk.retrieval.bm25 import BM25
 from genwerk.retrieval.diversity import diverse_order, first_of_each
 from genwerk.retrieval.embedding import TextEncoder
 from genwerk.retrieval.findings import (
-    ARMS,
     AS_FITTED,
     FUSIONS,
     NO_REWRITE,
@@ -58,7 +57,7 @@ from genwerk.retrieval.view import Chunks, View
 from genwerk.retrieval.words import STOP_WORDS, words_of
 
 __all__ = [
-    "ARMS", "AS_FITTED", "DEPTH", "FUSIONS", "LONGEST_QUERY", "NO_REWRITE", "REWRITES", "Candidates", "Correction",
+    "AS_FITTED", "DEPTH", "FUSIONS", "LONGEST_QUERY", "NO_REWRITE", "REWRITES", "Candidates", "Correction",
     "Findings", "Found", "FusionChoice", "How", "Options", "Rank", "Search", "Searcher", "Signals", "check_query",
     "signals_of",
 ]  # fmt: skip

@@ -66,6 +66,11 @@ class FileStore(Store):
         """Whether there is a file."""
         return self.path.exists()
 
+    def is_living(self) -> bool:
+        """Whether the file is changed, through a write-ahead log: its header says so."""
+        with self.path.open("rb") as file:
+            return file.read(20)[18:20] == b"\x02\x02"
+
     def create(self, dimension: int, meta: dict[str, str]) -> None:
         """A new, empty index that follows its documents; it appears as a whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +82,7 @@ class FileStore(Store):
     def connect(self) -> sqlite3.Connection:
         """A file that is never changed is read without locks; one with a write-ahead log as SQLite does it."""
         self._need()
-        uri = f"{self.path.absolute().as_uri()}?mode=ro{'' if self._is_living() else '&immutable=1'}"
+        uri = f"{self.path.absolute().as_uri()}?mode=ro{'' if self.is_living() else '&immutable=1'}"
         self._inode = self.path.stat().st_ino
         with self.explained():
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
@@ -100,7 +105,7 @@ class FileStore(Store):
     def writing(self) -> Iterator[tuple[Sql, Changing]]:
         """A connection for the one process that may change the file. Another is told that it has to wait."""
         self._need()
-        if not self._is_living():
+        if not self.is_living():
             raise WorkspaceError(
                 "this index was made by a recipe's run and is never changed",
                 where=self.where,
@@ -160,11 +165,6 @@ class FileStore(Store):
         if not self.path.is_file():
             remedy = f"Build it: genwerk index build DOCUMENTS --index {self.folder}, or by a recipe: genwerk run."
             raise WorkspaceError("there is no index file", where=self.where, remedy=remedy)
-
-    def _is_living(self) -> bool:
-        """Whether the file is changed through a write-ahead log: its header says so."""
-        with self.path.open("rb") as file:
-            return file.read(20)[18:20] == b"\x02\x02"
 
     def _busy(self, holder: Holder) -> WorkspaceError:
         return WorkspaceError(

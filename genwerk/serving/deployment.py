@@ -36,12 +36,10 @@ from genwerk.retrieval.answer_events import AnswerEvent
 from genwerk.retrieval.answering import Answerer
 from genwerk.retrieval.citations import Passage, align
 from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.fusion import load_fusion
 from genwerk.retrieval.index import Index
-from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
-from genwerk.retrieval.rewriting import RewrittenSearch, load_rewriting
-from genwerk.retrieval.search import NO_REWRITE, Options, Search, Searcher
+from genwerk.retrieval.search import NO_REWRITE, Options, Search
+from genwerk.retrieval.stages import decided_search
 from genwerk.retrieval.stores import is_url, meta_of
 from genwerk.tokenizers.tokenizer import Tokenizer
 
@@ -207,7 +205,8 @@ def _with_documents(deployment: Deployment, ids: Mapping[str, Any], living: str)
     embedder_name, embedder_path = find_encoder(str(ids.get("embedder") or next(iter(made.sources), "")))
     embedder = Embedder.load(embedder_path)
     embedder.share(engine.between_steps)
-    searcher = _search(deployment, Searcher(index, embedder, load_fusion(fit.path).choice if fit else None))
+    decided = {part: artifact.path for part, artifact in deployment.artifacts.items()}
+    searcher = decided_search(index, embedder, engine.stream, deployment.reranker, decided)
     silence = deployment.artifacts.get("abstention", fit)  # fitted with the reranker, where it has the last word
     abstention = load_abstention(silence.path) if silence else None
     config = AnswerConfig.parse(ids.get("answer") or {}, where=f"pin serving-{deployment.name}")
@@ -311,16 +310,6 @@ def find_encoder(spec: str, what: str = "embedding model of the index") -> tuple
         remedy = "Restore it, or run the recipe again."
         raise WorkspaceError(f"the {what}, `{spec}`, is gone", where=spec, remedy=remedy)
     return Path(spec).name, Path(spec)
-
-
-def _search(deployment: Deployment, searcher: Searcher) -> Search:
-    """The search with what the model writes for it, and its second stage, where one was measured on this collection."""
-    decided, written = (deployment.artifacts.get(part) for part in ("reranking", "rewriting"))
-    kind = load_rewriting(written.path) if written else NO_REWRITE
-    rewritten = RewrittenSearch(searcher, deployment.engine.stream, kind)
-    if decided is None or deployment.reranker is None:
-        return rewritten
-    return RerankedSearch(rewritten, deployment.reranker, load_reranking(decided.path).choice)
 
 
 def _load_reranker(

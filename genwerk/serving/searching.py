@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from genwerk.core.errors import RequestError
-from genwerk.retrieval.search import ARMS, FUSIONS, REWRITES, Found, Options, check_query
+from genwerk.core.types import ARMS
+from genwerk.retrieval.search import FUSIONS, REWRITES, Found, Options, check_query
 from genwerk.retrieval.where import parse_where
 from genwerk.serving.assistant import Passage
 from genwerk.serving.deployment import Deployment

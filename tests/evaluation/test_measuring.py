@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from genwerk.core.types import Chunk, Citation, Document, Message, Request, Retrieved, Usage
+from genwerk.core.types import ARMS, Chunk, Citation, Document, Message, Request, Retrieved, Usage
 from genwerk.data.questions import Question
 from genwerk.evaluation.abstention import measure_abstention
 from genwerk.evaluation.citations import Answered, answer_questions, measure_citations, reslices
-from genwerk.evaluation.measures import ARMS, CATALOGUE, RERANKED, flatten
+from genwerk.evaluation.measures import CATALOGUE, RERANKED, flatten
 from genwerk.evaluation.outcome import Outcome
 from genwerk.evaluation.retrieval import measure_retrieval
 from genwerk.evaluation.speed import AnswerTime, Stopwatch, measure_speed

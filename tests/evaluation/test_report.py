@@ -13,9 +13,10 @@ from lxml import html
 
 from genwerk.core.artifact import Artifact, Source
 from genwerk.core.errors import WorkspaceError
+from genwerk.core.types import ARMS
 from genwerk.evaluation.artifacts import Inputs
 from genwerk.evaluation.data_section import data_section
-from genwerk.evaluation.measures import ARMS, RANKS, Measure
+from genwerk.evaluation.measures import RANKS, Measure
 from genwerk.evaluation.report import ReportConfig, write_report
 
 HOSTILE = '<script>alert("x")</script>'

@@ -153,6 +153,14 @@ def test_opening_writes_nothing_and_takes_no_lock(make_index, topics: list[Docum
     assert sorted(path.name for path in index.folder.iterdir()) == [FILE_NAME]
 
 
+def test_one_that_never_changes_is_not_asked_for_its_state(make_index, topics: list[Document]) -> None:  # type: ignore[no-untyped-def]
+    index = make_index(topics)
+    before = index.state
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(index, "connection", lambda: pytest.fail("a statement"))
+        assert index.following(lambda: index.state) == before and not index.refresh()
+
+
 def test_many_threads_read_the_same(make_index, topics: list[Document]) -> None:  # type: ignore[no-untyped-def]
     index = make_index(topics)
     expected = [index.chunk_text(chunk) for chunk in index.chunks]

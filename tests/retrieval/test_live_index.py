@@ -25,6 +25,7 @@ from genwerk.retrieval import building, derived
 from genwerk.retrieval.building import IndexConfig, LiveIndex
 from genwerk.retrieval.derived import derive
 from genwerk.retrieval.embedding import Embedder
+from genwerk.retrieval.held import Held
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import Searcher
 from genwerk.retrieval.store import FILE_NAME
@@ -70,12 +71,16 @@ def open_live(where: Path | str, embedder: Stub) -> LiveIndex:
 def found_by(where: Path | str, embedder: Stub, groups: tuple[str, ...] = ()) -> list[object]:
     """Everything that a reader can learn: what questions find, with scores and signals."""
     index = Index.open(where)
+    found = found_in(index, embedder, groups)
+    index.close()
+    return found
+
+
+def found_in(index: Index, embedder: Stub, groups: tuple[str, ...]) -> list[object]:
     searcher = Searcher(index, embedder)  # type: ignore[arg-type]
     asked = ["bread oven", "how many bees", "train to Hamburg", "water", "the queen in check", "nothing like it"]
     found = [searcher.look(query, 5, arm, groups=groups) for query in asked for arm in ("bm25", "dense", "hybrid")]
-    counts = [index.view.words(groups).count(term) for term in ("bread", "water", "the")]
-    index.close()
-    return [*found, counts]
+    return [*found, [index.view.words(groups).count(term) for term in ("bread", "water", "the")]]
 
 
 def test_added_one_by_one_is_built_at_once(place: Place, topics: list[Document], embedder: Stub) -> None:
@@ -150,7 +155,70 @@ def test_what_is_open_follows(place: Place, topics: list[Document], embedder: St
     fresh = Index.open(place("new"))
     for query in ("bread", "water locks", "bees queen"):
         assert searcher.look(query) == Searcher(fresh, embedder).look(query)  # type: ignore[arg-type]
-    assert set(index.document_ids) == set(fresh.document_ids) and len(index.view.parts) <= 18
+    assert set(index.document_ids) == set(fresh.document_ids)
+    sizes = [len(part) for part in index.view.parts]
+    assert sizes == sorted(sizes, reverse=True) and len(sizes) < 8, "parts in memory are put together as they grow"
+    index.close()
+    fresh.close()
+
+
+@pytest.mark.parametrize("meanwhile", [True, False], ids=["others change it meanwhile", "nobody does"])
+def test_who_follows_for_long_goes_over_to_what_is_derived(
+    place: Place, topics: list[Document], embedder: Stub, monkeypatch: pytest.MonkeyPatch, meanwhile: bool
+) -> None:
+    live = open_live(place("followed"), embedder)
+    live.sync(topics)
+    index = Index.open(place("followed"))
+    before = index.view
+    for number in range(6):  # as it is edited for weeks: each time other chunks, and those of before are gone
+        live.sync([Document.create(topics[0].source, f"{topics[0].text}\n\nBaked {number} times.")])
+        index.refresh()
+    assert len(index.view.chunks) > len(before.chunks)
+    monkeypatch.setattr(derived, "_STALE_AT_LEAST", 1)
+    start = Held.start_from
+
+    def slowly(*given: Any) -> None:
+        start(*given)
+        if meanwhile:
+            live.remove([topics[1].source])
+            index.refresh()
+
+    monkeypatch.setattr(Held, "start_from", slowly)
+    live.sync(topics[:1])
+    assert index.refresh()
+    index.close()  # when the thread is done
+    assert len(list(index.folder.glob("derived-*"))) == 1
+    assert len(index.view.chunks) <= len(before.chunks), "what has gone is forgotten"
+    assert meanwhile == (topics[1].id not in index.document_ids)
+    assert len(before.rows.numbers) == len(before.chunks), "whoever searches in the old view has it whole"
+    monkeypatch.undo()
+    fresh = Index.open(place("followed"))
+    assert index.state == fresh.state
+    for query in ("bread oven", "baked times", "bees queen"):
+        assert Searcher(index, embedder).look(query) == Searcher(fresh, embedder).look(query)  # type: ignore[arg-type]
+    index.close()
+    fresh.close()
+
+
+def test_what_cannot_be_derived_stays_in_memory_and_is_said(
+    place: Place,
+    topics: list[Document],
+    embedder: Stub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    live = open_live(place("followed"), embedder)
+    live.sync(topics[:2])
+    index = Index.open(place("followed"))
+    live.sync(topics)
+    monkeypatch.setattr(derived, "_STALE_AT_LEAST", 1)
+    monkeypatch.setattr(index, "_begin", lambda beyond: (_ for _ in ()).throw(WorkspaceError("no room")))
+    if live.store.shared:
+        monkeypatch.setattr(derived, "derive", lambda store: None)
+    assert index.refresh()
+    index.close()
+    assert "held in memory, and tried again: no room" in " ".join(capsys.readouterr().err.split())
+    assert set(index.document_ids) == {document.id for document in topics}
 
 
 STEPS = st.lists(
@@ -164,21 +232,24 @@ def test_whatever_was_done_it_is_as_built_anew(place: Place, topics: list[Docume
     def check(steps: list[tuple[str, int]]) -> None:
         own = secrets.token_hex(4)
         live = open_live(place(f"live_{own}"), embedder)
-        held = do(steps, live, topics)
+        follower = Index.open(place(f"live_{own}"))
+        held = do(steps, live, topics, follower)
         open_live(place(f"new_{own}"), embedder).sync(held)
         for groups in ((), ("keepers",), ("somebody",)):
             found = [found_by(place(f"{name}_{own}"), embedder, groups) for name in ("live", "new")]
-            assert found[0] == found[1]
+            assert found[0] == found[1] == found_in(follower, embedder, groups)
+        follower.close()
         assert live.store.problems() == []
 
     check()
 
 
-def do(steps: list[tuple[str, int]], live: LiveIndex, topics: list[Document]) -> list[Document]:
-    """Take the steps on an index of the first two topics; the documents that it holds then."""
+def do(steps: list[tuple[str, int]], live: LiveIndex, topics: list[Document], follower: Index) -> list[Document]:
+    """Take the steps on an index of the first two topics, each followed; the documents that it holds then."""
     held = {document.source: document for document in topics[:2]}
     live.sync(held.values())
     for action, number in steps:
+        follower.refresh()
         document = topics[number]
         if action == "derive":
             derive(live.store)
@@ -194,6 +265,7 @@ def do(steps: list[tuple[str, int]], live: LiveIndex, topics: list[Document]) ->
                 document = Document.create(f"copy-{document.source}", document.text, acl=document.acl)
             held[document.source] = document
             live.sync([document])
+    follower.refresh()
     return list(held.values())
 
 

@@ -28,7 +28,7 @@ from genwerk.retrieval.rewriting import (
     load_rewriting,
     other_questions,
 )
-from genwerk.retrieval.search import FusionChoice, Options, Searcher
+from genwerk.retrieval.search import Found, FusionChoice, Options, Searcher
 
 MakeIndex = Callable[..., Index]
 
@@ -78,7 +78,7 @@ class Knowing(Writer):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_that_knows_other_words_is_switched_on(world: World, kind: str, tmp_path: Path) -> None:
     searcher, asked = world
-    fitted = fit_rewriting(searcher, Knowing(""), asked, kind)
+    (fitted,) = fit_rewriting(searcher, Knowing(""), asked, [kind])
     assert fitted.on and fitted.gain.above_zero and "lies above 0" in fitted.reason
     fitted.save(tmp_path / "rewriting.json")
     found = RewrittenSearch(searcher, Knowing(""), kind).look(asked[5].text, 20)
@@ -90,7 +90,8 @@ def test_a_model_that_knows_other_words_is_switched_on(world: World, kind: str, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_that_babbles_is_switched_off(world: World, kind: str) -> None:
     searcher, asked = world
-    assert not fit_rewriting(searcher, Writer("Bread bread bread."), asked, kind).on
+    (fitted,) = fit_rewriting(searcher, Writer("Bread bread bread."), asked, [kind])
+    assert not fitted.on
     writer = Writer("Bread?")
     off = RewrittenSearch(searcher, writer)
     assert off.look(asked[0].text) == searcher.look(asked[0].text) and writer.asked == 0
@@ -101,11 +102,26 @@ def test_a_model_that_babbles_is_switched_off(world: World, kind: str) -> None:
     assert once.search("  ") == []
 
 
+def test_every_question_is_searched_as_it_is_once_for_all_kinds(world: World) -> None:
+    searcher, asked = world
+    plain: list[str] = []
+
+    class Counting(Searcher):
+        def find(self, query: str, k: int = 8, arm: str | None = None, **how: Any) -> Found:
+            plain.extend([query] if k == 10 and "meaning" not in how else [])
+            return super().find(query, k, arm, **how)
+
+    counting = Counting(searcher.index, searcher.embedder, searcher.fusion)
+    together = fit_rewriting(counting, Knowing(""), asked)
+    assert plain == [question.text for question in asked]
+    assert together == [fit_rewriting(searcher, Knowing(""), asked, [kind])[0] for kind in KINDS]
+
+
 def test_an_unknown_kind_and_too_few_questions_are_refused(world: World) -> None:
     with pytest.raises(ConfigError, match="multi-query"):
         RewrittenSearch(world[0], Writer(""), "step-back")
     with pytest.raises(DataError, match="too few"):
-        fit_rewriting(world[0], Writer(""), world[1][:1], "hyde")
+        fit_rewriting(world[0], Writer(""), world[1][:1])
 
 
 @pytest.mark.parametrize("kind", KINDS)

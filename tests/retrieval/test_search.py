@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from genwerk.core.errors import RequestError, WorkspaceError
-from genwerk.core.types import Chunk, Document
-from genwerk.retrieval.search import ARMS, Candidates, FusionChoice, Searcher, query_words
+from genwerk.core.types import ARMS, Chunk, Document
+from genwerk.retrieval.search import Candidates, FusionChoice, Searcher, query_words
 
 QUERIES = [
     "", "   ", '"', "'", '""" OR (', "NEAR(a b)", "text:bees*", "AND OR NOT", "-", "^bees",
