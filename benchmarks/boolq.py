@@ -74,10 +74,11 @@ def main() -> None:
     questions = questions[: chosen.questions or None]
     searches = arms(collection)
     told = [load_fusion(collection.fit.path).reason]
-    if not chosen.no_reranker or chosen.adapt:
+    trains = not chosen.no_reranker and not chosen.reranker
+    if trains or chosen.adapt:
         lists = mine(workspace, collection, MineConfig(n_questions=chosen.lists))
     if not chosen.no_reranker:
-        reranker = trained(workspace, lists, chosen)
+        reranker = trained(workspace, lists, chosen) if trains else Source.of_folder("reranker", chosen.reranker)
         name, search, reason = reranked(workspace, collection, reranker)
         searches[name], told = search, [*told, reason]
     if chosen.adapt:
@@ -115,9 +116,7 @@ def searcher_of(collection: Collection) -> Searcher:
 
 
 def trained(workspace: Workspace, lists: Artifact, chosen: argparse.Namespace) -> Source | Artifact:
-    """The reranker: trained, or the one that was given."""
-    if chosen.reranker:
-        return Source.of_folder(chosen.reranker.name, chosen.reranker)
+    """A reranker of its own."""
     time = {"steps": 20} if chosen.quick else {"minutes": chosen.minutes}
     config = RerankerConfig(negatives=chosen.negatives, precision=chosen.precision, **time)
     body = fetch_source("minilm")

@@ -215,6 +215,7 @@ def test_ctrl_c_and_the_end_of_python_end_all_processes(hanging: tuple[Path, Pat
     folder, pipe = hanging
     script = (
         "import os, signal; from genwerk.data.prepare import PrepareConfig, read_documents\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job is started without
         f"coming = read_documents(PrepareConfig(sources=({str(folder)!r},)))\n{then}\n"
     )
     paths = os.pathsep.join(path for path in sys.path if path)
