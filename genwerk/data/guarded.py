@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -98,7 +97,10 @@ class GuardedReader:
         with closing(other), self._lock:
             if self._stopped:
                 raise OSError("the process that reads documents was stopped")
-            self._process = subprocess.Popen(command, pass_fds=[other.fileno()], env=environment)
+            # Its own group: a terminal sends Ctrl-C to whole groups, and it is for who started this, which ends it.
+            self._process = subprocess.Popen(
+                command, pass_fds=[other.fileno()], env=environment, stdin=subprocess.DEVNULL, process_group=0
+            )
             self._connection = mine
         with suppress(EOFError):
             if mine.poll(_START_SECONDS) and mine.recv() == _READY:
@@ -150,5 +152,4 @@ def _limit_memory(options: ReadOptions) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, and ends it
     serve(Connection(int(sys.argv[1])))

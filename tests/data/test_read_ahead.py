@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docx
 import pytest
@@ -203,6 +204,22 @@ def test_who_stops_asking_ends_all_processes(hanging: tuple[Path, Path], monkeyp
         coming.close()
         assert held.read() == b""  # ends when all have ended
     assert started and all(process.poll() is not None for process in started)
+
+
+def test_a_terminals_ctrl_c_does_not_reach_a_process_that_is_still_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups, popen = list[bool](), subprocess.Popen
+
+    def run(*arguments: Any, **named: Any) -> subprocess.Popen[bytes]:
+        process = popen(*arguments, **named)
+        groups.append(os.getpgid(process.pid) == process.pid != os.getpgrp())
+        return process
+
+    monkeypatch.setattr(guarded.subprocess, "Popen", run)
+    reader = GuardedReader()
+    with pytest.raises(FileNotFoundError):
+        reader.read(Path("none.pdf"), ".pdf", ReadOptions())
+    reader.close()
+    assert groups == [True]
 
 
 AWAITED = "list(coming)"
