@@ -40,9 +40,7 @@ from genwerk.recipe import fetch_source
 from genwerk.recipes.reranking import Collection, boolq_collection
 from genwerk.retrieval.abstention import Abstention, fit_abstention
 from genwerk.retrieval.copies import are_alike, runs_of
-from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
-from genwerk.retrieval.index import Index
 from genwerk.retrieval.reranked import RerankChoice, RerankedSearch
 from genwerk.retrieval.reranking import Reranker, Scored
 from genwerk.retrieval.search import Searcher, Signals
@@ -91,7 +89,7 @@ def main() -> None:
 
 def first_search(collection: Collection) -> Searcher:
     choice = load_fusion(collection.fit.path).choice
-    return Searcher(Index.open(collection.index.path), Embedder.load(collection.embedder.path), choice)
+    return Searcher.open(collection.index.path, collection.embedder.path, choice)
 
 
 def show_first(collection: Collection, questions: Sequence[Question], count: int) -> None:
@@ -99,11 +97,9 @@ def show_first(collection: Collection, questions: Sequence[Question], count: int
     searcher, documents = first_search(collection), {one.id: one for one in load_documents(collection.dataset.path)}
     best, articles, copies = [], 0, 0
     for question in questions:
-        gold, found = (
-            documents[question.document_id],
-            searcher.search(question.text, 1, exclude=(question.document_id,)),
-        )
-        best.append(documents[found[0].chunk.document_id])
+        gold = documents[question.document_id]
+        (first,) = searcher.search(question.text, 1, exclude=(gold.id,))
+        best.append(documents[first.chunk.document_id])
         articles += best[-1].metadata["title"] == gold.metadata["title"]
         copies += are_alike(runs_of(gold.text), runs_of(best[-1].text))
     for place in random.Random(7).sample(range(len(questions)), min(count, len(questions))):

@@ -28,17 +28,15 @@ from genwerk.alignment.train_reranker import RerankerConfig
 from genwerk.core.artifact import Artifact, Source
 from genwerk.core.cache import cache_directory
 from genwerk.core.progress import track
-from genwerk.core.types import Retrieved
+from genwerk.core.types import ARMS, Retrieved
 from genwerk.core.workspace import Workspace
 from genwerk.data.boolq import BoolqConfig, load_questions
 from genwerk.data.questions import Question
 from genwerk.metrics.bootstrap import Interval, interval, paired_difference
 from genwerk.recipe import fetch_source
 from genwerk.recipes.reranking import Collection, boolq_collection, decide, mine
-from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.findings import Options
+from genwerk.retrieval.findings import AS_FITTED, Options
 from genwerk.retrieval.fusion import load_fusion
-from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig
 from genwerk.retrieval.reranked import FitRerankingConfig, RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
@@ -101,18 +99,16 @@ def arms(collection: Collection) -> dict[str, Search]:
     """The three arms, the hybrid one at its fitted weight; and the latter in other orders."""
     searcher = searcher_of(collection)
 
-    def search(arm: str, options: Options = Options()) -> Search:  # noqa: B008
+    def search(arm: str, options: Options = AS_FITTED) -> Search:
         return lambda query: searcher.search(query, DEPTH, arm, options=options)
 
     orders = {"hybrid by ranks": Options(fusion="rrf"), "hybrid, MMR 0.7": Options(mmr=0.7)}
-    return {arm: search(arm) for arm in ("bm25", "dense", "hybrid")} | {
-        name: search("hybrid", options) for name, options in orders.items()
-    }
+    return {arm: search(arm) for arm in ARMS} | {name: search("hybrid", options) for name, options in orders.items()}
 
 
 def searcher_of(collection: Collection) -> Searcher:
     choice = load_fusion(collection.fit.path).choice
-    return Searcher(Index.open(collection.index.path), Embedder.load(collection.embedder.path), choice)
+    return Searcher.open(collection.index.path, collection.embedder.path, choice)
 
 
 def trained(workspace: Workspace, lists: Artifact, chosen: argparse.Namespace) -> Source | Artifact:

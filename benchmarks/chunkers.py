@@ -29,7 +29,7 @@ import torch
 from genwerk.core.artifact import Artifact
 from genwerk.core.cache import cache_directory
 from genwerk.core.progress import track
-from genwerk.core.types import Chunk, Retrieved
+from genwerk.core.types import ARMS, Chunk, Retrieved
 from genwerk.core.workspace import Workspace
 from genwerk.data.boolq import BoolqConfig, load_questions
 from genwerk.data.documents import load_documents
@@ -40,14 +40,11 @@ from genwerk.data.sources import source_fingerprint
 from genwerk.metrics.bootstrap import Interval, interval, paired_difference
 from genwerk.metrics.ranking import first_gain_only, hit_at_k, ndcg_at_k, reciprocal_rank
 from genwerk.recipe import fetch_source
-from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.index import Index
 from genwerk.retrieval.index_config import CHUNKERS, IndexConfig
 from genwerk.retrieval.reading import Reader
 from genwerk.retrieval.search import Searcher
 
 K, DEPTH, WEIGHT = 10, 100, 0.5
-ARMS = ("bm25", "dense", "hybrid")
 
 
 @dataclass(frozen=True)
@@ -118,8 +115,8 @@ def row(workspace: Workspace, dataset: Artifact, asked: Sequence[Question], name
     """Make or find one index, and ask it everything."""
     config, minilm = IndexConfig.parse({"chunker": name, "headers": headers}), fetch_source("minilm")
     made = workspace.step("genwerk.retrieval.building:build_index", config, dataset, minilm, kind="index")
-    index = Index.open(made.path)
-    searcher, reader = Searcher(index, Embedder.load(minilm.path)), Reader(index)
+    searcher = Searcher.open(made.path, minilm.path)
+    reader = Reader(searcher.index)
     arms = {arm: Scores([], [], [], []) for arm in ARMS}
     label = f"{name} + headers" if headers else name
     with track(label, total=len(asked), unit="questions") as bar:
@@ -129,7 +126,7 @@ def row(workspace: Workspace, dataset: Artifact, asked: Sequence[Question], name
                 found = [Retrieved(chunk, score, arm) for chunk, score in candidates.ranked(arm, WEIGHT, DEPTH)]
                 take(scores, [item.chunk for item in reader.read(found)[:K]], question)
             bar.advance()
-    index.close()
+    searcher.close()
     return Row(label, int(made.metrics["chunks"]), float(made.metrics["seconds"]), arms)
 
 

@@ -22,7 +22,7 @@ from boolq import scored, table
 from genwerk.core.artifact import Artifact
 from genwerk.core.assets import fetch
 from genwerk.core.cache import cache_directory
-from genwerk.core.types import Document
+from genwerk.core.types import ARMS, Document
 from genwerk.core.workspace import Workspace
 from genwerk.data.documents import load_documents
 from genwerk.data.prepare import PrepareConfig
@@ -30,8 +30,6 @@ from genwerk.data.questions import Question, known_item_questions
 from genwerk.data.sources import source_fingerprint
 from genwerk.recipe import fetch_source
 from genwerk.retrieval.building import IndexConfig
-from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.index import Index
 from genwerk.retrieval.search import FusionChoice, Searcher
 
 VERSION = "4:7.4.7-1+deb12u14"
@@ -76,7 +74,7 @@ def main() -> None:
             searcher = searcher_of(workspace, dataset, name, IndexConfig())
             values = {
                 arm: scored(f"{language} {name} {arm}", partial(searcher.search, k=DEPTH, arm=arm), gold[language], out)
-                for arm in ("bm25", "dense", "hybrid")
+                for arm in ARMS
             }
             print(f"\n{len(pages[language])} pages in `{language}`, embedded by {name}\n\n{table(values)}")
             for style in ("title", "terms"):
@@ -99,8 +97,7 @@ def prepared(workspace: Workspace, language: str, part: str) -> Artifact:
 def searcher_of(workspace: Workspace, dataset: Artifact, embedder: str, config: IndexConfig) -> Searcher:
     model = fetch_source(embedder)
     made = workspace.step("genwerk.retrieval.building:build_index", config, dataset, model, kind="index")
-    index = Index.open(made.path)
-    return Searcher(index, Embedder.load(model.path), FusionChoice("hybrid", 0.5))
+    return Searcher.open(made.path, model.path, FusionChoice("hybrid", 0.5))
 
 
 def page_of(document: Document) -> str:

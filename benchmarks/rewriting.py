@@ -21,9 +21,7 @@ from genwerk.inference.engines import load_engine
 from genwerk.models.base import LoadBaseConfig
 from genwerk.recipe import fetch_source
 from genwerk.recipes.reranking import boolq_collection
-from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
-from genwerk.retrieval.index import Index
 from genwerk.retrieval.rewriting import KINDS, fit_rewriting
 from genwerk.retrieval.search import Searcher
 
@@ -44,8 +42,7 @@ def main() -> None:
     boolq = BoolqConfig(passages=1500, heldout=200, dev=200) if chosen.quick else BoolqConfig()
     held = boolq_collection(workspace, boolq, fetch_source("minilm"))
     questions = [one for one in load_questions(held.dataset.path) if one.split == "dev"][: chosen.questions]
-    index = Index.open(held.index.path)
-    searcher = Searcher(index, Embedder.load(held.embedder.path), load_fusion(held.fit.path).choice)
+    searcher = Searcher.open(held.index.path, held.embedder.path, load_fusion(held.fit.path).choice)
     loading = LoadBaseConfig(name=chosen.model)
     model = workspace.step("genwerk.models.base:load_base", loading, fetch_source(chosen.model), kind="model")
     engine = load_engine(model.path, name=chosen.model, precision="int8")
@@ -59,7 +56,7 @@ def main() -> None:
         print(f"| {found.kind} | {found.question.mean:.3f} | {found.rewritten.mean:.3f} | {gain} | "
               f"{'yes' if found.on else 'no'} |")  # fmt: skip
     engine.close()
-    index.close()
+    searcher.close()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import DataError
@@ -20,8 +21,6 @@ from genwerk.data.boolq import load_questions
 from genwerk.data.documents import load_documents
 from genwerk.data.questions import Question, known_item_questions
 from genwerk.retrieval import abstention, fusion
-from genwerk.retrieval.embedding import Embedder
-from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig, questions_of
 from genwerk.retrieval.reranked import RerankedSearch, load_reranking
 from genwerk.retrieval.reranking import Reranker
@@ -59,12 +58,11 @@ def fit_retrieval(
             where=str(dataset.path),
             remedy="Add documents with titled sections or with whole sentences.",
         )
-    opened = Index.open(index.path)
-    embedder = Embedder.load(embedder_dir.path)
-    fitted = fusion.fit_fusion(Searcher(opened, embedder), questions)
-    fitted.save(step.out / fusion.FILE_NAME)
-    silence = _fit_abstention(config, step, Searcher(opened, embedder, fitted.choice), questions)
-    opened.close()
+    with closing(Searcher.open(index.path, embedder_dir.path)) as searcher:
+        fitted = fusion.fit_fusion(searcher, questions)
+        fitted.save(step.out / fusion.FILE_NAME)
+        searcher.fusion = fitted.choice
+        silence = _fit_abstention(config, step, searcher, questions)
     return {
         "questions": len(questions),
         "arm": fitted.arm,
@@ -96,11 +94,9 @@ def fit_reranked_abstention(
     started = time.perf_counter()
     chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
     questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
-    opened = Index.open(index.path)
-    first = Searcher(opened, Embedder.load(embedder_dir.path), fusion.load_fusion(fit.path).choice)
-    search = RerankedSearch(first, Reranker.load(reranker.path), load_reranking(reranking.path).choice)
-    silence = _fit_abstention(config, step, search, questions)
-    opened.close()
+    with closing(Searcher.open(index.path, embedder_dir.path, fusion.load_fusion(fit.path).choice)) as first:
+        search = RerankedSearch(first, Reranker.load(reranker.path), load_reranking(reranking.path).choice)
+        silence = _fit_abstention(config, step, search, questions)
     return {
         "questions": len(questions),
         "abstention_auc": silence.auc,

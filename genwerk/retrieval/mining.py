@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from genwerk.core.config import Config, Field
@@ -30,9 +31,7 @@ from genwerk.data.documents import load_documents
 from genwerk.data.questions import Question, known_item_questions
 from genwerk.data.ranking_lists import RankingList, RankingLists, write_lists
 from genwerk.retrieval.copies import are_alike, runs_of
-from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion
-from genwerk.retrieval.index import Index
 from genwerk.retrieval.reranking import Scorer
 from genwerk.retrieval.search import Searcher
 from genwerk.training.tokenise import seen
@@ -60,12 +59,10 @@ def mine_lists(
     Raises DataError when no question can be made from the documents.
     """
     documents = load_documents(dataset.path)
-    opened = Index.open(index.path)
     fusion = load_fusion(fit[0].path).choice if fit else None
-    searcher = Searcher(opened, Embedder.load(embedder_dir.path), fusion)
     chosen = [one for split in ("train", "dev") for one in questions_of(config, dataset, documents, split)]
-    found = mine_negatives(searcher, chosen, documents, depth=config.depth, kept=config.kept, arm=config.arm)
-    opened.close()
+    with closing(Searcher.open(index.path, embedder_dir.path, fusion)) as searcher:
+        found = mine_negatives(searcher, chosen, documents, depth=config.depth, kept=config.kept, arm=config.arm)
     if not found.of("train"):
         remedy = "Add documents with titled sections or with whole sentences."
         raise DataError("no ranking list can be made from the documents", where=str(dataset.path), remedy=remedy)

@@ -21,6 +21,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -37,9 +38,7 @@ from genwerk.data.documents import load_documents
 from genwerk.data.questions import Question
 from genwerk.metrics.bootstrap import Interval, interval, paired_difference
 from genwerk.metrics.ranking import first_gain_only, ndcg_at_k
-from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.fusion import load_fusion, overlaps
-from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig, log_odds, questions_of
 from genwerk.retrieval.reranking import Reranker, Scored, Scorer
 from genwerk.retrieval.search import AS_FITTED, Found, How, Options, Search, Searcher
@@ -293,15 +292,13 @@ def fit_reranked(
 ) -> dict[str, float | int | str]:
     """Write `reranking.json` into `step.out`, from development questions that the reranker never learned from."""
     started = time.perf_counter()
-    opened = Index.open(index.path)
-    searcher = Searcher(opened, Embedder.load(embedder_dir.path), load_fusion(fit.path).choice)
     chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
     questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
-    fitted = fit_reranking(searcher, Reranker.load(reranker.path), questions, depth=config.depth)
+    with closing(Searcher.open(index.path, embedder_dir.path, load_fusion(fit.path).choice)) as searcher:
+        fitted = fit_reranking(searcher, Reranker.load(reranker.path), questions, depth=config.depth)
     if config.always and not fitted.on:
         fitted = replace(fitted, on=True, reason=f"{fitted.reason} The recipe wants it switched on.")
     fitted.save(step.out / FILE_NAME)
-    opened.close()
     return {"on": int(fitted.on), "k": fitted.k, "weight": fitted.weight, "questions": fitted.n_questions,
             "ndcg": fitted.first.mean, "ndcg_reranked": fitted.reranked.mean, "gain": fitted.gain.mean,
             "gain_low": fitted.gain.low, "gain_high": fitted.gain.high,

@@ -39,10 +39,8 @@ from genwerk.inference.engines import load_engine
 from genwerk.metrics.bootstrap import Interval, interval, paired_difference
 from genwerk.metrics.ranking import ndcg_at_k
 from genwerk.retrieval.answering import Generate
-from genwerk.retrieval.embedding import Embedder
 from genwerk.retrieval.findings import reciprocal_ranks
 from genwerk.retrieval.fusion import known_item_gains, load_fusion
-from genwerk.retrieval.index import Index
 from genwerk.retrieval.mining import MineConfig, questions_of
 from genwerk.retrieval.search import AS_FITTED, DEPTH, NO_REWRITE, REWRITES, Found, How, Options, Search, Searcher
 
@@ -215,11 +213,9 @@ def decide_rewriting(
     chosen = MineConfig(n_questions=4 * config.n_questions, seed=config.seed)
     questions = questions_of(chosen, dataset, load_documents(dataset.path), "dev")
     with (
-        closing(Index.open(index.path)) as opened,
+        closing(Searcher.open(index.path, embedder_dir.path, load_fusion(fit.path).choice)) as searcher,
         closing(load_engine(model.path, name="rewriting", engine=config.engine, precision=config.precision)) as engine,
     ):
-        embedder = Embedder.load(embedder_dir.path)
-        searcher = Searcher(opened, embedder, load_fusion(fit.path).choice)
         measured = fit_rewriting(searcher, engine.stream, questions)
     best = max(measured, key=lambda one: (one.on, one.gain.mean))
     kind = best.kind if best.on else NO_REWRITE

@@ -26,7 +26,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Protocol, Unpack
+from pathlib import Path
+from typing import Protocol, Self, Unpack
 
 import numpy as np
 
@@ -34,7 +35,7 @@ from genwerk.core.errors import RequestError, WorkspaceError
 from genwerk.core.types import ARMS, Chunk, Retrieved
 from genwerk.retrieval.bm25 import BM25
 from genwerk.retrieval.diversity import diverse_order, first_of_each
-from genwerk.retrieval.embedding import TextEncoder
+from genwerk.retrieval.embedding import Embedder, TextEncoder
 from genwerk.retrieval.findings import (
     AS_FITTED,
     FUSIONS,
@@ -109,7 +110,10 @@ class Search(Protocol):
 
 
 class Searcher(Search):
-    """Finds chunks. Any thread may use it. Raises WorkspaceError when the embedder is not the index's own."""
+    """Finds chunks; `close` closes the index. Any thread may use it.
+
+    Raises WorkspaceError when the embedder is not the index's own.
+    """
 
     def __init__(self, index: Index, embedder: TextEncoder, fusion: FusionChoice | None = None) -> None:
         if index.meta.get("embedder") != embedder.identity:
@@ -120,6 +124,15 @@ class Searcher(Search):
             )
         self.index, self.embedder, self.fusion = index, embedder, fusion or FusionChoice()
         self._vector = lru_cache(maxsize=_CACHED_QUERIES)(lambda query: embedder.embed([query])[0])
+
+    @classmethod
+    def open(cls, index: Path, embedder: Path, fusion: FusionChoice | None = None) -> Self:
+        """Over an index and its embedder, each in its folder. Raises WorkspaceError and ModelError as they do."""
+        return cls(Index.open(index), Embedder.load(embedder), fusion)
+
+    def close(self) -> None:
+        """Close the index."""
+        self.index.close()
 
     def find(
         self, query: str, k: int = 8, arm: str | None = None, *, meaning: str | None = None, **how: Unpack[How]
