@@ -44,7 +44,8 @@ from genwerk.retrieval.words import STOP_WORDS, words_of
 
 SIZES = (10_000, 100_000, 1_000_000)
 WORDS, QUESTIONS, CHUNKS_A_DOCUMENT, NOISE, DEPTH = 100, 200, 10, 0.03, 100
-PEERS = ("bm25s", "tantivy", "usearch", "lancedb", "lancedb-ivf-pq")
+BY_WORDS = ("bm25s", "tantivy")
+PEERS = (*BY_WORDS, "usearch", "lancedb", "lancedb-ivf-pq")
 
 
 class Collection:
@@ -226,7 +227,7 @@ def peer(name: str, size: int) -> dict[str, float]:
     for question in questions[:10]:
         ask(question)
     found = {"build_s": seconds, **spread("question", times(ask, questions)), "resident_mb": resident() / 1e6}
-    if name not in ("bm25s", "tantivy"):
+    if name not in BY_WORDS:
         exact = nearest(collection, questions)
         hits = [len(set(list(ask(one))[:10]) & set(best)) for one, best in zip(questions, exact, strict=True)]
         found["recall_10"] = float(np.mean(hits)) / 10
@@ -381,8 +382,11 @@ def main() -> None:
         for name, value in found[size].items():
             print(f"{size:>9,} chunks  {name:16} {value:12.3f}")
         for name in options.peers if options.peers != ["none"] else ():
+            arm = "words" if name in BY_WORDS else "meaning"
             for what, value in apart("--part", name, str(size)).items():
-                print(f"{size:>9,} chunks  {name:16} {what:16} {value:12.3f}", flush=True)
+                own = found[size][what.replace("question", arm)] if what.startswith("question") else 0.0
+                beside = f"  {value / own:6.2f} times ours, {arm}" if own else ""
+                print(f"{size:>9,} chunks  {name:16} {what:16} {value:12.3f}{beside}", flush=True)
     if options.plot and len(found) > 1:
         draw(found, options.plot)
 

@@ -169,7 +169,9 @@ class Searcher(Search):
         by_meaning = _first(view.chunks, *view.scan.top(vector, DEPTH, words.visible))
         chunks = {row: view.chunks[row] for row in {*by_words, *by_meaning}}
         rows = sorted(chunks, key=lambda row: chunks[row])
-        dense = np.maximum(view.scan.cosines(vector, np.array(rows, dtype=np.int64)), 0.0).astype(np.float64)
+        others = [row for row in rows if row not in by_meaning]
+        near = by_meaning | dict(zip(others, view.scan.cosines(vector, np.array(others, dtype=np.int64)), strict=True))
+        dense = np.maximum([float(near[row]) for row in rows], 0.0)
         bm25 = np.array([by_words.get(row, 0.0) for row in rows])
         places = {row: place for place, row in enumerate(rows)}
         return Candidates(

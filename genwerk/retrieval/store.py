@@ -36,7 +36,7 @@ _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, sha256 TEXT NOT NULL,
-    text TEXT NOT NULL, acl TEXT NOT NULL, metadata TEXT NOT NULL
+    acl TEXT NOT NULL, metadata TEXT NOT NULL, text TEXT NOT NULL -- last: what stands behind it costs reading it
 );
 CREATE INDEX documents_source ON documents (source);
 {_BY_TEXT};

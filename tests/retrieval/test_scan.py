@@ -44,6 +44,24 @@ def test_the_best_are_found_as_by_looking_at_all(native: bool, monkeypatch: pyte
         assert order.tolist() == np.lexsort((np.arange(20_000), -exact))[:100].tolist()
 
 
+def test_only_what_rounding_may_have_put_back_is_read() -> None:
+    vectors, queries = unit(20_000, 384, 0), unit(20, 384, 1)
+    copies = vectors[:9] + np.random.default_rng(2).normal(size=(200, 9, 384)) * 1e-3
+    vectors[-1800:] = copies.reshape(-1, 384) / np.linalg.norm(copies.reshape(-1, 384), axis=1, keepdims=True)
+    read = list[int]()
+
+    def exactly(rows: np.ndarray) -> np.ndarray:
+        read.append(len(rows))
+        return vectors[rows]
+
+    searched = Scan([ByteVectors.of(part) for part in np.split(vectors, [700, 12_000])], exactly)
+    for query in (*queries, *vectors[:9]):
+        rows, _ = searched.top(query, 20)
+        exact = (vectors * query).sum(1)
+        assert set(rows) == set(np.flatnonzero(exact >= np.sort(exact)[-20]))
+    assert max(read[:20]) < 100 and max(read[20:]) > 150, "512 at most, where so many are alike"
+
+
 def test_what_is_hidden_is_not_found_and_changes_nothing() -> None:
     vectors, query = unit(3000, 32, 0), unit(1, 32, 1)[0]
     visible = np.random.default_rng(2).random(3000) < 0.3
