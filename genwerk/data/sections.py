@@ -16,8 +16,11 @@ section is 0, `end` of the last is len(text), each section starts where the one 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import takewhile
 
 from genwerk.core.types import Document
 
@@ -67,19 +70,22 @@ class _Line:
 
 def split_sections(document: Document) -> list[Section]:
     """Sections that tile `document.text`; one section with the document's title where there is no heading."""
-    text = document.text
+    return list(_split(document.id, document.text, document_format(document), title_of(document)))
+
+
+@lru_cache(maxsize=32)  # passages of one answer stand in few documents
+def _split(identity: str, text: str, kind: str, name: str) -> tuple[Section, ...]:
     if not text:
-        return []
-    name = title_of(document)
-    marks = _find_marks(text, document_format(document), name)
+        return ()
+    marks = _find_marks(text, kind, name)
     if not marks or text[: marks[0].start].strip():
         marks.insert(0, _Mark(0, 0, name, 0))
     sections = []
     for index, mark in enumerate(marks):
         end = marks[index + 1].start if index + 1 < len(marks) else len(text)
         start = mark.start if index else 0
-        sections.append(Section(document.id, mark.title, start, end, mark.level, min(mark.body, end)))
-    return sections
+        sections.append(Section(identity, mark.title, start, end, mark.level, min(mark.body, end)))
+    return tuple(sections)
 
 
 def title_of(document: Document) -> str:
@@ -95,6 +101,20 @@ def section_paths(sections: Sequence[Section]) -> list[tuple[Section, ...]]:
         trail += [section] if section.level else []
         paths.append(tuple(trail))
     return paths
+
+
+def shared_path(paths: Sequence[Sequence[Section]]) -> list[Section]:
+    """What all paths begin with."""
+    return [steps[0] for steps in takewhile(lambda steps: len(set(steps)) == 1, zip(*paths, strict=False))]
+
+
+def headings_over(document: Document, start: int, end: int) -> list[str]:
+    """The headings that all of text[start:end] stands under, outermost first, the document's own title left out."""
+    sections = split_sections(document)
+    first = bisect_right(sections, start, key=lambda one: one.start) - 1
+    last = bisect_left(sections, end, key=lambda one: one.start)
+    titles = [section.title for section in shared_path(section_paths(sections)[max(0, first) : last])]
+    return titles[1:] if titles[:1] == [title_of(document)] else titles
 
 
 def document_format(document: Document) -> str:

@@ -19,6 +19,7 @@ from genwerk.core.progress import say
 from genwerk.core.workspace import Workspace
 from genwerk.data.places import place_of_span
 from genwerk.data.prepare import PrepareConfig, read_documents
+from genwerk.data.sections import headings_over
 from genwerk.inference.engines import load_engine
 from genwerk.models.base import LoadBaseConfig
 from genwerk.recipe import fetch_source
@@ -121,8 +122,9 @@ def _print_found(searcher: Search, asked: Asked) -> None:
         cells = [f"{place.rank}. {place.score:.3f}" if (place := arm.get(chunk)) else "–" for arm in ranks.values()]
         text = " ".join(index.chunk_text(chunk).split())
         document = index.document(chunk.document_id)
-        spot = place_of_span(document, chunk.start, chunk.end)
-        table.add_row(str(number), *cells, f"{document.source}\n{spot}".rstrip(), text[:_SHOWN])
+        headings = headings_over(document, chunk.start, chunk.end)
+        spots = [document.source, *headings[-1:], place_of_span(document, chunk.start, chunk.end)]
+        table.add_row(str(number), *cells, "\n".join(filter(None, spots)), text[:_SHOWN])
     Console().print(table)
     words = held.candidates.words
     told = [f"{len(held.results)} of {words.n_rows if words else 0} chunks, {1000 * took:.0f} ms"]

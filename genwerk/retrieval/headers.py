@@ -17,10 +17,9 @@ Try it:   genwerk index build ./docs --headers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
 
 from genwerk.core.types import Chunk, Document
-from genwerk.data.sections import Section, section_paths, split_sections, title_of
+from genwerk.data.sections import section_paths, shared_path, split_sections, title_of
 from genwerk.retrieval.chunking import CountTokens
 
 __all__ = ["Headers", "header_parts"]
@@ -61,15 +60,10 @@ def header_parts(document: Document, chunks: Sequence[Chunk]) -> list[list[str]]
         last = first
         while last + 1 < len(sections) and sections[last + 1].start < chunk.end:
             last += 1
-        above = [section.title for section in _shared(paths[first : last + 1]) if section.start < chunk.start]
+        above = [section.title for section in shared_path(paths[first : last + 1]) if section.start < chunk.start]
         titles = [title_of(document), *above]
         parts.append([title for place, title in enumerate(titles) if title and title not in titles[:place]])
     return parts
-
-
-def _shared(paths: Sequence[Sequence[Section]]) -> list[Section]:
-    """What all paths begin with."""
-    return [steps[0] for steps in takewhile(lambda steps: len(set(steps)) == 1, zip(*paths, strict=False))]
 
 
 def _joined(header: Sequence[str], body: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from genwerk.core.types import Receipt, Usage, Verdict
 from genwerk.data.places import place_of_span
+from genwerk.data.sections import headings_over
 from genwerk.guardrails.guard import outcome
 from genwerk.serving.assistant import Passage, Piece
 from genwerk.tokenizers.tokenizer import Tokenizer
@@ -56,6 +57,7 @@ def passage_json(passage: Passage) -> dict[str, Any]:
     return {
         "document_id": document.id, "source": document.source, "title": title_of(document.metadata, document.source),
         "sha256": document.sha256, "start": chunk.start, "end": chunk.end, "text": passage.text,
+        "headings": headings_over(document, chunk.start, chunk.end),
         "place": place_of_span(document, chunk.start, chunk.end), "score": float(passage.result.score),
         "arm": passage.result.source,
     }  # fmt: skip

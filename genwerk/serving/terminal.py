@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from genwerk.core.errors import GenwerkError, RequestError
-from genwerk.core.types import Message, Reply
+from genwerk.core.types import Document, Message, Reply
 from genwerk.core.workspace import Workspace
+from genwerk.data.sections import headings_over
 from genwerk.guardrails.guard import outcome
 from genwerk.monitoring.answers import AnswerLog
-from genwerk.serving.assistant import Ask, Assistant, Finished, Piece
+from genwerk.serving.assistant import Ask, Assistant, Finished, Found, Piece
 from genwerk.serving.deployment import Deployment, load_deployment
 from genwerk.serving.trace import ANSWERS
 
@@ -55,17 +56,21 @@ def ask_once(assistant: Assistant, messages: tuple[Message, ...], adapter: str |
     """Print one answer as it comes, then its sources and what the guards did."""
     grounded = assistant.deployment.index is not None
     reply: Reply | None = None
+    documents: dict[str, Document] = {}
     for event in assistant.answer(Ask(messages, adapter=adapter, grounded=grounded)):
         if isinstance(event, Piece):
             console.print(event.text, end="", markup=False, soft_wrap=True)
+        elif isinstance(event, Found):
+            documents = {passage.document.id: passage.document for passage in event.passages}
         elif isinstance(event, Finished):
             reply = event.reply
     assert reply is not None
     console.print()
     for number, citation in enumerate(reply.citations, start=1):
         quote = " ".join(citation.quote.split())
-        spot = f"{citation.place}, " if citation.place else ""
-        place = f"{citation.source}, {spot}characters {citation.start}–{citation.end}"
+        headings = headings_over(documents[citation.document_id], citation.start, citation.end)
+        spots = [citation.source, *headings[-1:], citation.place, f"characters {citation.start}–{citation.end}"]
+        place = ", ".join(filter(None, spots))
         console.print(f"  [cyan]\\[{number}][/] {escape(quote)}\n      [dim]{escape(place)}[/]", soft_wrap=True)
     for verdict in reply.verdicts:
         if outcome(verdict) != "passed":

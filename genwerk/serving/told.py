@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from genwerk.core.types import Citation, Usage
+from genwerk.data.sections import headings_over
 from genwerk.serving.assistant import Finished, Found, Passage, Piece, Started, Thought
 from genwerk.serving.choices import ChoiceEvent
 from genwerk.serving.deployment import Deployment
@@ -53,10 +54,11 @@ class Choice:
         }
 
     def citation(self, citation: Citation, number: int) -> dict[str, Any]:
-        """A citation with its document's title."""
-        cited = [item.document for item in self.passages if item.document.id == citation.document_id]
-        title = title_of(cited[0].metadata if cited else {}, citation.source)
-        return {"number": number, "title": title, **asdict(citation)}
+        """A citation with its document's title and the headings it stands under."""
+        cited = next((item.document for item in self.passages if item.document.id == citation.document_id), None)
+        title = title_of(cited.metadata if cited else {}, citation.source)
+        headings = headings_over(cited, citation.start, citation.end) if cited else []
+        return {"number": number, "title": title, "headings": headings, **asdict(citation)}
 
     def _who(self) -> dict[str, Any]:
         started, receipt = self.started, self.started.receipt

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genwerk.core.types import Document
-from genwerk.data.sections import clean_title, split_sections
+from genwerk.data.sections import clean_title, headings_over, split_sections
 
 FORMATS = ("markdown", "rst", "docstrings", "python", "plain")
 
@@ -90,3 +90,28 @@ def test_titles_lose_their_markup_but_no_name(title: str, wanted: str) -> None:
 def test_text_without_headings_is_one_section() -> None:
     assert titles("Just text.\n\nMore.", "plain") == [("Doc", 0)]
     assert split_sections(document("")) == []
+
+
+def test_headings_over_a_passage_are_those_that_all_of_it_stands_under() -> None:
+    text = "# Pumps\n\nAll.\n\n## Care\n\nWeekly.\n\n### Oil\n\nSpring.\n\n### Filter\n\nAutumn.\n\n# Valves\n\nNone.\n"
+    made = document(text)
+
+    def over(first: str, last: str) -> list[str]:
+        return headings_over(made, text.index(first), text.index(last) + len(last))
+
+    assert over("Spring.", "Spring.") == ["Pumps", "Care", "Oil"]
+    assert over("Spring.", "Autumn.") == ["Pumps", "Care"]
+    assert over("Spring.", "None.") == []
+    assert over("# Pumps", "All.") == ["Pumps"]
+    assert headings_over(document(text, title="Pumps"), text.index("Autumn."), text.index("Autumn.") + 7) == [
+        "Care", "Filter",
+    ]  # fmt: skip
+    assert headings_over(document("No heading."), 0, 11) == headings_over(document(""), 0, 0) == []
+
+
+@given(st.text("# \nab=-", max_size=60), st.sampled_from(FORMATS), st.integers(0, 60), st.integers(0, 60))
+def test_every_span_of_every_text_has_its_headings(text: str, kind: str, start: int, length: int) -> None:
+    start = min(start, len(text))
+    found = headings_over(document(text, kind), start, min(start + length, len(text)))
+    titles_there = [section.title for section in split_sections(document(text, kind))]
+    assert set(found) <= set(titles_there)

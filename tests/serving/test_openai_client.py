@@ -43,6 +43,7 @@ def test_grounded_chat_brings_sources_that_slice_exactly(running: Any, question:
         assert document["text"][citation["start"] : citation["end"]] == citation["quote"]
         assert document["sha256"] == citation["sha256"]
         assert f"[{citation['number']}]" in choice.message.content
+        assert all(heading in document["text"] for heading in citation["headings"])
     for sentence in extra["sentences"]:
         assert sentence["text"] in choice.message.content and 0 < sentence["grounding"]["score"] < 1
     assert {verdict["outcome"] for verdict in extra["verdicts"]} <= {"passed", "redacted", "blocked"}

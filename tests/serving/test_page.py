@@ -102,9 +102,10 @@ def test_offsets_count_characters_beyond_the_first_plane_once(running: Any, page
     signs = next(document for document in documents if "𝄞" in document.text)
     start = signs.text.index("The help desk of")
     span = {"document_id": signs.id, "sha256": signs.sha256, "start": start, "end": start + 13, "number": 1,
-            "title": "Signs", "quote": signs.text[start : start + 13]}  # fmt: skip
+            "title": "Signs", "headings": ["Signs", "Help desk"], "quote": signs.text[start : start + 13]}  # fmt: skip
     page.evaluate("async (span) => (await import('/static/source.js')).openSource(span, null)", span)
     expect(page.locator("#passage")).to_have_text(span["quote"])
+    expect(page.locator(".facts")).to_contain_text("Signs › Help desk")
     expect(page.locator(".seal.good")).to_be_visible()
 
 

@@ -187,7 +187,7 @@ function citeButton(citation, support) {
 }
 
 function titled(span) {
-  return span.place ? `${span.title}, ${span.place}` : span.title;
+  return [span.title, ...(span.headings || []).slice(-1), span.place].filter(Boolean).join(", ");
 }
 
 function sources(cited) {

@@ -100,7 +100,7 @@ function show(found) {
 
 function result(item, top) {
   const open = el("button", { type: "button", class: "search-open opens-source", "aria-expanded": "false",
-    onclick: () => openSource({ ...item, quote: item.text }, open, "search-source") }, icon("document"), el("b", { text: item.title }), el("span", { class: "quiet mono small", text: item.place ? `${item.source}, ${item.place}` : item.source }));
+    onclick: () => openSource({ ...item, quote: item.text }, open, "search-source") }, icon("document"), el("b", { text: item.title }), el("span", { class: "quiet mono small", text: [item.source, ...(item.headings || []).slice(-1), item.place].filter(Boolean).join(", ") }));
   return el("li", { class: "search-result" }, open, el("p", { class: "search-text", text: item.text.trim() }),
     el("dl", { class: "search-scores" }, ...Object.entries(ARMS).flatMap(([name, label]) => score(label, item.arms[name], top[name]))));
 }

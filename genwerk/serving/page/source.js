@@ -63,6 +63,7 @@ function show(span, found) {
   const same = found.sha256 === span.sha256 && (span.quote === undefined || span.quote === passage.textContent);
   const facts = el("dl", { class: "facts" },
     el("dt", { text: "Source" }), el("dd", { class: "mono", text: found.source }),
+    ...(span.headings?.length ? [el("dt", { text: "Section" }), el("dd", { text: span.headings.join(" › ") })] : []),
     ...(span.place ? [el("dt", { text: "Place" }), el("dd", { text: span.place })] : []),
     el("dt", { text: "SHA-256" }), el("dd", { class: "mono" }, el("span", { title: found.sha256, text: short(found.sha256, 25) }), copyButton(found.sha256, "Copy the SHA-256")),
     el("dt", { text: "Passage" }), el("dd", {}, `characters ${span.start.toLocaleString("en")} to ${span.end.toLocaleString("en")} of ${[...found.text].length.toLocaleString("en")} `));
