@@ -47,6 +47,7 @@ from genwerk.retrieval.search import Searcher
 
 VARIANTS: Mapping[str, Mapping[str, object]] = {
     "default": {},
+    "any": {"slack": 3},  # whatever a passage says, asked for or not
     "ends": {"order": "ends"},  # the best passages at both ends of the prompt
     "half": {"keep": 0.5},  # of each passage the half that is nearest to the question
     "form": {"cited_form": True},  # sentences that each end in [n]

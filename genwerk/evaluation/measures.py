@@ -160,7 +160,8 @@ CATALOGUE: dict[str, Definition] = {
     ),
     "citations.per_answer": Definition("Citations per answer", "How many quotations an answer carries.", "citations"),
     "citations.supported_sentences": Definition(
-        "Model sentences kept", "Sentences the model wrote that a passage supports; the others were dropped."
+        "Model sentences kept",
+        "Sentences of the model that a passage supports and that were asked for; others are dropped.",
     ),
     "citations.fallback": Definition(
         "Answers quoted instead",

@@ -258,7 +258,7 @@ def _answer(sample: Mapping[str, Any]) -> View:
         tags.append({"text": "cites another section", "tone": "bad"})
     if sample["dropped"]:
         count = sample["dropped"]
-        tags.append({"text": f"{count} unsupported sentence{'s' if count > 1 else ''} dropped", "tone": ""})
+        tags.append({"text": f"{count} sentence{'s' if count > 1 else ''} dropped", "tone": ""})
     return {**sample, "tags": tags}
 
 

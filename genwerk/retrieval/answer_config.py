@@ -23,6 +23,13 @@ class AnswerConfig(Config):
         le=1,
         description="share of each passage that is shown, its sentences nearest to the question; 1: all",
     )
+    slack: float = Field(
+        0.3,
+        ge=0,
+        le=3,
+        description="how much less near to the question than what would be quoted a sentence of the model from another "
+        "passage may be; 3: any",
+    )
     cited_form: bool = Field(False, description="hold the model to sentences that each end in [n]")
     drawn: int = Field(
         1, ge=1, le=16, description="answers drawn, of which only sentences that most agree on are shown; costs as many"

@@ -63,7 +63,8 @@ class Done:
     abstained  True where the found passages score below the fitted threshold, nothing was found, or a
                guard held back all of it; `text` then says so.
     kept       sentences of the model that were shown.
-    dropped    sentences of the model that were not: no passage supports them, or a guard held them back.
+    dropped    sentences of the model that were not: no passage supports them, they were not asked for, or a guard
+               held them back.
     quoted     True where the best passage was quoted instead.
     verdicts   of the `check` callable, one per sentence looked at.
     tokens     as generated, with those of dropped sentences; of several answers drawn those of the first.

@@ -8,10 +8,12 @@ The model is never trusted with citations: its own markers are taken off, and ea
 passage by the server, cut out of the document again and compared byte by byte, before it leaves. A marker only says
 which of equally good passages is tried first.
 
-Chosen:   a sentence is held back until it is whole and checked; one that no passage supports, or that only
-          repeats a heading, is dropped; an unfinished one at the end is dropped unless its beginning stands in a
-          passage, whose whole sentence is then shown. Several answers are drawn with seeds that follow each other,
-          and at temperature 0.7 where the caller asks for 0, at which they would all be the same.
+Chosen:   a sentence is held back until it is whole and checked; one that no passage supports, that only repeats a
+          heading, or that was not asked for (from another passage than the one that would be quoted, farther from the
+          question by more than `slack`, and without the words of it that the quote lacks) is dropped; an unfinished one
+          at the end is dropped unless its beginning stands in a passage, whose whole sentence is then shown. Several
+          answers are drawn with seeds that follow each other, and at temperature 0.7 where the caller asks for 0, at
+          which they would all be the same.
 Left out: rewriting of follow-up questions by the model (follow_up.py has rules).
 Try it:   genwerk chat
 """
@@ -21,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Self
 
 from genwerk.core.errors import RequestError
@@ -35,7 +38,7 @@ from genwerk.retrieval.answer_events import AnswerEvent, Done, Passages, Sentenc
 from genwerk.retrieval.citations import Passage, align, may_be_shown, strip_markers
 from genwerk.retrieval.cited_form import begins_marker, cited_form, marker_of
 from genwerk.retrieval.context import Shown, best_at_ends, compress, distinct, fit_budget
-from genwerk.retrieval.extract import best_quote, is_readable
+from genwerk.retrieval.extract import Quote, best_quote, is_readable, nearness, says_the_rest
 from genwerk.retrieval.follow_up import retrieval_query
 from genwerk.retrieval.index import Index
 from genwerk.retrieval.reading import Reader
@@ -69,11 +72,12 @@ class _Written:
 
 @dataclass(slots=True)
 class _Draft:
-    """What may be shown so far. passages: those in the prompt, in its order; best_first: in the search's."""
+    """What may be shown so far. passages: those in the prompt, in its order; best: what may be quoted of them."""
 
+    query: str
     language: str
     passages: list[Passage]
-    best_first: list[Passage]
+    best: Callable[[], Quote | None]
     sentences: list[Sentence] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
@@ -139,11 +143,13 @@ class Answerer:
             yield from _silent(replies_in(language).held_back, language, "content_filter")
             return
         prompt, used = self._prompt(question, query, passages, _history(messages), language)
-        draft = _Draft(language, used, [passage for passage in passages if passage in used])
+        ranked = [passage for passage in passages if passage in used]
+        best = cache(partial(best_quote, query, ranked, self._searcher.embedder))
+        draft = _Draft(query, language, used, best)
         yield from self._sentences(Request(prompt, sampling or Sampling(), adapter, user), draft)
         kept = len(draft.sentences)
         if not kept:
-            yield from self._quote(query, draft)
+            yield from self._quote(draft)
         if not draft.sentences:
             yield Sentence(draft.silence, None)
         yield _done(draft, kept)
@@ -220,7 +226,8 @@ class Answerer:
             written.repeats += 1
             return
         citation = align(sentence, draft.passages, hint)
-        if citation is None or not is_readable(citation.quote) or not self._holds(citation, draft):
+        shown = citation is not None and is_readable(citation.quote) and self._holds(citation, draft)
+        if citation is None or not shown or not self._is_asked_for(citation, draft):
             written.dropped.append(text)
             written.repeats += written.dropped.count(text) > 1
             return
@@ -230,10 +237,19 @@ class Answerer:
             said.add(text)
         yield Claim(text, citation, _names(hint, draft.passages, citation) if hint else None)
 
-    def _quote(self, query: str, draft: _Draft) -> Iterator[Sentence]:
-        citation = best_quote(query, draft.best_first, self._searcher.embedder)
-        if citation is not None and self._holds(citation, draft):
-            yield from self._emit(Claim(" ".join(citation.quote.split()), citation), draft, quoted=True)
+    def _quote(self, draft: _Draft) -> Iterator[Sentence]:
+        if (best := draft.best()) is not None and self._holds(best.citation, draft):
+            yield from self._emit(Claim(" ".join(best.citation.quote.split()), best.citation), draft, quoted=True)
+
+    def _is_asked_for(self, citation: Citation, draft: _Draft) -> bool:
+        """Whether it stands in the passage that would be quoted, says what is missing there, or is about as near."""
+        best = draft.best()
+        if best is None or best.shares_passage(citation):
+            return True
+        if says_the_rest(draft.query, citation.quote, best.citation.quote):
+            return True
+        (near,) = nearness(draft.query, [citation.quote], self._searcher.embedder)
+        return bool(near >= best.near - self._config.slack)
 
     def _emit(self, claim: Claim, draft: _Draft, *, quoted: bool = False) -> Iterator[Sentence]:
         """Guard the text, number the citation, keep both."""

@@ -287,7 +287,8 @@ class _Run:
                     )
                 case Done():
                     if event.dropped and all(verdict.allowed for verdict in self.outbound):
-                        reason = f"{len(event.dropped)} sentence(s) that no passage supports were left out"
+                        count = len(event.dropped)
+                        reason = f"{count} sentence(s) left out: no passage supports them, or nobody asked for them"
                         self.outbound.append(Verdict(False, "", "output.grounding.unsupported", reason))
                     if not sent:
                         yield Piece(event.text)

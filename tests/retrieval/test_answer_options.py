@@ -12,6 +12,7 @@ from genwerk.inference.engine import Delta
 from genwerk.retrieval.agreement import Claim, agreed
 from genwerk.retrieval.answer_config import AnswerConfig
 from genwerk.retrieval.answering import Answerer, Done, Sentence
+from genwerk.retrieval.extract import says_the_rest
 from genwerk.retrieval.replies import REPLIES
 from genwerk.retrieval.search import Searcher
 
@@ -100,6 +101,28 @@ def test_the_best_passages_stand_at_both_ends_and_are_shortened(answer) -> None:
     assert one.split("[2]")[0] == other.split("[2]")[0]  # the best is first in both
     assert one != other and len(passages[0]) == len(passages[1])
     assert len(less) < len(one) and "1094" in less and sentences[0].text == LONG
+
+
+def test_what_a_passage_says_and_nobody_asked_is_not_an_answer(answer) -> None:  # type: ignore[no-untyped-def]
+    aside = "The bishop moves along diagonals."
+    sentences, done = answer(Drawn(f"{aside} {LONG}"))
+    assert [one.text for one in sentences] == [LONG] and done.dropped == (aside,)
+    (quoted,), done = answer(Drawn(aside))
+    assert done.quoted and "Elbe" in quoted.text and done.dropped == (aside,)
+    everything, _ = answer(Drawn(f"{aside} {LONG}"), slack=3)
+    assert [one.text for one in everything] == [aside, LONG]
+    both, done = answer(Drawn(f"{aside} {LOCKS}"), "What do ships need and along what is the bishop moved?")
+    assert [one.text for one in both] == [aside, LOCKS] and not done.dropped
+
+
+def test_the_other_part_of_a_question_is_asked_for_too() -> None:
+    question, opened = (
+        "What do ships need and which queen leaves the hive?",
+        "The queen never leaves the hive in winter.",
+    )
+    assert says_the_rest(question, opened, LOCKS)
+    assert not says_the_rest(question, LONG, LOCKS)
+    assert not says_the_rest("What do ships need?", opened, LOCKS)  # the quote has all of it
 
 
 def test_a_german_question_is_asked_and_refused_in_german(make_index, encoder) -> None:  # type: ignore[no-untyped-def]
