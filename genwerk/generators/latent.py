@@ -1,6 +1,7 @@
 """Latent diffusion: a codec makes small pictures of codes, and a flow learns to draw those.
 
-Source: Rombach et al. (2022), High-resolution image synthesis with latent diffusion models, section 3.
+Source: Rombach et al. (2022), High-resolution image synthesis with latent diffusion models, section 3; Blattmann et al.
+(2023), Align your latents, section 3, for a codec of frames and a prior of clips.
 
     z = (encode(x) - m) / s          x = decode(s z + m)          m, s: mean and deviation of each channel of codes
 
@@ -61,8 +62,9 @@ class Latent:
     uses = DENOISING
 
     def __init__(self, config: LatentConfig, space: Space) -> None:
-        if not config.codec.halvings:
-            raise ModelError("the codec has one code for a picture", remedy="Set `codec: {halvings: 2}` or more.")
+        if not config.codec.halvings and not config.codec.frames:
+            remedy = "Set `codec: {halvings: 2}` or more, or for clips `codec: {frames: true}`."
+            raise ModelError("the codec has one code for a picture", remedy=remedy)
         self.config, self.space = config, space
         self.codec = VAE(config.codec, Space(space.shape))
         self.noise_shape = self.codec.noise_shape
@@ -94,7 +96,7 @@ class Latent:
         return self.prior.loss(Batch(z, batch.given))
 
     def encode(self, x: Tensor, *, draw: bool = False) -> Tensor:
-        """(B, c, h, w) codes, as wide as noise."""
+        """(B, c, h, w) codes, as wide as noise; of clips (B, c, frames, 1)."""
         posterior = self.codec.posterior(x)
         return ((posterior.draw() if draw else posterior.mean) - self.network.mean) / self.network.deviation
 
@@ -102,14 +104,19 @@ class Latent:
         """(B, C, H, W) from -1 to 1."""
         return self.codec.decode(z * self.network.deviation + self.network.mean)
 
+    def _whole(self, keep: Tensor) -> Tensor:
+        """(B, 1, h, w): codes of which every pixel is kept; of clips (B, 1, frames, 1)."""
+        if self.config.codec.frames:
+            return keep.flatten(2).all(2)[:, None, :, None]
+        return F.avg_pool2d(keep.float().amin(1, keepdim=True), 2**self.config.codec.halvings) == 1.0
+
     def frames(self, ask: Ask) -> Iterator[Preview]:
         """Codes are not bounded, so the prior's previews are not cut to -1 … 1."""
         inner = ask
         if ask.start is not None:
             inner = replace(inner, start=self.encode(ask.start))
         if ask.keep is not None:
-            whole = F.avg_pool2d(ask.keep.float().amin(1, keepdim=True), 2**self.config.codec.halvings) == 1.0
-            inner = replace(inner, keep=whole.expand(-1, self.noise_shape[0], -1, -1))
+            inner = replace(inner, keep=self._whole(ask.keep).expand(-1, self.noise_shape[0], -1, -1))
         for preview in self.prior.unbounded_frames(inner):
             x = self.decode(preview.x)
             if ask.keep is not None and ask.start is not None:

@@ -11,7 +11,8 @@ et al. (2016), section C.8, free bits; Burda et al. (2015), Importance weighted 
 p(x | z)  bernoulli: pixels are coins, drawn anew whenever a picture is read, so bounds are of binary pictures, in nats
           gaussian: one deviation for all pixels, the best one for the batch
 
-Chosen:   free bits hold for each number of a code, over the mean of the batch; the condition is told to both networks.
+Chosen:   free bits hold for each number of a code, over the mean of the batch; the condition is told to both networks;
+          of clips the same two networks see each frame alone, and a clip's code is those of its frames in a row.
 Left out: hierarchies, normalising flows over codes; codes from a table are vq.py.
 Try it:   genwerk run recipes/digits-vae.yaml
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -27,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genwerk.core.config import Config, Field
+from genwerk.core.errors import ModelError
 from genwerk.generators.family import Ask, Batch, Loss, Player, Preview, Space
 from genwerk.generators.noise import Noise
 from genwerk.models.condition import Condition
@@ -40,6 +43,7 @@ class VAEConfig(Config):
 
     codes: int = Field(32, ge=1, description="numbers in a code, or at each place of a grid of codes")
     halvings: int = Field(0, ge=0, description="0: one code for a picture; above: a grid, halved so often, for latent")
+    frames: bool = Field(False, description="of clips, whose channels are frames: a code for each frame, for latent")
     blocks: int = Field(1, ge=1, description="of a grid: residual blocks a level")
     width: int = Field(32, ge=1, description="channels at half the size, doubled with every halving")
     likelihood: Literal["bernoulli", "gaussian"] = Field(
@@ -54,7 +58,7 @@ class VAEConfig(Config):
 
 
 class Posterior(NamedTuple):
-    """q(z | x): (B, codes) each, or (B, codes, h, w)."""
+    """q(z | x): (B, codes) each, or (B, codes, h, w); of clips (B, codes, frames, 1)."""
 
     mean: Tensor
     log_deviation: Tensor
@@ -91,10 +95,16 @@ class VAE:
     uses = frozenset({"given", "noise", "temperature"})
 
     def __init__(self, config: VAEConfig, space: Space) -> None:
+        if config.frames and config.halvings:
+            raise ModelError("a frame has one code, no grid of codes", remedy="Leave out `halvings` or `frames`.")
         self.config, self.space = config, space
-        self.network = Networks(config, space)
-        sides = (side >> config.halvings for side in space.picture[1:])
-        self.noise_shape = (config.codes, *sides) if config.halvings else (config.codes,)
+        n_frames, *sides = space.picture
+        self.network = Networks(config, replace(space, shape=(1, *sides)) if config.frames else space)
+        self.noise_shape: tuple[int, ...] = (config.codes,)
+        if config.halvings:
+            self.noise_shape = (config.codes, *(side >> config.halvings for side in sides))
+        elif config.frames:
+            self.noise_shape = (config.codes, n_frames, 1)
 
     def players(self) -> Sequence[Player]:
         own = self.config
@@ -115,6 +125,14 @@ class VAE:
         return torch.bernoulli((x + 1) / 2) * 2 - 1 if self.config.likelihood == "bernoulli" else x
 
     def posterior(self, x: Tensor, given: Tensor | None = None) -> Posterior:
+        if not self.config.frames:
+            return self._posterior(x, given)
+        B, T = x.shape[:2]
+        each = self._posterior(x.flatten(0, 1)[:, None], _of_each(given, T))  # (B T, codes)
+        mean, log_deviation = (one.view(B, T, -1, 1).transpose(1, 2) for one in each)
+        return Posterior(mean, log_deviation)
+
+    def _posterior(self, x: Tensor, given: Tensor | None) -> Posterior:
         h = self.network.encoder(x)
         asked = self.network.condition(given, len(x))
         h = h + (asked if h.ndim == 2 else asked[:, :, None, None])
@@ -124,7 +142,7 @@ class VAE:
 
     def log_likelihood(self, x: Tensor, z: Tensor, given: Tensor | None = None) -> Tensor:
         """(B,) ln p(x | z) in nats."""
-        found: Tensor = self.network.decoder(z, given)
+        found = self._decoded(z, given)
         if self.config.likelihood == "bernoulli":
             return -F.binary_cross_entropy_with_logits(found, (x + 1) / 2, reduction="none").flatten(1).sum(1)
         error = (x - found.tanh()).square().flatten(1)  # (B, places)
@@ -132,19 +150,31 @@ class VAE:
         return -0.5 * (error / variance + variance.log() + math.log(2 * math.pi)).sum(1)
 
     def encode(self, x: Tensor, given: Tensor | None = None) -> Tensor:
-        """(B, codes) or (B, codes, h, w): the mean of each picture's code."""
+        """(B, *noise_shape): the mean of each picture's code."""
         return self.posterior(x, given).mean
 
     def decode(self, z: Tensor, given: Tensor | None = None) -> Tensor:
         """(B, *shape): the mean of the pixels, from -1 to 1."""
-        found: Tensor = self.network.decoder(z, given)
+        found = self._decoded(z, given)
         return found.sigmoid() * 2 - 1 if self.config.likelihood == "bernoulli" else found.tanh()
+
+    def _decoded(self, z: Tensor, given: Tensor | None) -> Tensor:
+        """(B, *shape) before it is bounded."""
+        if not self.config.frames:
+            found: Tensor = self.network.decoder(z, given)
+            return found
+        each = self.network.decoder(z.squeeze(-1).transpose(1, 2).flatten(0, 1), _of_each(given, z.shape[2]))
+        return each.view(len(z), *self.space.picture)
 
     def frames(self, ask: Ask) -> Iterator[Preview]:
         device = next(self.network.parameters()).device
         z = Noise(ask.seed, ask.count, first=ask.first).draw(self.noise_shape) if ask.noise is None else ask.noise
         given = None if ask.given is None else ask.given.to(device)
         yield Preview(self.decode(ask.temperature * z.to(device), given), 1, 1)
+
+
+def _of_each(given: Tensor | None, n_frames: int) -> Tensor | None:
+    return None if given is None else given.repeat_interleave(n_frames, 0)
 
 
 def kl_normal(posterior: Posterior) -> Tensor:

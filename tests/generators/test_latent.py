@@ -87,6 +87,25 @@ def test_kept_pixels_stay_to_the_bit(latent: Latent) -> None:
     assert torch.equal(made[keep], start[keep]) and not torch.equal(made, start)
 
 
+def test_a_clip_has_a_code_for_each_frame_and_kept_frames_stay() -> None:
+    torch.manual_seed(0)
+    codec = VAEConfig(codes=3, frames=True, width=8)
+    made = Latent(LatentConfig(codec=codec, prior=PRIOR), Space((5, 8, 8), classes=2))
+    made.network.eval()
+    clips = to_numbers(pictures(10, seed=4).pixels).reshape(2, 5, 8, 8)
+    z = made.encode(clips)
+    assert z.shape == (2, *made.noise_shape) == (2, 3, 5, 1)
+    assert made.decode(z).shape == clips.shape
+    one = made.codec.encode(clips[1:, 2:3].expand(-1, 5, -1, -1))  # a frame's code does not hang on the others
+    assert torch.allclose(one[0, :, 0], made.codec.encode(clips)[1, :, 2], atol=1e-5)
+    keep = torch.zeros(2, 5, 8, 8, dtype=torch.bool)
+    keep[:, :2], keep[:, 2, :3] = True, True
+    drawn = sample(made, Ask(2, 5, start=clips, keep=keep))
+    assert torch.equal(drawn[keep], clips[keep]) and not torch.equal(drawn, clips)
+    with pytest.raises(ModelError, match="no grid"):
+        VAE(codec.model_copy(update={"halvings": 1}), Space((5, 8, 8)))
+
+
 def test_a_codec_without_a_grid_is_refused() -> None:
     with pytest.raises(ModelError, match="one code for a picture"):
         Latent(LatentConfig(codec=VAEConfig(codes=4), prior=PRIOR), Space((1, 8, 8)))
