@@ -38,6 +38,9 @@ from genwerk.models.convnet import GridDecoder, GridEncoder, PictureDecoder, Pic
 __all__ = ["VAE", "VAEConfig", "elbo", "iwae", "kl_normal"]
 
 
+_FRAMES = 4  # of a clip, that a step of training sees
+
+
 class VAEConfig(Config):
     """A convolutional VAE; the defaults suit small pictures on two cores."""
 
@@ -111,7 +114,7 @@ class VAE:
         return [Player("vae", self.network, self.loss, own.lr, own.betas, own.weight_decay)]
 
     def loss(self, batch: Batch) -> Loss:
-        x = self.read(batch.x)
+        x = self.read(self._some(batch.x))
         posterior = self.posterior(x, batch.given)
         log_px = self.log_likelihood(x, posterior.draw(), batch.given)
         kl = kl_normal(posterior).flatten(1)  # (B, numbers of a code)
@@ -119,6 +122,10 @@ class VAE:
         bound = -log_px.mean() + kl.sum(1).mean()
         parts = {"bound": float(bound.detach()), "kl": float(kl.sum(1).mean().detach())}
         return Loss(-log_px.mean() + self.config.beta * paid, parts)
+
+    def _some(self, x: Tensor) -> Tensor:
+        """Of clips some frames, anew for each batch: a step of as many frames then has more clips."""
+        return x[:, torch.randperm(x.shape[1])[:_FRAMES]] if self.config.frames else x
 
     def read(self, x: Tensor) -> Tensor:
         """Pictures as the likelihood sees them: coins that fell, or as they are."""
@@ -164,7 +171,7 @@ class VAE:
             found: Tensor = self.network.decoder(z, given)
             return found
         each = self.network.decoder(z.squeeze(-1).transpose(1, 2).flatten(0, 1), _of_each(given, z.shape[2]))
-        return each.view(len(z), *self.space.picture)
+        return each.view(len(z), -1, *each.shape[-2:])
 
     def frames(self, ask: Ask) -> Iterator[Preview]:
         device = next(self.network.parameters()).device
