@@ -1,18 +1,16 @@
-"""Which network looks at noisy pictures, one choice for diffusion and flow: a U-Net, one for clips, a transformer."""
+"""Which network looks at noisy pictures, one choice for diffusion and flow: a U-Net or a transformer."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from genwerk.core.config import Config, Field
-from genwerk.core.errors import ModelError
 from genwerk.generators.family import Space
 from genwerk.models.dit import DiT
 from genwerk.models.unet import UNet
-from genwerk.models.video_unet import VideoUNet
 
 __all__ = ["NetworkConfig", "make_denoiser"]
 
@@ -20,9 +18,7 @@ __all__ = ["NetworkConfig", "make_denoiser"]
 class NetworkConfig(Config):
     """Its kind and size."""
 
-    kind: Literal["unet", "video_unet", "dit"] = Field(
-        "unet", description="U-Net for pixels; one for clips, whose channels are frames; transformer for latents"
-    )
+    kind: Literal["unet", "dit"] = Field("unet", description="U-Net for pixels; transformer for latents")
     width: int = Field(32, ge=8, multiple_of=8, description="channels at full size, or of a patch")
     multipliers: tuple[int, ...] = Field((1, 2, 2), min_length=1, description="U-Net: times the width, level by level")
     blocks: int = Field(1, ge=1, description="U-Net: blocks a level")
@@ -44,14 +40,9 @@ def make_denoiser(config: NetworkConfig, space: Space, *, told: int = 0) -> nn.M
             (channels + told, height, across), out=channels, width=config.width, depth=config.depth, heads=config.heads,
             patch=config.patch, classes=space.classes, vector=space.vector, dropout=config.dropout,
         )  # fmt: skip
-    sizes: dict[str, Any] = {
-        "width": config.width, "multipliers": config.multipliers, "blocks": config.blocks,
-        "attention": config.attention, "classes": space.classes, "vector": space.vector, "dropout": config.dropout,
-    }  # fmt: skip
-    if config.kind == "video_unet" and told:
-        raise ModelError("a U-Net for clips is told nothing beside them", remedy="Take `kind: unet`.")
-    network = (
-        VideoUNet(channels, **sizes) if config.kind == "video_unet" else UNet(channels + told, out=channels, **sizes)
-    )
+    network = UNet(
+        channels + told, out=channels, width=config.width, multipliers=config.multipliers, blocks=config.blocks,
+        attention=config.attention, classes=space.classes, vector=space.vector, dropout=config.dropout,
+    )  # fmt: skip
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a step takes 0.7 to 0.8 of the time
     return network

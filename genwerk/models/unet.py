@@ -20,8 +20,7 @@ Try it:   pytest tests/models/test_unet.py
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +29,7 @@ from torch.nn import functional as F
 from genwerk.core.errors import ModelError
 from genwerk.models.condition import Condition
 
-__all__ = ["Attention", "Look", "UNet", "norm", "waves", "zero"]
-
-Look = Callable[[int, int], nn.Module | None]
-"""Level (0 the finest, as many as there are levels: the middle) and channels to what a stage there ends with."""
+__all__ = ["UNet", "waves"]
 
 _GROUP = 8  # channels that are normalised together
 
@@ -43,7 +39,7 @@ class UNet(nn.Module):
 
     width, multipliers   channels of each level, finest first: width · multiplier
     blocks               on the way down in each level; one more on the way up
-    attention            levels with attention, 0 the finest; look: what stages end with, instead
+    attention            levels with attention, 0 the finest
     classes, vector      what it can be asked for, see condition.py
 
     Raises ModelError for a width that is no multiple of 8.
@@ -61,13 +57,11 @@ class UNet(nn.Module):
         classes: int = 0,
         vector: int = 0,
         dropout: float = 0.0,
-        look: Look | None = None,
     ) -> None:
         super().__init__()
         if width % _GROUP:
             raise ModelError(f"a U-Net cannot be {width} wide", remedy=f"Give a multiple of {_GROUP}.")
         self.levels, inner = len(multipliers), 4 * width
-        look = look or partial(_look, frozenset((*attention, self.levels) if attention else ()))
         self.width, self.condition = width, Condition(inner, classes=classes, vector=vector)
         self.time = nn.Sequential(nn.Linear(width, inner), nn.SiLU(), nn.Linear(inner, inner))
         self.first = nn.Conv2d(channels, width, 3, padding=1)
@@ -75,24 +69,22 @@ class UNet(nn.Module):
         self.down, here = nn.ModuleList(), width
         for level, size in enumerate(sizes):
             for _ in range(blocks):
-                self.down.append(Stage(here, size, dropout, partial(look, level)))
+                self.down.append(Stage(here, size, dropout, level in attention))
                 kept.append(here := size)
             if level + 1 < len(sizes):
                 self.down.append(nn.Conv2d(here, here, 3, stride=2, padding=1))
                 kept.append(here)
-        self.middle = nn.ModuleList(
-            Stage(here, here, dropout, partial(look, self.levels) if not index else None) for index in range(2)
-        )
+        self.middle = nn.ModuleList(Stage(here, here, dropout, bool(attention) and not index) for index in range(2))
         self.up = nn.ModuleList()
         for level, size in reversed(list(enumerate(sizes))):
             for _ in range(blocks + 1):
-                self.up.append(Stage(here + kept.pop(), size, dropout, partial(look, level)))
+                self.up.append(Stage(here + kept.pop(), size, dropout, level in attention))
                 here = size
             if level:
                 self.up.append(Doubling(here, here, 3, padding=1))
         self.bent = [2 * part.size for part in (*self.down, *self.middle, *self.up) if isinstance(part, Stage)]
         self.bend = nn.Linear(inner, sum(self.bent))
-        self.norm, self.last = norm(here), zero(nn.Conv2d(here, out or channels, 3, padding=1))
+        self.norm, self.last = _norm(here), _zero(nn.Conv2d(here, out or channels, 3, padding=1))
 
     def forward(self, x: Tensor, time: Tensor, given: Tensor | None = None) -> Tensor:
         """Raises ModelError for pictures that cannot be halved as often as there are levels."""
@@ -113,15 +105,15 @@ class UNet(nn.Module):
 
 
 class Stage(nn.Module):
-    """A block, see above, and attention where there is to be some: (B, C, H, W) to (B, C', H, W)."""
+    """A block, see above, and attention where it is asked for: (B, C, H, W) to (B, C', H, W)."""
 
-    def __init__(self, d_in: int, d_out: int, dropout: float, look: Callable[[int], nn.Module | None] | None) -> None:
+    def __init__(self, d_in: int, d_out: int, dropout: float, attends: bool) -> None:
         super().__init__()
-        self.norm_in, self.norm_out = norm(d_in), norm(d_out)
-        self.conv_in, self.conv_out = nn.Conv2d(d_in, d_out, 3, padding=1), zero(nn.Conv2d(d_out, d_out, 3, padding=1))
+        self.norm_in, self.norm_out = _norm(d_in), _norm(d_out)
+        self.conv_in, self.conv_out = nn.Conv2d(d_in, d_out, 3, padding=1), _zero(nn.Conv2d(d_out, d_out, 3, padding=1))
         self.skip = nn.Conv2d(d_in, d_out, 1) if d_in != d_out else nn.Identity()
         self.size, self.dropout = d_out, dropout
-        self.attention = look(d_out) if look is not None else None
+        self.attention = Attention(d_out) if attends else None
 
     def forward(self, x: Tensor, bend: Tensor) -> Tensor:
         scale, shift = bend.chunk(2, 1)
@@ -159,7 +151,7 @@ class Attention(nn.Module):
     def __init__(self, size: int, head: int = 32) -> None:
         super().__init__()
         self.heads = max(1, size // head)
-        self.norm, self.qkv, self.out = norm(size), nn.Conv2d(size, 3 * size, 1), zero(nn.Conv2d(size, size, 1))
+        self.norm, self.qkv, self.out = _norm(size), nn.Conv2d(size, 3 * size, 1), _zero(nn.Conv2d(size, size, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
@@ -178,15 +170,11 @@ def waves(time: Tensor, width: int) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], 1)
 
 
-def _look(levels: frozenset[int], level: int, channels: int) -> nn.Module | None:
-    return Attention(channels) if level in levels else None
-
-
-def norm(channels: int) -> nn.GroupNorm:
+def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels // _GROUP, channels)
 
 
-def zero(conv: nn.Conv2d) -> nn.Conv2d:
+def _zero(conv: nn.Conv2d) -> nn.Conv2d:
     nn.init.zeros_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
