@@ -19,7 +19,7 @@ Try it:   genwerk run recipes/digits-codes.yaml
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -72,32 +72,34 @@ class Codes:
         self.prior, self.noise_shape = Autoregressive(told, inner), (places,)
         self.network = Networks(self.codec.network, self.prior.network, config.codec.codes)
 
-    def adopt(self, codec: Family, pictures: Sequence[Tensor]) -> None:
-        """Take over a trained codec, and count its codes on batches of pictures. Raises ModelError for a table of
-        which one code is in use."""
+    def adopt(self, codec: Family, pictures: Iterable[Tensor]) -> Tensor:
+        """Take over a trained codec, count its codes on batches of pictures, and return those, see `code`.
+
+        Raises ModelError for a table of which one code is in use."""
         self.codec.network.load_state_dict(codec.network.state_dict())
         self.codec.network.requires_grad_(False)
-        codes = torch.cat([self.codec.encode(x) for x in pictures])
-        counts = codes.flatten().bincount(minlength=len(self.network.use))
+        codes = torch.cat([self.code(x) for x in pictures])
+        counts = (codes - _FIRST).flatten().bincount(minlength=len(self.network.use))
         if counts.count_nonzero() < 2:
             raise ModelError("the codec makes the same code of everything", remedy="Lower its learning rate.")
         self.network.use.copy_(counts / counts.sum())
+        return codes
 
     def players(self) -> Sequence[Player]:
         (own,) = self.prior.players()
         return [replace(own, name="codes", loss=self.loss)]
 
     def loss(self, batch: Batch) -> Loss:
-        return self.prior.loss(Batch(self.tokens(batch.x), batch.given))
+        return self.prior.loss(Batch(self.code(batch.x) if batch.codes is None else batch.codes, batch.given))
 
-    def tokens(self, x: Tensor) -> Tensor:
-        """(B, h w) of pictures."""
+    def code(self, x: Tensor) -> Tensor:
+        """(B, h w): the tokens of pictures."""
         return self.codec.encode(x) + _FIRST
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         """(B,) ln p of the codes of pictures, in nats."""
-        tokens, network = self.tokens(x), self.prior.network
+        tokens, network = self.code(x), self.prior.network
         return log_likelihood(network(tokens, network.told(given, len(x))), tokens)
 
     def frames(self, ask: Ask) -> Iterator[Preview]:
@@ -120,7 +122,7 @@ class Codes:
             return inner
         device = self.network.use.device
         whole = F.avg_pool2d(ask.keep.float().amin(1, keepdim=True), 2**self.config.codec.halvings) == 1.0
-        return replace(inner, start=self.tokens(ask.start.to(device)), keep=whole.flatten(1))
+        return replace(inner, start=self.code(ask.start.to(device)), keep=whole.flatten(1))
 
     def _shown(self, preview: Preview) -> Tensor:
         codes = preview.x - _FIRST

@@ -61,11 +61,13 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """x: (B, *shape); given: (B,) classes or (B, D) vectors, see models/condition.py; noise: of which x was made."""
+    """x: (B, *shape); given: (B,) classes or (B, D) vectors, see models/condition.py; noise: of which x was made;
+    codes: of x, where a codec made them before."""
 
     x: Tensor
     given: Tensor | None = None
     noise: Tensor | None = None
+    codes: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +148,19 @@ class Ask:
         return replace(self, count=min(stop, self.count) - start, first=self.first + start, **cut)
 
 
-@dataclass(frozen=True, slots=True)
 class Preview:
-    """What can be seen of the samples after `done` of `of` steps: (B, *shape), within the space."""
+    """What can be seen of the samples after `done` of `of` steps; x may be given as what makes it of codes."""
 
-    x: Tensor
-    done: int
-    of: int
+    def __init__(self, x: Tensor | Callable[[], Tensor], done: int, of: int) -> None:
+        self._x, self.done, self.of = x, done, of
+
+    @property
+    def x(self) -> Tensor:
+        """(B, *shape), within the space; made when it is looked at first."""
+        if not isinstance(self._x, Tensor):
+            with torch.no_grad():
+                self._x = self._x()
+        return self._x
 
 
 class Family(Protocol):

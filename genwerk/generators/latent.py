@@ -8,15 +8,17 @@ Source: Rombach et al. (2022), High-resolution image synthesis with latent diffu
 m and s are measured on the pictures that are learned from before the first step, so that codes are as wide as noise.
 
 Chosen:   codes are drawn, not their mean, so that the flow sees what the decoder was trained on; the codec is trained
-          before, and frozen; with a condition only the flow is asked. What is kept of a picture is kept to the bit.
+          before, and frozen, so that each picture is encoded once; with a condition only the flow is asked. What is
+          kept of a picture is kept to the bit, and a preview is decoded when it is looked at.
 Left out: adversarial and perceptual losses of the codec.
 Try it:   genwerk run recipes/emoji.yaml
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +30,7 @@ from genwerk.generators.denoising import DENOISING
 from genwerk.generators.family import Ask, Batch, Family, Loss, Player, Preview, Space
 from genwerk.generators.flow import Flow, FlowConfig
 from genwerk.generators.networks import NetworkConfig
-from genwerk.generators.vae import VAE, VAEConfig
+from genwerk.generators.vae import VAE, Posterior, VAEConfig
 
 __all__ = ["Latent", "LatentConfig"]
 
@@ -72,33 +74,37 @@ class Latent:
         self.prior = Flow(config.prior, inner)
         self.network = Networks(self.codec.network, self.prior.network, self.noise_shape[0])
 
-    def adopt(self, codec: Family, pictures: Sequence[Tensor]) -> None:
-        """Take over a trained codec, and measure its codes on batches of pictures."""
+    def adopt(self, codec: Family, pictures: Iterable[Tensor]) -> Tensor:
+        """Take over a trained codec, measure its codes on batches of pictures, and return those, see `code`."""
         self.codec.network.load_state_dict(codec.network.state_dict())
         self.codec.network.requires_grad_(False)
-        total, squares, count = torch.zeros(()), torch.zeros(()), 0
-        with torch.no_grad():
-            for x in pictures:
-                z = self.codec.posterior(x).draw().double().transpose(0, 1).flatten(1)  # (c, B h w)
-                total, squares, count = total + z.sum(1), squares + z.square().sum(1), count + z.shape[1]
-        mean = total / count
-        self.network.mean.copy_(mean[:, None, None])
-        self.network.deviation.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt()[:, None, None])
+        codes = torch.cat([self.code(x) for x in pictures])
+        means, log_deviations = (one.double().transpose(0, 1).flatten(1) for one in codes.unbind(1))  # (c, N h w)
+        variance = means.var(1, correction=0) + (2 * log_deviations).exp().mean(1)  # of what is drawn
+        self.network.mean.copy_(means.mean(1)[:, None, None])
+        self.network.deviation.copy_(variance.clamp(min=1e-8).sqrt()[:, None, None])
+        return codes
+
+    @torch.no_grad()
+    def code(self, x: Tensor) -> Tensor:
+        """(B, 2, c, h, w): means and logarithms of the deviations of the codes of pictures."""
+        self.codec.network.eval()
+        return torch.stack(self.codec.posterior(x), 1)
 
     def players(self) -> Sequence[Player]:
         (own,) = self.prior.players()
         return [replace(own, name="latent", loss=self.loss)]
 
     def loss(self, batch: Batch) -> Loss:
-        self.codec.network.eval()
-        with torch.no_grad():
-            z = self.encode(batch.x, draw=True)
-        return self.prior.loss(Batch(z, batch.given))
+        codes = self.code(batch.x) if batch.codes is None else batch.codes
+        return self.prior.loss(Batch(self._as_wide_as_noise(Posterior(*codes.unbind(1)).draw()), batch.given))
 
-    def encode(self, x: Tensor, *, draw: bool = False) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """(B, c, h, w) codes, as wide as noise; of clips (B, c, frames, 1)."""
-        posterior = self.codec.posterior(x)
-        return ((posterior.draw() if draw else posterior.mean) - self.network.mean) / self.network.deviation
+        return self._as_wide_as_noise(self.codec.posterior(x).mean)
+
+    def _as_wide_as_noise(self, z: Tensor) -> Tensor:
+        return (z - self.network.mean) / self.network.deviation
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, C, H, W) from -1 to 1."""
@@ -118,7 +124,8 @@ class Latent:
         if ask.keep is not None:
             inner = replace(inner, keep=self._whole(ask.keep).expand(-1, self.noise_shape[0], -1, -1))
         for preview in self.prior.unbounded_frames(inner):
-            x = self.decode(preview.x)
-            if ask.keep is not None and ask.start is not None:
-                x = torch.where(ask.keep, ask.start, x)
-            yield Preview(x, preview.done, preview.of)
+            yield Preview(partial(self._shown, preview.x, ask), preview.done, preview.of)
+
+    def _shown(self, z: Tensor, ask: Ask) -> Tensor:
+        x = self.decode(z)
+        return x if ask.keep is None or ask.start is None else torch.where(ask.keep, ask.start, x)

@@ -22,12 +22,16 @@ __all__ = ["PictureExamples", "to_numbers", "to_pixels"]
 
 @dataclass(frozen=True)
 class PictureExamples:
-    """Pictures to learn from and others to measure on; vectors: of their texts, (N, D) each, where asked by text."""
+    """Pictures to learn from and others to measure on.
+
+    vectors  of their texts, (N, D) each, where asked by text;   codes: of the pictures, where a codec made them before
+    """
 
     train: PictureSet
     held_out: PictureSet
     by: str = "nothing"
     vectors: tuple[Tensor, Tensor] | None = None
+    codes: tuple[Tensor, Tensor] | None = None
     unit = "pictures"
 
     @classmethod
@@ -64,13 +68,15 @@ class PictureExamples:
         return self.batch_of(rows_of(turn, size, len(self.train), keys), device)
 
     def batch_of(self, rows: Sequence[int], device: torch.device, *, held_out: bool = False) -> Batch:
-        pictures, some = self.held_out if held_out else self.train, list(rows)
+        pictures, some, part = self.held_out if held_out else self.train, list(rows), 1 if held_out else 0
         x = to_numbers(pictures.pixels[some]).to(device)
+        codes = None if self.codes is None else self.codes[part][some].to(device)
+        given = None
         if self.by == "class":
-            return Batch(x, torch.from_numpy(pictures.labels[some]).to(device))
-        if self.by == "text" and self.vectors is not None:
-            return Batch(x, self.vectors[1 if held_out else 0][some].to(device))
-        return Batch(x)
+            given = torch.from_numpy(pictures.labels[some]).to(device)
+        elif self.by == "text" and self.vectors is not None:
+            given = self.vectors[part][some].to(device)
+        return Batch(x, given, codes=codes)
 
     def labels_of(self, rows: Sequence[int]) -> NDArray[np.int64]:
         found: NDArray[np.int64] = self.train.labels[list(rows)]

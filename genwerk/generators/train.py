@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from genwerk.core.config import Config, Field
 from genwerk.core.errors import ModelError
+from genwerk.core.progress import track
 from genwerk.core.workspace import Artifact, Step
 from genwerk.generators.captions import load_vectors
 from genwerk.generators.codes import Codes
@@ -29,6 +31,7 @@ from genwerk.training.seeding import deterministic, seed_step
 __all__ = ["GeneratorConfig", "train_generator"]
 
 _TOGETHER = 64
+_CPU = torch.device("cpu")
 
 
 class GeneratorConfig(Config):
@@ -53,7 +56,7 @@ def train_generator(
     device = choose_device(config.fit.precision).where
     with deterministic(device):
         seed_step(config.fit.seed)
-        family = _begin(config, examples, given, device)
+        family, examples = _begin(config, examples, given, device)
     fitted = fit(family, examples, config.fit, step)
     settings: Config = family.config  # type: ignore[attr-defined]
     encoder = read_json(given["vectors"].path / "encoder.json")["encoder"] if config.ask == "text" else ""
@@ -74,31 +77,37 @@ def _open(data: Artifact, ask: str, vectors: tuple[Tensor, Tensor] | None) -> Ex
     return PictureExamples.open(data.path, ask, vectors)
 
 
-def _begin(config: GeneratorConfig, examples: Examples, given: Mapping[str, Artifact], device: torch.device) -> Family:
-    """An untrained family; one that draws codes with its codec, and what is measured of the codes."""
+def _begin(
+    config: GeneratorConfig, examples: Examples, given: Mapping[str, Artifact], device: torch.device
+) -> tuple[Family, Examples]:
+    """An untrained family and its examples; one that draws codes with its codec, and the codes with the examples."""
     if config.family not in CODECS:
         family = make_family(config.family, config.settings, examples.space)
         if isinstance(family, SuperResolution):
             family.measure(_batches(examples))
         if "generator" in given:  # goes on where that one ended
             family.network.load_state_dict(load_family(given["generator"].path).family.network.state_dict())
-        return family
+        return family, examples
     codec, wanted = load_family(_need(given, "codec").path), CODECS[config.family]
     if codec.name != wanted:
         what = f"the codec of {config.family} must be {wanted}, not {codec.name}"
         raise ModelError(what, remedy=f"Give the recipe a `codec:` with settings of {wanted}.")
     settings = {**config.settings, "codec": codec.family.config.model_dump()}  # type: ignore[attr-defined]
     family = make_family(config.family, settings, examples.space)
-    assert isinstance(family, Latent | Codes)
-    family.adopt(codec.family, list(_batches(examples)))
+    assert isinstance(family, Latent | Codes) and isinstance(examples, PictureExamples)
     family.network.to(device)
-    return family
+    learned = family.adopt(codec.family, _batches(examples, device))
+    held_out = torch.cat([family.code(x) for x in _batches(examples, device, held_out=True)])
+    return family, replace(examples, codes=(learned, held_out))
 
 
-def _batches(examples: Examples) -> Iterator[Tensor]:
-    count = examples.counts[0]
-    for start in range(0, count, _TOGETHER):
-        yield examples.batch_of(range(start, min(start + _TOGETHER, count)), torch.device("cpu")).x
+def _batches(examples: Examples, device: torch.device = _CPU, *, held_out: bool = False) -> Iterator[Tensor]:
+    count = examples.counts[1 if held_out else 0]
+    with track("reading pictures", total=count, unit=examples.unit) as bar:
+        for start in range(0, count, _TOGETHER):
+            rows = range(start, min(start + _TOGETHER, count))
+            yield examples.batch_of(rows, device, held_out=held_out).x
+            bar.advance(len(rows))
 
 
 def _need(given: Mapping[str, Artifact], kind: str) -> Artifact:

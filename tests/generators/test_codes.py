@@ -55,7 +55,7 @@ def test_what_is_adopted_stays_as_it_is_and_only_codes_are_learned(tmp_path: Pat
 def test_the_loss_is_the_mean_over_codes_of_their_own_surprise(learned: Codes) -> None:
     some = pictures(6, seed=3)
     x, given = to_numbers(some.pixels), torch.from_numpy(some.labels)
-    tokens = learned.tokens(x)
+    tokens = learned.code(x)
     assert torch.equal(tokens, learned.codec.encode(x) + len(SPECIAL)) and tokens.shape == (6, 16)
     found, network = [], learned.prior.network
     for row, label in zip(tokens, given, strict=True):

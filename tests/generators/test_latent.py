@@ -13,14 +13,14 @@ from genwerk.core.artifact import Source
 from genwerk.core.errors import DataError, ModelError, RequestError
 from genwerk.core.workspace import Artifact
 from genwerk.generators.captions import CaptionEncoder, CaptionsConfig, embed_captions, load_vectors
-from genwerk.generators.family import Ask, Space, sample
+from genwerk.generators.family import Ask, Batch, Space, sample
 from genwerk.generators.flow import FlowConfig
 from genwerk.generators.latent import Latent, LatentConfig
 from genwerk.generators.loop import FitConfig, fit
 from genwerk.generators.networks import NetworkConfig
 from genwerk.generators.picture_examples import PictureExamples, to_numbers
 from genwerk.generators.storage import load_family, save_family
-from genwerk.generators.vae import VAE, VAEConfig
+from genwerk.generators.vae import VAE, Posterior, VAEConfig
 
 CODEC = VAEConfig(codes=2, halvings=1, likelihood="gaussian", beta=0.01, width=8, lr=3e-3)
 PRIOR = FlowConfig(network=NetworkConfig(kind="dit", width=32, depth=2, heads=2, patch=1), lr=3e-3, steps=4)
@@ -50,7 +50,8 @@ def latent(codec: VAE) -> Latent:
 def test_codes_are_as_wide_as_noise_and_come_back(latent: Latent) -> None:
     x = to_numbers(pictures(64).pixels)
     with torch.no_grad():
-        z = latent.encode(x, draw=True).transpose(0, 1).flatten(1)
+        drawn = Posterior(*latent.code(x).unbind(1)).draw()
+        z = ((drawn - latent.network.mean) / latent.network.deviation).transpose(0, 1).flatten(1)
         back = latent.decode(latent.encode(x))
     assert latent.noise_shape == (2, 4, 4)
     assert z.mean(1).abs().max() < 0.1 and (z.std(1) - 1).abs().max() < 0.1
@@ -65,6 +66,23 @@ def test_only_the_flow_learns(latent: Latent, tmp_path: Path) -> None:
         if not name.startswith("prior."):
             assert torch.allclose(weight, before[name], atol=1e-6), name
     assert not torch.equal(latent.network.state_dict()["prior.first.weight"], before["prior.first.weight"])
+
+
+def test_codes_made_before_are_learned_from_as_those_made_now(latent: Latent) -> None:
+    x, given = to_numbers(pictures(8).pixels), torch.arange(8) % 2
+    torch.manual_seed(3)
+    now = latent.loss(Batch(x, given)).value
+    torch.manual_seed(3)
+    before = latent.loss(Batch(torch.zeros_like(x), given, codes=latent.code(x))).value
+    assert torch.equal(now, before)
+
+
+def test_a_preview_that_is_not_looked_at_is_not_decoded(latent: Latent, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    decode = latent.decode
+    monkeypatch.setattr(latent, "decode", lambda z: decoded.append(len(z)) or decode(z))
+    sample(latent, Ask(2, 5))
+    assert decoded == [2]
 
 
 def test_what_is_saved_draws_the_same(latent: Latent, tmp_path: Path) -> None:
