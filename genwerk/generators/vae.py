@@ -167,11 +167,13 @@ class VAE:
 
     def _decoded(self, z: Tensor, given: Tensor | None) -> Tensor:
         """(B, *shape) before it is bounded."""
-        if not self.config.frames:
-            found: Tensor = self.network.decoder(z, given)
-            return found
-        each = self.network.decoder(z.squeeze(-1).transpose(1, 2).flatten(0, 1), _of_each(given, z.shape[2]))
-        return each.view(len(z), -1, *each.shape[-2:])
+        if self.config.frames:
+            each: Tensor = self.network.decoder(
+                z.squeeze(-1).transpose(1, 2).flatten(0, 1), _of_each(given, z.shape[2])
+            )
+            return each.view(len(z), -1, *each.shape[-2:])
+        found: Tensor = self.network.decoder(z, given)
+        return found
 
     def frames(self, ask: Ask) -> Iterator[Preview]:
         device = next(self.network.parameters()).device
