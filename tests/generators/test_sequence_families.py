@@ -18,7 +18,7 @@ from picture_world import step_in
 from genwerk.core.errors import RequestError
 from genwerk.data.sequences import BEGIN, END, PAD, SPECIAL, SequenceSet, words_of
 from genwerk.generators.autoregressive import Autoregressive, log_likelihood
-from genwerk.generators.family import Ask, Batch, Family, Space, sample
+from genwerk.generators.family import Ask, Batch, Family, Preview, Space, sample
 from genwerk.generators.loop import FitConfig, fit
 from genwerk.generators.noise import Noise
 from genwerk.generators.sequence_examples import SequenceExamples
@@ -95,7 +95,7 @@ def test_previews_grow_by_a_token_and_end_within_the_space(name: str) -> None:
     family = made(name)
     family.network.eval()
     with torch.no_grad():
-        previews = [replace(preview, x=preview.x.clone()) for preview in family.frames(asked(5))]
+        previews = [Preview(preview.x.clone(), preview.done, preview.of) for preview in family.frames(asked(5))]
     for number, preview in enumerate(previews[:-1], 1):
         assert preview.done == number and (preview.x[:, number:] == PAD).all()
     last = previews[-1]
