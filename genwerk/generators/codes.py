@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from genwerk.data.sequences import SPECIAL
 from genwerk.generators.autoregressive import Autoregressive, AutoregressiveConfig, log_likelihood
 from genwerk.generators.family import Ask, Batch, Family, Loss, Player, Preview, Space
 from genwerk.generators.vq import VQ, VQConfig
+from genwerk.models.convnet import whole_cells
 
 __all__ = ["Codes", "CodesConfig"]
 
@@ -110,10 +112,9 @@ class Codes:
         for preview in self.prior.frames(self._inner(ask)):
             row, rest = divmod(preview.done, columns)
             if not rest:
-                x = self._shown(preview)
-                if ask.keep is not None and ask.start is not None:
-                    x = torch.where(ask.keep.to(x.device), ask.start.to(x.device), x)
-                yield Preview(x, row, rows)
+                codes = preview.x - _FIRST
+                codes[:, preview.done :] = self.network.use.argmax()
+                yield Preview(partial(self._shown, codes, ask), row, rows)
 
     def _inner(self, ask: Ask) -> Ask:
         """The same of tokens."""
@@ -121,13 +122,11 @@ class Codes:
         if ask.start is None or ask.keep is None:
             return inner
         device = self.network.use.device
-        whole = F.avg_pool2d(ask.keep.float().amin(1, keepdim=True), 2**self.config.codec.halvings) == 1.0
-        return replace(inner, start=self.code(ask.start.to(device)), keep=whole.flatten(1))
+        keep = whole_cells(ask.keep, self.config.codec.halvings).flatten(1)
+        return replace(inner, start=self.code(ask.start.to(device)), keep=keep)
 
-    def _shown(self, preview: Preview) -> Tensor:
-        codes = preview.x - _FIRST
-        codes[:, preview.done :] = self.network.use.argmax()
-        return self.codec.decode(codes)
+    def _shown(self, codes: Tensor, ask: Ask) -> Tensor:
+        return ask.with_kept(self.codec.decode(codes))
 
 
 class _Used:

@@ -72,9 +72,7 @@ def denoise_frames(
         shown = frame.x if last else frame.x0
         if bound is not None:
             shown = shown.clamp(-bound, bound)
-        if ask.keep is not None and start is not None:
-            shown = torch.where(ask.keep.to(device), start, shown)
-        yield Preview(shown, done, len(times) - 1)
+        yield Preview(ask.with_kept(shown), done, len(times) - 1)
 
 
 def times_of(path: Path, ask: Ask, steps: int) -> list[float]:

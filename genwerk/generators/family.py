@@ -141,6 +141,12 @@ class Ask:
     rule: Rule | None = None
     small: Tensor | None = None
 
+    def with_kept(self, x: Tensor) -> Tensor:
+        """Samples (count, *shape) with what is kept of `start` in its place, to the bit."""
+        if self.keep is None or self.start is None:
+            return x
+        return torch.where(self.keep.to(x.device), self.start.to(x.device), x)
+
     def part(self, start: int, stop: int) -> Ask:
         """Draws from `start` to `stop` of these."""
         own = {name: getattr(self, name) for name in ("given", "noise", "start", "keep", "small")}

@@ -21,7 +21,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genwerk.core.config import Config, Field
@@ -31,6 +30,7 @@ from genwerk.generators.family import Ask, Batch, Family, Loss, Player, Preview,
 from genwerk.generators.flow import Flow, FlowConfig
 from genwerk.generators.networks import NetworkConfig
 from genwerk.generators.vae import VAE, Posterior, VAEConfig
+from genwerk.models.convnet import whole_cells
 
 __all__ = ["Latent", "LatentConfig"]
 
@@ -114,7 +114,7 @@ class Latent:
         """(B, 1, h, w): codes of which every pixel is kept; of clips (B, 1, frames, 1)."""
         if self.config.codec.frames:
             return keep.flatten(2).all(2)[:, None, :, None]
-        return F.avg_pool2d(keep.float().amin(1, keepdim=True), 2**self.config.codec.halvings) == 1.0
+        return whole_cells(keep, self.config.codec.halvings)
 
     def frames(self, ask: Ask) -> Iterator[Preview]:
         """Codes are not bounded, so the prior's previews are not cut to -1 … 1."""
@@ -127,5 +127,4 @@ class Latent:
             yield Preview(partial(self._shown, preview.x, ask), preview.done, preview.of)
 
     def _shown(self, z: Tensor, ask: Ask) -> Tensor:
-        x = self.decode(z)
-        return x if ask.keep is None or ask.start is None else torch.where(ask.keep, ask.start, x)
+        return ask.with_kept(self.decode(z))

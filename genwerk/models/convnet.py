@@ -26,7 +26,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from genwerk.core.errors import ModelError
 from genwerk.models.condition import Condition
 
-__all__ = ["Critic", "GridDecoder", "GridEncoder", "PictureDecoder", "PictureEncoder", "shrinks"]
+__all__ = ["Critic", "GridDecoder", "GridEncoder", "PictureDecoder", "PictureEncoder", "shrinks", "whole_cells"]
 
 _COARSEST = 4  # pictures are halved as long as their sides are even and stay this long
 _SLOPE = 0.2  # of what is below zero
@@ -42,6 +42,11 @@ def shrinks(height: int, width: int) -> int:
     while height % 2 == 0 and width % 2 == 0 and min(height, width) // 2 >= _COARSEST:
         height, width, times = height // 2, width // 2, times + 1
     return times
+
+
+def whole_cells(kept: Tensor, halvings: int) -> Tensor:
+    """(B, 1, h, w) bool: places of a grid, halved so often, of which every pixel of (B, C, H, W) is kept."""
+    return F.avg_pool2d(kept.float().amin(1, keepdim=True), 2**halvings) == 1.0
 
 
 class Residual(nn.Module):

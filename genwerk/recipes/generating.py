@@ -106,7 +106,10 @@ def load_generator_recipe(path: Path) -> GeneratorRecipe:
         what = f"pictures are transferred between classes, and this is asked by {recipe.ask}"
         raise ConfigError(what, where=str(path), remedy="Say `ask: class`, or leave `transfer:` out.")
     if recipe.codec is not None:
-        settings_of(CODECS[recipe.family], recipe.codec.settings)
+        coding = settings_of(CODECS[recipe.family], recipe.codec.settings)
+        if getattr(coding, "frames", False) and recipe.clips is None:
+            remedy = "Add `clips: {}`, or leave `frames` out of the codec."
+            raise ConfigError("only clips have frames", where=str(path), remedy=remedy)
     if recipe.clips is not None and recipe.sound is not None:
         raise ConfigError("clips have no sound here", where=str(path), remedy="Give `clips:` or `sound:`, not both.")
     if "chorales" in recipe.pictures and recipe.sound is None:

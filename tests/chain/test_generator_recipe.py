@@ -155,6 +155,7 @@ def test_pictures_are_asked_for_in_words(
         ("family: latent", "needs a `codec:`"),
         ("family: codes", "needs a `codec:`"),
         ("family: codes\ncodec: {settings: {beta: 1, likelihood: gaussian}}", "not a known key"),
+        ("family: latent\ncodec: {settings: {frames: true}}", "only clips have frames"),
         ("family: vq", "makes no pictures"),
         ("ask: nothing\ntransfer: {}", "transferred between classes"),
         ("attribute: {amounts: [0, 1]}", "word"),
